@@ -1,0 +1,331 @@
+"""Every setting, once: one pydantic model a step, with its default, bounds and meaning.
+
+The command line (``OPTIONS``), YAML overlays and ``--set section.key=value`` all end in these models, so a value
+is checked in one place and a typo is an error with the path of the key in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from patent_embed.errors import UserError
+
+NegativeStrategy = Literal[
+    "optimized_mixed", "same_group_priority", "same_subclass_different_group", "mixed", "random", "hard"
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class DataConfig(_Section):
+    data_dir: str = Field("data/embedding/微调数据-5753", description="folder or file with the patents")
+    max_samples: int | None = Field(None, ge=2, description="use this many patents, chosen by a seeded hash of the id")
+    min_abstract_chars: int = Field(20, ge=1, description="shorter abstracts are rejected")
+    max_abstract_chars: int = Field(20_000, ge=100, description="longer abstracts are cut, and counted")
+
+
+class SplitsConfig(_Section):
+    train: float = Field(0.7, gt=0, lt=1)
+    val: float = Field(0.15, gt=0, lt=1)
+    test: float = Field(0.15, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> SplitsConfig:
+        if abs(self.train + self.val + self.test - 1) > 1e-9:
+            raise ValueError(f"train + val + test is {self.train + self.val + self.test:g}, must be 1")
+        return self
+
+
+class ApiConfig(_Section):
+    base_url: str | None = Field(None, description="OpenAI-compatible endpoint; None is the client's own default")
+    key: SecretStr | None = Field(None, description="API key; never written anywhere", exclude=True, repr=False)
+    model: str | None = Field(None, description="model name at the endpoint")
+
+
+class LlmConfig(_Section):
+    model: str = Field("Qwen/Qwen2.5-7B-Instruct", description="hub id or local folder of the query writer")
+
+
+class QueriesConfig(_Section):
+    backend: Literal["llm", "api", "rules"] = Field("llm", description="who writes the queries")
+    use_cache: bool = Field(True, description="use queries that an earlier run or a cache file already holds")
+    cache: str | None = Field(None, description="an llm_queries_cache.json to read; None looks in the data folder")
+    min_chars: int = Field(8, ge=1, description="shorter queries are rejected")
+    max_chars: int = Field(60, ge=10, description="longer queries are cut at a clause, or rejected")
+    llm: LlmConfig = Field(default_factory=LlmConfig)
+    api: ApiConfig = Field(default_factory=ApiConfig)
+
+
+class RungShares(_Section):
+    """Share of an anchor's negatives that each rung is asked for; what a rung lacks, the next ones give."""
+
+    same_main_group: float = Field(0.6, ge=0, le=1)
+    same_subclass: float = Field(0.3, ge=0, le=1)
+    random: float = Field(0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> RungShares:
+        total = self.same_main_group + self.same_subclass + self.random
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the shares sum to {total:g}, must be 1")
+        return self
+
+
+class NegativesConfig(_Section):
+    strategy: NegativeStrategy = "optimized_mixed"
+    per_positive: int = Field(3, ge=1, le=64, description="negatives an anchor")
+    shares: RungShares = Field(
+        default_factory=RungShares, description="optimized_mixed: quota a rung; mixed: chance of a rung for a slot"
+    )
+
+
+class ModelConfig(_Section):
+    name: str = Field("BAAI/bge-base-zh-v1.5", description="hub id, local folder, or 'bundled'")
+    max_seq_length: int = Field(512, ge=16, description="longer texts are cut; never above what the model can read")
+    query_prompt: str | None = Field(None, description="None: the model's own")
+    passage_prompt: str | None = Field(None, description="None: the model's own")
+    trust_remote_code: bool = Field(False, description="run code that comes with a model; only for sources you trust")
+
+
+class LoraConfig(_Section):
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    target_modules: list[str] | None = Field(
+        None, description="module names to adapt; None: attention and feed-forward projections of the architecture"
+    )
+
+
+class TrainingConfig(_Section):
+    batch_size: int = Field(32, ge=1, description="triplets an optimizer step, over all workers")
+    learning_rate: float = Field(2e-5, gt=0, le=1)
+    epochs: int = Field(5, ge=1)
+    warmup_ratio: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    loss: Literal["triplet", "infonce"] = "triplet"
+    distance: Literal["euclidean", "cosine"] = Field("euclidean", description="triplet: on L2-normalised embeddings")
+    margin: float = Field(0.3, gt=0, description="triplet: at most 2, the largest distance between unit vectors")
+    temperature: float = Field(0.05, gt=0, description="infonce")
+    max_grad_norm: float = Field(1.0, gt=0)
+    use_lora: bool = True
+    lora: LoraConfig = Field(default_factory=LoraConfig)
+    query_sources: list[str] | None = Field(
+        None, description="train on queries of these sources only (cache, llm, api, rules); None: all"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    max_tokens_per_forward: int = Field(
+        65_536, ge=512, description="a step's texts are split so that one packed forward stays below this"
+    )
+    checkpoint_every_n_epochs: int = Field(1, ge=1)
+    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept, besides the best")
+    early_stopping_patience: int = Field(3, ge=0, description="evaluations without a better val nDCG@10; 0: never stop")
+    early_stopping_threshold: float = Field(0.0, ge=0, description="a better value is better by more than this")
+    num_workers: int = Field(1, ge=1, description="data-parallel Ray Train workers")
+    use_gpu: bool | None = Field(None, description="None: when the cluster has GPUs")
+    log_every: int = Field(10, ge=1, description="steps between progress lines on the terminal; the JSONL has all")
+
+    @model_validator(mode="after")
+    def _margin_can_be_reached(self) -> TrainingConfig:
+        if self.loss == "triplet" and self.margin > 2:
+            raise ValueError(
+                f"margin {self.margin:g} cannot be reached: unit vectors are at most 2 apart, so the loss would "
+                "never close; set training.margin to 0.05..0.5"
+            )
+        return self
+
+
+class EvaluationConfig(_Section):
+    bm25: bool = Field(True, description="also measure BM25 over jieba words, the lexical floor")
+    query_sources: list[str] | None = Field(
+        None,
+        description="headline metrics over queries of these sources; None: all but rules where at least 50 such "
+        "queries exist, since rule queries are lifted from the abstract and reward word overlap",
+    )
+
+
+class RunConfig(_Section):
+    output_dir: str = "./experiments"
+    seed: int = Field(42, ge=0)
+    use_cache: bool = Field(True, description="reuse finished steps whose inputs and settings are unchanged")
+    resume: str | None = Field(None, description="'latest' or a checkpoint folder: continue an interrupted training")
+    test_only: bool = Field(False, description="evaluate without training")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Config(_Section):
+    run: RunConfig = Field(default_factory=RunConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    splits: SplitsConfig = Field(default_factory=SplitsConfig)
+    queries: QueriesConfig = Field(default_factory=QueriesConfig)
+    negatives: NegativesConfig = Field(default_factory=NegativesConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A command-line option and the setting it writes."""
+
+    name: str
+    path: str
+    help: str
+    type: type = str
+    const: Any = None  # given: a flag that writes this value
+    optional_value: str | None = None  # given: the value when the option stands alone (--resume)
+    choices: tuple[str, ...] = ()
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("data_dir", "data.data_dir", "folder (searched recursively) or file: .json .jsonl .json[l].gz .parquet"),
+    Option("output_dir", "run.output_dir", "where artifacts, model, metrics and report go"),
+    Option("model_name", "model.name", "hub id, local folder, or 'bundled'"),
+    Option("max_samples", "data.max_samples", "use this many patents", int),
+    Option("batch_size", "training.batch_size", "triplets an optimizer step", int),
+    Option("learning_rate", "training.learning_rate", "peak learning rate", float),
+    Option("num_epochs", "training.epochs", "passes over the training triplets", int),
+    Option("margin", "training.margin", "triplet margin", float),
+    Option("loss", "training.loss", "training loss", choices=("triplet", "infonce")),
+    Option("negatives_per_positive", "negatives.per_positive", "negatives an anchor", int),
+    Option(
+        "negative_strategy",
+        "negatives.strategy",
+        "how negatives are chosen",
+        choices=(
+            "optimized_mixed",
+            "same_group_priority",
+            "same_subclass_different_group",
+            "mixed",
+            "random",
+            "hard",
+        ),
+    ),
+    Option("use_lora", "training.use_lora", "train LoRA adapters", const=True),
+    Option("no_use_lora", "training.use_lora", "train all weights", const=False),
+    Option("num_workers", "training.num_workers", "data-parallel training workers", int),
+    Option("query_backend", "queries.backend", "who writes the queries", choices=("llm", "api", "rules")),
+    Option("use_api_llm", "queries.backend", "same as --query_backend api", const="api"),
+    Option("llm_api_key", "queries.api.key", "API key (or OPENAI_API_KEY); never written anywhere"),
+    Option("llm_base_url", "queries.api.base_url", "OpenAI-compatible endpoint"),
+    Option("llm_model", "queries.llm.model", "query-writing model, local or at the endpoint"),
+    Option("no_query_cache", "queries.use_cache", "write every query anew", const=False),
+    Option("use_cache", "run.use_cache", "reuse finished steps (default)", const=True),
+    Option("no_use_cache", "run.use_cache", "run every step again", const=False),
+    Option("resume", "run.resume", "continue an interrupted training", optional_value="latest"),
+    Option("checkpoint_every_n_epochs", "training.checkpoint_every_n_epochs", "epochs between checkpoints", int),
+    Option("test_only", "run.test_only", "evaluate what is in --output_dir (or --model_name)", const=True),
+    Option("seed", "run.seed", "seed of every random choice", int),
+    Option("log_level", "run.log_level", "log level", choices=("DEBUG", "INFO", "WARNING", "ERROR")),
+)
+
+
+def load_config(
+    *,
+    overlays: Iterable[Path] = (),
+    recommended: bool = False,
+    quick_test: bool = False,
+    options: Mapping[str, Any] | None = None,
+    settings: Iterable[str] = (),
+) -> Config:
+    """Merge, later wins: class defaults, YAML ``overlays`` in order, the two presets, ``options`` (dotted path to
+    value), ``settings`` (``"section.key=value"`` with a YAML value). Raises UserError naming the key and value."""
+    tree: dict[str, Any] = {}
+    for path in overlays:
+        _merge(tree, _read_yaml(path))
+    if recommended:
+        _merge(tree, recommended_settings())
+    if quick_test:
+        _merge(tree, QUICK_TEST)
+    for dotted, value in (options or {}).items():
+        _put(tree, dotted, value)
+    for setting in settings:
+        dotted, equals, text = setting.partition("=")
+        if not equals or not dotted:
+            raise UserError(f"--set {setting!r} is not section.key=value, e.g. --set training.margin=0.2")
+        _put(tree, dotted.strip(), yaml.safe_load(text))
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(_explain(error)) from None
+
+
+# The recommended recipe is the class defaults of these settings, so it cannot drift from them.
+_RECOMMENDED = (
+    ("training", ("batch_size", "learning_rate", "epochs", "warmup_ratio", "weight_decay", "loss", "distance")),
+    ("training", ("margin", "use_lora", "lora", "checkpoint_every_n_epochs", "early_stopping_patience")),
+)
+
+QUICK_TEST: dict[str, Any] = {
+    "data": {"max_samples": 100},
+    "model": {"name": "bundled"},
+    "queries": {"backend": "rules"},
+    "training": {"epochs": 2, "batch_size": 4},
+}
+
+
+def recommended_settings() -> dict[str, Any]:
+    """The settings that ``--recommended`` pins, as a config tree."""
+    defaults = Config().model_dump(mode="json")
+    tree: dict[str, Any] = {}
+    for section, keys in _RECOMMENDED:
+        for key in keys:
+            tree.setdefault(section, {})[key] = defaults[section][key]
+    return tree
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config as YAML, without secrets; ``--config`` reads it back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"config file {str(path)!r} cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"config file {str(path)!r} is not YAML: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"config file {str(path)!r} holds a {type(tree).__name__}, must hold sections such as training:")
+    return tree
+
+
+def _merge(tree: dict[str, Any], overlay: Mapping[str, Any]) -> None:
+    for key, value in overlay.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for name in sections:
+        child = tree.setdefault(name, {})
+        if not isinstance(child, dict):
+            raise UserError(f"{dotted!r}: {name!r} is a value, not a section")
+        tree = child
+    tree[key] = value
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "config"
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{where}: there is no such setting")
+        else:
+            secret = "key" in where.rsplit(".", 1)[-1]
+            got = "" if secret or item["type"] == "value_error" else f" (got {item['input']!r})"
+            lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{got}")
+    return "invalid settings:\n  " + "\n  ".join(lines)
