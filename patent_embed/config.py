@@ -296,7 +296,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise UserError(f"config file {str(path)!r} holds a {type(tree).__name__}, must hold sections such as training:")
+        raise UserError(f"config file {str(path)!r} holds a {type(tree).__name__}, needs sections (training: ...)")
     return tree
 
 

@@ -23,12 +23,9 @@ def find_codes(text: str) -> list[str]:
     zero padding (``G06F017/60``), any separator between symbols, and hierarchical paths
     (``B → B25 → B25B → B25B21/00``). Symbols cut above the subgroup are not returned.
     """
-    if text.isascii():
-        folded = text.upper()
-    else:
-        folded = unicodedata.normalize("NFKC", text).replace("∕", "/").upper()
+    folded = text if text.isascii() else unicodedata.normalize("NFKC", text).replace("∕", "/")
     codes: dict[str, None] = {}
-    for section, class_digits, subclass_letter, group, sub in _SYMBOL.findall(folded):
+    for section, class_digits, subclass_letter, group, sub in _SYMBOL.findall(folded.upper()):
         if class_digits == "00" or int(group) == 0:
             continue
         codes[f"{section}{class_digits}{subclass_letter}{int(group)}/{_subgroup(sub)}"] = None
