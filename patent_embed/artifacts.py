@@ -1,0 +1,184 @@
+"""Step artifacts: a folder of data files and, written last, a manifest that vouches for them.
+
+A step is named by what went into it: ``<name>-<8 hex digits>`` of a digest over its settings, its inputs' digests and
+its code version. A finished folder with that name is the result, so a step with nothing changed is not run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from patent_embed.errors import UserError
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+
+
+class Manifest(BaseModel):
+    """What a finished artifact holds. ``rows`` counts results, ``rejects`` counts what was left out, by reason."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int
+    step: str
+    code_version: int
+    digest: str
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    files: dict[str, int]  # path inside the artifact → bytes
+    rows: dict[str, int]
+    rejects: dict[str, int]
+    report: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Artifact:
+    path: Path
+    manifest: Manifest
+
+    @property
+    def digest(self) -> str:
+        return self.manifest.digest
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return self.manifest.report
+
+    def table(self, name: str) -> pa.Table:
+        """The Parquet file ``name.parquet``, or the files ``name/*.parquet`` in name order, as one table."""
+        single = self.path / f"{name}.parquet"
+        if single.exists():
+            return pq.read_table(single)
+        return pa.concat_tables([pq.read_table(part) for part in self.parts(name)])
+
+    def parts(self, name: str) -> list[Path]:
+        return sorted((self.path / name).glob("*.parquet"))
+
+
+@dataclass
+class Outcome:
+    """What a step's function returns: counts for the manifest and a JSON-able report."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    rejects: dict[str, int] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A unit of work. ``code_version`` is raised whenever the same settings and inputs would give another result."""
+
+    name: str
+    code_version: int
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]  # upstream name → digest
+
+    @property
+    def digest(self) -> str:
+        identity = [SCHEMA_VERSION, self.name, self.code_version, dict(self.settings), dict(self.inputs)]
+        text = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def folder(self) -> str:
+        return f"{self.name}-{self.digest[:8]}"
+
+
+@dataclass
+class ArtifactStore:
+    """All step folders of one output folder."""
+
+    root: Path
+
+    def path(self, step: Step) -> Path:
+        return self.root / step.folder
+
+    def find(self, step: Step) -> Artifact | None:
+        """The finished artifact of ``step``, or None when there is none or it was left unfinished."""
+        folder = self.path(step)
+        if not (folder / MANIFEST).exists():
+            return None
+        artifact = open_artifact(folder)
+        if artifact.digest != step.digest:
+            raise UserError(
+                f"{folder / MANIFEST} carries digest {artifact.digest[:16]}, expected {step.digest[:16]}: it was made "
+                "by something else; move the folder away or choose another --output_dir"
+            )
+        return artifact
+
+    def run(self, step: Step, work: Callable[[Path], Outcome], *, keep_partial: bool = False) -> Artifact:
+        """Run ``work`` on the step's folder and seal it. ``keep_partial`` leaves an unfinished folder's content in
+        place for ``work`` to continue from; otherwise it is removed first."""
+        folder = self.path(step)
+        if folder.exists() and not keep_partial:
+            shutil.rmtree(folder)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        outcome = work(folder)
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            step=step.name,
+            code_version=step.code_version,
+            digest=step.digest,
+            settings=dict(step.settings),
+            inputs=dict(step.inputs),
+            files={str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()},
+            rows=outcome.rows,
+            rejects=outcome.rejects,
+            report=outcome.report,
+            seconds=round(time.perf_counter() - started, 3),
+        )
+        write_atomic(folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
+        return Artifact(folder, manifest)
+
+
+def open_artifact(folder: Path) -> Artifact:
+    """Read a finished artifact. Raises UserError when its manifest is torn or foreign, or a file is missing or cut."""
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is torn, or not a manifest of this program"
+        raise UserError(f"{path} cannot be read: {reason}; remove the folder to run the step again") from None
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema version {manifest.schema_version}, this program reads {SCHEMA_VERSION}; "
+            "choose another --output_dir or remove the folder"
+        )
+    for name, size in manifest.files.items():
+        file = folder / name
+        found = file.stat().st_size if file.exists() else None
+        if found != size:
+            raise UserError(
+                f"{file} has {found} bytes, its manifest says {size}: the artifact is damaged; "
+                f"remove {folder} to run the step again"
+            )
+    return Artifact(folder, manifest)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_atomic(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())

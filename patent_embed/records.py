@@ -1,0 +1,292 @@
+"""Patent records as they are found: bytes of a file to patents, and to rejects with a reason.
+
+Nothing here raises for bad data: a file, line or record that cannot be used becomes a row with its reason.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from patent_embed import ipc
+
+SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
+QUERY_CACHE_NAME = "llm_queries_cache.json"
+
+# The field names of the pipeline's layout come first; the others are those of common exports.
+FIELD_NAMES: dict[str, tuple[str, ...]] = {
+    "publication_number": ("publication_number", "patent_number", "公开（公告）号", "公开(公告)号", "公开号", "申请号"),
+    "title": ("title", "title_text", "invention_title", "名称", "专利名称", "标题", "发明名称"),
+    "abstract": ("abstract", "abstract_text", "摘要"),
+    "classifications": (
+        *("classifications", "classification", "ipc_codes", "cpc_codes", "ipc_code", "cpc_code", "ipc", "cpc"),
+        *("IPC", "CPC", "分类号", "IPC分类号", "主分类号"),
+    ),
+}
+REASONS = (
+    "unreadable_file",
+    "bad_encoding",
+    "invalid_json",
+    "not_an_object",
+    "missing_publication_number",
+    "missing_title",
+    "missing_abstract",
+    "abstract_too_short",
+    "missing_classifications",
+    "no_full_code",
+    "only_indexing_codes",
+    "duplicate_publication_number",
+)
+
+SCHEMA = pa.schema(
+    [
+        ("publication_number", pa.string()),
+        ("title", pa.string()),
+        ("abstract", pa.string()),
+        ("codes", pa.list_(pa.string())),
+        ("indexing_codes", pa.list_(pa.string())),
+        ("language", pa.string()),
+        ("source", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("cut_chars", pa.int32()),
+    ]
+)
+
+
+@dataclass
+class Record:
+    """One parsed record. ``reason`` is empty for a usable patent, otherwise one of REASONS."""
+
+    source: str
+    publication_number: str = ""
+    title: str = ""
+    abstract: str = ""
+    codes: list[str] = field(default_factory=list)
+    indexing_codes: list[str] = field(default_factory=list)
+    language: str = ""
+    reason: str = ""
+    detail: str = ""
+    cut_chars: int = 0
+
+    def reject(self, reason: str, detail: str = "") -> Record:
+        self.reason, self.detail = reason, detail[:200]
+        return self
+
+
+@dataclass(frozen=True)
+class RecordParser:
+    """Turns files into records.
+
+    Args:
+        min_abstract_chars: shorter abstracts are rejected.
+        max_abstract_chars: longer abstracts are cut; ``cut_chars`` says by how much.
+    """
+
+    min_abstract_chars: int = 20
+    max_abstract_chars: int = 20_000
+
+    def parse_file(self, path: Path, name: str) -> Iterator[Record]:
+        """All records of one file, rejects included. ``name`` is what ``source`` calls the file."""
+        try:
+            if path.suffix == ".parquet":
+                yield from self._parse_parquet(path, name)
+                return
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+                if path.name.removesuffix(".gz").endswith(".jsonl"):
+                    for number, line in enumerate(file, start=1):
+                        if line.strip():
+                            yield from self.parse_document(line, f"{name}:{number}")
+                    return
+                content = file.read()
+        except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+            yield Record(name).reject("unreadable_file", f"{type(error).__name__}: {error}")
+            return
+        yield from self.parse_document(content, name)
+
+    def parse_document(self, content: bytes, source: str) -> Iterator[Record]:
+        """The records of one JSON document: an object, or a list of objects."""
+        text = decode(content)
+        if text is None:
+            yield Record(source).reject("bad_encoding", f"neither UTF-8 nor GB18030, starts with {content[:8]!r}")
+            return
+        try:
+            document = _load_json(text)
+        except ValueError as error:
+            yield Record(source).reject("invalid_json", str(error))
+            return
+        if isinstance(document, list):
+            for position, item in enumerate(document):
+                yield self.parse_record(item, f"{source}[{position}]")
+        else:
+            yield self.parse_record(document, source)
+
+    def parse_record(self, raw: Any, source: str) -> Record:
+        """One record from one decoded JSON value."""
+        record = Record(source)
+        if not isinstance(raw, dict):
+            return record.reject("not_an_object", f"a JSON {type(raw).__name__}")
+        record.publication_number = clean_text(_text_field(raw, "publication_number")).replace(" ", "")
+        record.title = clean_text(_text_field(raw, "title"))
+        record.abstract = clean_abstract(_text_field(raw, "abstract"))
+        for name in ("publication_number", "title", "abstract"):
+            if not getattr(record, name):
+                return record.reject(f"missing_{name}")
+        if len(record.abstract) < self.min_abstract_chars:
+            return record.reject("abstract_too_short", f"{len(record.abstract)} characters")
+        if len(record.abstract) > self.max_abstract_chars:
+            record.cut_chars = len(record.abstract) - self.max_abstract_chars
+            record.abstract = record.abstract[: self.max_abstract_chars]
+        text = _classification_text(_field(raw, "classifications"))
+        if not text.strip():
+            return record.reject("missing_classifications")
+        codes = ipc.find_codes(text)
+        record.codes = [code for code in codes if not ipc.is_indexing(code)]
+        record.indexing_codes = [code for code in codes if ipc.is_indexing(code)]
+        if not record.codes:
+            return record.reject("only_indexing_codes" if codes else "no_full_code", text.strip())
+        record.language = detect_language(record.abstract)
+        return record
+
+    def _parse_parquet(self, path: Path, name: str) -> Iterator[Record]:
+        row = 0
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=10_000):
+                for raw in batch.to_pylist():
+                    yield self.parse_record(raw, f"{name}[{row}]")
+                    row += 1
+
+
+def to_table(records: list[Record]) -> pa.Table:
+    """Records as a table of SCHEMA."""
+    return pa.Table.from_pylist([asdict(record) for record in records], schema=SCHEMA)
+
+
+def list_files(root: Path) -> tuple[list[Path], int]:
+    """Patent files below ``root`` (or ``root`` itself), sorted, and the number of other files that were passed over.
+
+    Passed over: other suffixes, hidden files, query caches, and the ``processed`` folder where they usually lie.
+    """
+    if root.is_file():
+        return ([root], 0) if root.name.endswith(SUFFIXES) else ([], 1)
+    found, ignored = [], 0
+    for path in root.rglob("*"):
+        if not path.is_file():
+            continue
+        inside = path.relative_to(root).parts
+        usable = path.name.endswith(SUFFIXES) and path.name != QUERY_CACHE_NAME
+        if usable and "processed" not in inside[:-1] and not any(part.startswith(".") for part in inside):
+            found.append(path)
+        else:
+            ignored += 1
+    return sorted(found), ignored
+
+
+def decode(content: bytes) -> str | None:
+    """Text from UTF-8 (with or without BOM), UTF-16 with BOM, or GB18030; None when it is none of them."""
+    utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    candidates = ("utf-16",) if utf16 else ("utf-8-sig", "gb18030")
+    for encoding in candidates:
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return None
+
+
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff\ufffe\uffff]"
+)
+_CJK = "[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
+_BREAK_IN_CJK = re.compile(rf"(?<={_CJK})\s+(?={_CJK})")
+_HEADING = re.compile(
+    r"^(?:\[\d{4,}\]\s*|【摘要】\s*|摘要\s*[:：]\s*|摘要(?=本发明|本实用新型|本申请|一种)|abstract\s*[:：.]?\s+(?=[A-Z]))+",
+    re.IGNORECASE,
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def clean_text(text: str) -> str:
+    """One line: invisible characters gone, white space folded, and none left between Chinese characters."""
+    text = _SURROGATE.sub("", _INVISIBLE.sub("", text))
+    return _BREAK_IN_CJK.sub("", " ".join(text.split()))
+
+
+def clean_abstract(text: str) -> str:
+    """``clean_text``, and a leading heading word ("摘要：", "Abstract ") or paragraph mark ("[0000]") gone."""
+    return _HEADING.sub("", clean_text(text)).strip()
+
+
+def detect_language(text: str) -> str:
+    """``zh``, ``en`` or ``other``, by script: kana and hangul are other, a fifth of Han characters is Chinese."""
+    han = kana = latin = 0
+    for char in text[:1000]:
+        if "\u4e00" <= char <= "\u9fff" or "\u3400" <= char <= "\u4dbf":
+            han += 1
+        elif "\u3040" <= char <= "\u30ff" or "\uac00" <= char <= "\ud7af":
+            kana += 1
+        elif char.isascii() and char.isalpha():
+            latin += 1
+    if kana > 0.05 * (han + kana + latin):
+        return "other"
+    if han >= 0.2 * (han + latin) and han:
+        return "zh"
+    return "en" if latin else "other"
+
+
+def _load_json(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(text, strict=False)  # also NaN, huge integers and raw control characters in strings
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+def _field(raw: dict[str, Any], name: str) -> Any:
+    """The first field of that meaning that holds something, under any of its names."""
+    for key in FIELD_NAMES[name]:
+        value = raw.get(key)
+        if value not in (None, "", [], {}):
+            return value
+    return None
+
+
+def _text_field(raw: dict[str, Any], name: str) -> str:
+    """A text field: a string, a number, or language-tagged versions, of which Chinese is preferred."""
+    value = _field(raw, name)
+    versions = value if isinstance(value, list) else [value]
+    texts = []
+    for version in versions:
+        if isinstance(version, dict):
+            language = str(version.get("lang") or version.get("language") or "").lower()
+            texts.append((language in ("cn", "zh", "zh-cn", "chinese"), version.get("text")))
+        else:
+            texts.append((False, version))
+    usable = [(chinese, text) for chinese, text in texts if isinstance(text, str | int) and not isinstance(text, bool)]
+    return str(max(usable, key=lambda pair: pair[0])[1]) if usable else ""
+
+
+def _classification_text(value: Any) -> str:
+    """All codes in one string, whatever holds them: objects with ``code``, strings, or lists of either."""
+    if isinstance(value, str):
+        return value.rpartition("→")[2]  # a path through the hierarchy ends in the code itself
+    if isinstance(value, dict):
+        for key in ("code", "symbol", "leaf_code", "ipc", "cpc"):
+            if isinstance(value.get(key), str) and value[key]:
+                return _classification_text(value[key])
+        return ";".join(_classification_text(child) for child in value.values() if isinstance(child, list | dict))
+    if isinstance(value, list):
+        return ";".join(_classification_text(item) for item in value)
+    return ""
