@@ -1,0 +1,39 @@
+"""The two collectives that training needs. Outside a process group they are the identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def sum_over_ranks(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its sum over all ranks, in place, with one message."""
+    if world_size() == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(flat)
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def gather_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The rows of all ranks in rank order. ``rows``: (sizes[rank], dim) → (sum(sizes), dim), without gradient."""
+    if world_size() == 1:
+        return rows.detach()
+    widest = max(sizes)
+    padded = rows.new_zeros((widest, rows.shape[1]))
+    padded[: rows.shape[0]] = rows.detach()
+    gathered = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(gathered, padded)
+    return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])

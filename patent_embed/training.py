@@ -1,0 +1,323 @@
+"""The training loop: packed batches, exact resume, and the same arithmetic on any number of workers.
+
+A step encodes every distinct text of the *global* batch once. The ranks share the texts by token count, exchange the
+embeddings, and each computes the loss of the whole batch; the slice of its gradient that belongs to a rank's texts
+then flows back through that rank's forward pass (Gao et al., GradCache, arXiv 2101.06983, with one gather). So one
+worker and many compute the same loss, in-batch negatives included, and the texts of a step that do not fit into one
+forward pass are encoded again for the backward pass instead of changing the batch.
+
+Everything random is drawn from (seed, epoch) or (seed, step, rank): a checkpoint needs no generator state to go on
+exactly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from patent_embed import distributed, losses
+from patent_embed.config import TrainingConfig
+from patent_embed.encoder import Encoder
+from patent_embed.errors import UserError
+from patent_embed.packing import Tokens, pack
+
+STATE_FILE = "state.json"
+WEIGHTS_FILE = "weights.safetensors"
+BEST_FILE = "best.safetensors"
+OPTIMIZER_FILE = "optimizer.safetensors"
+
+
+@dataclass(frozen=True)
+class TripletData:
+    """Training triplets as rows of one token store.
+
+    Attributes:
+        tokens: all distinct texts, queries and passages.
+        triplets: (m, 3) rows of ``tokens``: query, positive, negative; those of one query stand together.
+        family: (len(tokens),) family of the patent each text belongs to.
+    """
+
+    tokens: Tokens
+    triplets: np.ndarray
+    family: np.ndarray
+
+    def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
+        """Triplet rows in the order of an epoch: queries shuffled, each with its triplets behind one another, so
+        that a batch repeats few texts."""
+        starts = np.flatnonzero(np.diff(self.triplets[:, 0], prepend=-1))
+        sizes = np.diff(starts, append=len(self.triplets))
+        order = np.random.default_rng([seed, epoch]).permutation(len(starts))
+        inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes[order]) - sizes[order], sizes[order])
+        return np.repeat(starts[order], sizes[order]) + inside
+
+
+@dataclass
+class TrainState:
+    """Where a training stands, and what it has seen. ``epoch`` and ``step`` count what is finished."""
+
+    fingerprint: str
+    epoch: int = 0
+    step: int = 0
+    best_epoch: int = 0
+    best_value: float | None = None
+    stale: int = 0  # evaluations since the best one
+    stopped: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Reporter(Protocol):
+    """What the loop tells the outside. All ranks call both; only rank 0 acts on ``write``."""
+
+    def step(self, event: dict[str, Any]) -> None: ...
+
+    def epoch(self, metrics: dict[str, Any], write: Callable[[Path], None] | None) -> None: ...
+
+
+class Trainer:
+    """Trains ``encoder`` on ``data``.
+
+    Args:
+        encoder: with adapters attached when LoRA is used; its trainable parameters are trained.
+        validate: val nDCG@10 of the encoder as it is; called after every epoch by all ranks. None: no early stopping,
+            and the last epoch is the best one.
+        fingerprint: names model, data and settings; a checkpoint with another one is refused.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        data: TripletData,
+        config: TrainingConfig,
+        *,
+        seed: int,
+        fingerprint: str,
+        validate: Callable[[], float] | None,
+        precision: str,
+    ) -> None:
+        if not len(data.triplets):
+            raise UserError("there are no training triplets: no training patent has both a query and a negative")
+        self.encoder, self.data, self.config = encoder, data, config
+        self.seed, self.validate, self.precision = seed, validate, precision
+        self.state = TrainState(fingerprint)
+        self.parameters: dict[str, torch.nn.Parameter] = dict(encoder.trainable_parameters())
+        self.device = next(iter(self.parameters.values())).device
+        decayed = [p for p in self.parameters.values() if p.ndim > 1]
+        others = [p for p in self.parameters.values() if p.ndim <= 1]  # biases and norms
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=config.learning_rate, fused=self.device.type == "cuda"
+        )
+        self.steps_per_epoch = math.ceil(len(data.triplets) / config.batch_size)
+        self.total_steps = self.steps_per_epoch * config.epochs
+        self._best: dict[str, Tensor] = {}
+
+    def fit(self, reporter: Reporter) -> TrainState:
+        """Train to the last epoch or until early stopping, from the state that is loaded."""
+        state, config = self.state, self.config
+        if state.epoch == 0 and self.validate is not None:
+            state.history.append({"epoch": 0, "val_ndcg@10": self.validate()})
+            reporter.epoch({**state.history[-1]}, None)
+        while state.epoch < config.epochs and not state.stopped:
+            started = time.perf_counter()
+            loss = self._train_epoch(reporter)
+            state.epoch += 1
+            record = {"epoch": state.epoch, "loss": loss, "train_seconds": time.perf_counter() - started}
+            record |= self._judge()
+            state.history.append(record)
+            last = state.epoch == config.epochs or state.stopped
+            due = last or state.epoch % config.checkpoint_every_n_epochs == 0
+            reporter.epoch({**record, "best_epoch": state.best_epoch}, self.save if due else None)
+        return state
+
+    def _judge(self) -> dict[str, float]:
+        """Measure the epoch that has ended, remember the best weights, decide whether to stop."""
+        state = self.state
+        value = self.validate() if self.validate is not None else None
+        best = state.best_value
+        if value is None or best is None or value > best + self.config.early_stopping_threshold:
+            state.best_epoch, state.best_value, state.stale = state.epoch, value, 0
+            self._best = {name: p.detach().cpu().clone() for name, p in self.parameters.items()}
+        else:
+            state.stale += 1
+            state.stopped = 0 < self.config.early_stopping_patience <= state.stale
+        return {} if value is None else {"val_ndcg@10": value}
+
+    def _train_epoch(self, reporter: Reporter) -> float:
+        """One pass over the data; returns the mean loss over its triplets."""
+        state, size = self.state, self.config.batch_size
+        order = self.data.epoch_order(self.seed, state.epoch)
+        self.encoder.model.train()
+        total, started = 0.0, time.perf_counter()
+        for begin in range(0, len(order), size):
+            rows = order[begin : begin + size]
+            rate = self.learning_rate_at(state.step)
+            loss = self._train_step(rows, rate)
+            state.step += 1
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the loss is {loss} at step {state.step} (learning rate {rate:.3g}): the weights are lost from here; "
+                    "set a lower --learning_rate"
+                )
+            total += loss * len(rows)
+            speed = (begin + len(rows)) / (time.perf_counter() - started)
+            left = (self.config.epochs - state.epoch) * len(order) - begin - len(rows)
+            reporter.step(
+                {
+                    "epoch": state.epoch + 1,
+                    "epochs": self.config.epochs,
+                    "step": state.step,
+                    "steps": self.total_steps,
+                    "loss": loss,
+                    "lr": rate,
+                    "triplets_per_s": speed,
+                    "eta_s": left / speed,
+                }
+            )
+        return total / len(order)
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up over the first ``warmup_ratio`` of all steps, then linear decay to zero."""
+        warmup = math.ceil(self.config.warmup_ratio * self.total_steps)
+        if step < warmup:
+            return self.config.learning_rate * (step + 1) / warmup
+        return self.config.learning_rate * (self.total_steps - step) / max(1, self.total_steps - warmup)
+
+    def _train_step(self, rows: np.ndarray, rate: float) -> float:
+        """One optimizer step on the triplets ``rows``; returns their mean loss."""
+        texts, inverse = np.unique(self.data.triplets[rows], return_inverse=True)
+        shares = _split_by_tokens(self.data.tokens.lengths[texts], distributed.world_size())
+        mine = texts[shares[distributed.rank()]]
+        chunks = list(self._chunks(mine))
+        keep_graph = len(chunks) == 1
+        outputs = [self._embed(chunk, number, grad=keep_graph) for number, chunk in enumerate(chunks)]
+        local = torch.cat(outputs) if outputs else torch.zeros((0, self.encoder.dim), device=self.device)
+        everything = distributed.gather_rows(local, [s.stop - s.start for s in shares]).requires_grad_()
+        loss = self._loss(everything, inverse.reshape(-1, 3), self.data.family[texts])
+        (gradient,) = torch.autograd.grad(loss, everything)
+        gradient = gradient[shares[distributed.rank()]]
+        for number, (chunk, part) in enumerate(zip(chunks, gradient.split([len(c) for c in chunks]), strict=True)):
+            output = outputs[number] if keep_graph else self._embed(chunk, number, grad=True)
+            output.backward(part.to(output.dtype))
+        parameters = list(self.parameters.values())
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        distributed.sum_over_ranks([p.grad for p in parameters if p.grad is not None])
+        torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach())
+
+    def _embed(self, texts: np.ndarray, chunk: int, *, grad: bool) -> Tensor:
+        # The same seed for a text chunk's two passes: dropout must not differ between them.
+        seeds = np.random.SeedSequence([self.seed, self.state.step, distributed.rank(), chunk])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
+        bf16 = self.precision == "bf16"
+        autocast = torch.autocast(self.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+        with torch.set_grad_enabled(grad), autocast:
+            return self.encoder.forward(pack(self.data.tokens, texts).to(self.device))
+
+    def _chunks(self, texts: np.ndarray) -> Iterator[np.ndarray]:
+        """Cut ``texts`` so that each piece stays within the tokens of one forward pass."""
+        filled = np.cumsum(self.data.tokens.lengths[texts])
+        begin = 0
+        while begin < len(texts):
+            base = filled[begin - 1] if begin else 0
+            end = int(np.searchsorted(filled, base + self.config.max_tokens_per_forward, side="right"))
+            yield texts[begin : max(end, begin + 1)]
+            begin = max(end, begin + 1)
+
+    def _loss(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray) -> Tensor:
+        """Mean loss of the global batch. ``triplets`` are rows of ``embeddings``."""
+        rows = torch.from_numpy(triplets).to(embeddings.device)
+        if self.config.loss == "triplet":
+            anchor, positive, negative = (embeddings[rows[:, i]] for i in range(3))
+            return losses.triplet_loss(anchor, positive, negative, self.config.margin, self.config.distance).mean()
+        queries, first = np.unique(triplets[:, 0], return_index=True)
+        candidates = np.unique(triplets[:, 1:])
+        target = np.searchsorted(candidates, triplets[first, 1])
+        excluded = family[queries][:, None] == family[candidates][None, :]
+        device = embeddings.device
+        return losses.info_nce_loss(
+            embeddings[torch.from_numpy(queries).to(device)],
+            embeddings[torch.from_numpy(candidates).to(device)],
+            torch.from_numpy(target).to(device),
+            torch.from_numpy(excluded).to(device),
+            self.config.temperature,
+        ).mean()
+
+    # Checkpoints: plain tensors and JSON.
+
+    def save(self, folder: Path) -> None:
+        """Write weights, best weights, optimizer and position. The state file comes last and vouches for the rest."""
+        weights = {name: p.detach().cpu().contiguous() for name, p in self.parameters.items()}
+        save_file(weights, folder / WEIGHTS_FILE)
+        save_file({name: t.contiguous() for name, t in self._best.items()}, folder / BEST_FILE)
+        moments = {
+            f"{name}/{key}": torch.as_tensor(value).detach().cpu().contiguous()
+            for name, p in self.parameters.items()
+            for key, value in self.optimizer.state[p].items()
+        }
+        save_file(moments, folder / OPTIMIZER_FILE)
+        (folder / STATE_FILE).write_text(json.dumps(asdict(self.state), indent=1), encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Go on from a checkpoint. Raises UserError when it is torn or belongs to another model, data or setting."""
+        state = read_state(folder)
+        if state.fingerprint != self.state.fingerprint:
+            raise UserError(
+                f"checkpoint {str(folder)!r} belongs to training {state.fingerprint[:8]}, this is "
+                f"{self.state.fingerprint[:8]}: its model, data or settings differ; use the settings it was made "
+                "with, or train without --resume"
+            )
+        weights, best = load_file(folder / WEIGHTS_FILE), load_file(folder / BEST_FILE)
+        moments = load_file(folder / OPTIMIZER_FILE)
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(weights[name])
+                self.optimizer.state[parameter] = {
+                    key.rpartition("/")[2]: value.to(self.device) if value.ndim else value
+                    for key, value in moments.items()
+                    if key.rpartition("/")[0] == name
+                }
+        self.state, self._best = state, best
+
+    def load_best(self) -> None:
+        """Put the best epoch's weights into the encoder."""
+        if set(self._best) != set(self.parameters):
+            raise RuntimeError(f"the best epoch ({self.state.best_epoch}) has no weights for every trained parameter")
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(self._best[name])
+
+
+def read_state(folder: Path) -> TrainState:
+    """The state of a checkpoint. Raises UserError when the folder holds no whole one."""
+    try:
+        return TrainState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{str(folder)!r} is not a whole checkpoint ({type(error).__name__} at {STATE_FILE}); "
+            "name another one, or train without --resume"
+        ) from None
+
+
+def _split_by_tokens(lengths: np.ndarray, parts: int) -> list[slice]:
+    """Cut a list of texts into ``parts`` runs of about the same number of tokens."""
+    filled = np.cumsum(lengths)
+    total = int(filled[-1])
+    bounds = [0, *(int(np.searchsorted(filled, total * i / parts)) for i in range(1, parts)), len(lengths)]
+    return [slice(begin, end) for begin, end in zip(bounds, bounds[1:], strict=False)]

@@ -1,0 +1,111 @@
+"""The Ray session: connecting to a cluster or starting one on this machine, and what its workers need."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+log = logging.getLogger("patent_embed")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def ray_session(log_level: str) -> Iterator[None]:
+    """Join the cluster this process runs in (RAY_ADDRESS, as in a Ray job) or start one here; leave it at the end."""
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    debug = log_level == "DEBUG"
+    on_cluster = bool(os.environ.get("RAY_ADDRESS"))
+    # Workers import this very code: a job's working_dir does that on a cluster, the path does it on this machine.
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {"PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
+    ray.init(
+        logging_level=logging.INFO if debug else logging.ERROR,
+        log_to_driver=debug,
+        runtime_env={"env_vars": {"TOKENIZERS_PARALLELISM": "false"} if on_cluster else env},
+        **({} if on_cluster else {"include_dashboard": False}),
+    )
+    quiet_ray_data(debug)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def quiet_ray_data(debug: bool = False) -> None:
+    """Keep Ray Data's bars and plans off the terminal: the pipeline has its own lines."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = debug
+    if not debug:
+        for name in ("ray.data", "ray.train"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def cluster_resources() -> tuple[float, int]:
+    """CPUs and GPUs of the whole cluster."""
+    resources = ray.cluster_resources()
+    return float(resources.get("CPU", 1.0)), int(resources.get("GPU", 0))
+
+
+@ray.remote(num_cpus=0)
+class EventBuffer:
+    """Carries progress events from workers on any node to the driver."""
+
+    def __init__(self) -> None:
+        self._events: list[dict[str, Any]] = []
+
+    def put(self, event: dict[str, Any]) -> None:
+        self._events.append(event)
+
+    def drain(self) -> list[dict[str, Any]]:
+        events, self._events = self._events, []
+        return events
+
+
+@contextmanager
+def event_stream(handle: Callable[[dict[str, Any]], None], interval: float = 0.5) -> Iterator[Any]:
+    """Yield an EventBuffer for workers; ``handle`` is called on the driver with each event, in order."""
+    buffer = EventBuffer.remote()
+    stop = threading.Event()
+
+    def pump() -> None:
+        while True:
+            last = stop.is_set()
+            try:
+                for event in ray.get(buffer.drain.remote(), timeout=10):
+                    handle(event)
+            except ray.exceptions.RayError as error:  # the view must not end the run; the events are in the result too
+                log.debug("progress events are not available: %s", error)
+            if last:
+                return
+            stop.wait(interval)
+
+    thread = threading.Thread(target=pump, daemon=True)
+    thread.start()
+    try:
+        yield buffer
+    finally:
+        stop.set()
+        thread.join(timeout=15)
+        ray.kill(buffer)
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
