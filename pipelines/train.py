@@ -1,0 +1,220 @@
+"""Training on Ray Train: one worker or many, with checkpoints in its storage and restarts after lost workers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+
+from patent_embed.artifacts import Artifact, Outcome
+from patent_embed.config import Config
+from patent_embed.errors import UserError
+from pipelines.runtime import cluster_resources, event_stream
+
+_MAX_WORKER_FAILURES = 2
+
+
+def train(
+    folder: Path,
+    config: Config,
+    model_path: Path,
+    artifacts: dict[str, Artifact],
+    fingerprint: str,
+    resume_from: Path | None,
+    on_event: Callable[[dict[str, Any]], None],
+) -> Outcome:
+    """Train into ``folder``: ``model/`` (merged, the best epoch), ``adapter/`` and the checkpoints.
+
+    Args:
+        artifacts: finished ``ingest``, ``splits``, ``queries`` and ``negatives``.
+        fingerprint: digest of the training step; checkpoints carry it.
+        resume_from: a checkpoint folder to go on from.
+    """
+    attempt = f"attempt-{time.time_ns()}"
+    scaling, precision = _scaling(config)
+    with event_stream(on_event) as events:
+        trainer = ray.train.torch.TorchTrainer(
+            _worker,
+            train_loop_config={
+                "config": config.model_dump(mode="json"),
+                "model_path": str(model_path),
+                "artifacts": {name: str(artifact.path) for name, artifact in artifacts.items()},
+                "fingerprint": fingerprint,
+                "resume_from": str(resume_from) if resume_from else None,
+                "precision": precision,
+                "out": str(folder),
+                "events": events,
+            },
+            scaling_config=scaling,
+            run_config=ray.train.RunConfig(
+                name=attempt,
+                storage_path=str(folder.resolve()),
+                checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.training.keep_checkpoints),
+                failure_config=ray.train.FailureConfig(max_failures=_MAX_WORKER_FAILURES),
+            ),
+        )
+        outcome = trainer.fit().return_value
+    if "error" in outcome:
+        raise UserError(outcome["error"])
+    _drop_old_attempts(folder, keep=attempt)
+    state = outcome["state"]
+    return Outcome(
+        rows={"triplets": outcome["triplets"], "epochs": state["epoch"], "steps": state["step"]},
+        report={
+            "history": state["history"],
+            "best_epoch": state["best_epoch"],
+            "stopped_early": state["stopped"],
+            "trained_parameters": outcome["trained_parameters"],
+            "precision": precision,
+            "workers": config.training.num_workers,
+        },
+    )
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The whole checkpoint with the most epochs below a training step's folder, or None."""
+    found = []
+    for state in folder.glob("attempt-*/*/state.json"):
+        try:
+            found.append((json.loads(state.read_text(encoding="utf-8"))["epoch"], state.stat().st_mtime_ns, state.parent))
+        except (ValueError, KeyError, OSError):
+            continue  # torn by a kill: an older one is used
+    return max(found)[2] if found else None
+
+
+def _drop_old_attempts(folder: Path, keep: str) -> None:
+    for path in folder.glob("attempt-*"):
+        if path.name != keep:
+            shutil.rmtree(path)
+
+
+def _scaling(config: Config) -> tuple[ray.train.ScalingConfig, str]:
+    """Resources of each worker, and the precision that fits the device."""
+    cpus, gpus = cluster_resources()
+    workers = config.training.num_workers
+    use_gpu = gpus > 0 if config.training.use_gpu is None else config.training.use_gpu
+    if use_gpu and gpus < workers:
+        raise UserError(
+            f"num_workers is {workers} but the cluster has {gpus} GPUs, and each worker needs one: "
+            f"set --num_workers {max(gpus, 1)}, or --set training.use_gpu=false to train on CPUs"
+        )
+    share = cpus / workers
+    # Whole CPUs where there are enough, otherwise a little less than the share: a small machine must not wait for ever.
+    resources: dict[str, float] = {"CPU": min(4, int(share)) if use_gpu and share >= 1 else int(share) or 0.9 * share}
+    if use_gpu:
+        resources["GPU"] = 1
+    precision = config.training.precision
+    if precision == "auto":
+        precision = "bf16" if use_gpu else "fp32"
+    return ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=resources), precision
+
+
+class _RayReporter:
+    """Sends events to the driver, and metrics and checkpoints to Ray Train."""
+
+    def __init__(self, events: Any, rank: int) -> None:
+        self._events, self._rank = events, rank
+
+    def send(self, kind: str, content: dict[str, Any]) -> None:
+        if self._rank == 0:
+            self._events.put.remote({"event": kind, "time": time.time(), **content})
+
+    def step(self, event: dict[str, Any]) -> None:
+        self.send("step", event)
+
+    def epoch(self, metrics: dict[str, Any], write: Callable[[Path], None] | None) -> None:
+        self.send("epoch", metrics)
+        with tempfile.TemporaryDirectory() as scratch:
+            checkpoint = None
+            if write is not None and self._rank == 0:
+                write(Path(scratch))
+                checkpoint = ray.train.Checkpoint.from_directory(scratch)
+            # The name says which epoch it is; the attempt's folder tells runs apart.
+            ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=f"epoch-{metrics['epoch']:04d}")
+
+
+def _worker(loop: dict[str, Any]) -> dict[str, Any]:
+    """Runs on every training worker. A user's mistake comes back as a value: raised, it would be tried again."""
+    try:
+        return _train_worker(loop)
+    except UserError as error:
+        return {"error": str(error)}
+
+
+def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    from patent_embed import dataset
+    from patent_embed.artifacts import open_artifact
+    from patent_embed.encoder import Encoder
+    from patent_embed.evaluation import validation_ndcg
+    from patent_embed.export import export_model, save_adapter
+    from patent_embed.training import Trainer
+
+    config = Config.model_validate(loop["config"])
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device()
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, int(_scaling_cpus())))
+    reporter = _RayReporter(loop["events"], context.get_world_rank())
+
+    opened = {name: open_artifact(Path(path)) for name, path in loop["artifacts"].items()}
+    corpus, splits = opened["ingest"].table("corpus"), opened["splits"].table("splits")
+    queries, negatives = opened["queries"].table("queries"), opened["negatives"].table("negatives")
+    torch.manual_seed(config.run.seed)  # the adapters' first weights
+    encoder = Encoder.load(Path(loop["model_path"]), config.model, device=device)
+    if config.training.use_lora:
+        encoder.add_lora(config.training.lora)
+    data = dataset.build_triplets(encoder, corpus, splits, queries, negatives, config.training.query_sources)
+    val = dataset.build_retrieval_set(encoder, corpus, splits, queries, "val", config.evaluation.query_sources)
+    trainer = Trainer(
+        encoder,
+        data,
+        config.training,
+        seed=config.run.seed,
+        fingerprint=loop["fingerprint"],
+        validate=(lambda: validation_ndcg(encoder, val)) if len(val.queries) else None,
+        precision=loop["precision"],
+    )
+    checkpoint = ray.train.get_checkpoint()  # after a lost worker; otherwise what the user resumes from
+    if checkpoint is not None:
+        with checkpoint.as_directory() as path:
+            trainer.load(Path(path))
+    elif loop["resume_from"]:
+        trainer.load(Path(loop["resume_from"]))
+    reporter.send(
+        "start",
+        {
+            "triplets": len(data.triplets),
+            "texts": len(data.tokens),
+            "tokens": int(data.tokens.lengths.sum()),
+            "val_queries": len(val.queries),
+            "trained_parameters": sum(p.numel() for p in trainer.parameters.values()),
+            "device": str(device),
+            "from_epoch": trainer.state.epoch,
+        },
+    )
+    state = trainer.fit(reporter)
+    if context.get_world_rank() == 0:
+        trainer.load_best()
+        export_model(encoder, Path(loop["out"]) / "model")
+        if config.training.use_lora:
+            save_adapter(encoder, Path(loop["out"]) / "adapter")
+    return {
+        "state": asdict(state),
+        "triplets": len(data.triplets),
+        "trained_parameters": sum(p.numel() for p in trainer.parameters.values()),
+    }
+
+
+def _scaling_cpus() -> float:
+    return float(ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0))
