@@ -170,6 +170,22 @@ def open_artifact(folder: Path) -> Artifact:
     return Artifact(folder, manifest)
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of a folder's files, at any depth; prose and hidden files do not count."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.is_file() and path.suffix.lower() != ".md" and not any(part.startswith(".") for part in inside.parts):
+            digest.update(f"{inside.as_posix()}\0{file_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

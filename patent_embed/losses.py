@@ -37,9 +37,7 @@ def _chord(cosine: Tensor) -> Tensor:
     return torch.sqrt(torch.clamp(2 - 2 * cosine, min=1e-6))
 
 
-def info_nce_loss(
-    query: Tensor, candidates: Tensor, target: Tensor, excluded: Tensor, temperature: float
-) -> Tensor:
+def info_nce_loss(query: Tensor, candidates: Tensor, target: Tensor, excluded: Tensor, temperature: float) -> Tensor:
     """Cross entropy of each query's own candidate against all others (van den Oord et al., arXiv 1807.03748, eq. 4).
 
     Args:

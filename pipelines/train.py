@@ -85,7 +85,9 @@ def latest_checkpoint(folder: Path) -> Path | None:
     found = []
     for state in folder.glob("attempt-*/*/state.json"):
         try:
-            found.append((json.loads(state.read_text(encoding="utf-8"))["epoch"], state.stat().st_mtime_ns, state.parent))
+            found.append(
+                (json.loads(state.read_text(encoding="utf-8"))["epoch"], state.stat().st_mtime_ns, state.parent)
+            )
         except (ValueError, KeyError, OSError):
             continue  # torn by a kill: an older one is used
     return max(found)[2] if found else None
@@ -152,12 +154,12 @@ def _worker(loop: dict[str, Any]) -> dict[str, Any]:
 
 def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
     import torch
-
-    from patent_embed import dataset
-    from patent_embed.artifacts import open_artifact
     from patent_embed.encoder import Encoder
     from patent_embed.evaluation import validation_ndcg
     from patent_embed.export import export_model, save_adapter
+
+    from patent_embed import dataset
+    from patent_embed.artifacts import open_artifact
     from patent_embed.training import Trainer
 
     config = Config.model_validate(loop["config"])

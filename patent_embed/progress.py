@@ -1,0 +1,80 @@
+"""What a run shows on the terminal: one line a step, and lines within long steps. No carriage returns, so a log of a
+batch job reads the same."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+
+def say(text: str = "") -> None:
+    print(text, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``75 s``, ``4 min 05 s``, ``2 h 03 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class ProgressLog:
+    """Prints progress and keeps it as JSON lines in ``path``, one object an event."""
+
+    def __init__(self, path: Path, log_every: int, min_seconds: float = 10.0) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8")
+        self._log_every = log_every
+        self._min_seconds = min_seconds
+        self._last_bar = time.perf_counter()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def record(self, event: str, **content: Any) -> None:
+        content = {"time": round(time.time(), 3), "event": event, **content}
+        self._file.write(json.dumps(content, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def training_event(self, event: dict[str, Any]) -> None:
+        """An event of the training loop: recorded, and shown as a line."""
+        kind = event.pop("event")
+        event.pop("time", None)
+        self.record(kind, **event)
+        if kind == "start":
+            resumed = f", going on after epoch {event['from_epoch']}" if event["from_epoch"] else ""
+            say(
+                f"      {event['triplets']:,} triplets, {event['texts']:,} texts, {event['tokens']:,} tokens; "
+                f"{event['trained_parameters']:,} parameters on {event['device']}{resumed}"
+            )
+        elif kind == "step" and (event["step"] % self._log_every == 0 or event["step"] in (1, event["steps"])):
+            say(
+                f"      epoch {event['epoch']}/{event['epochs']}  step {event['step']:,}/{event['steps']:,}  "
+                f"loss {event['loss']:.4f}  lr {event['lr']:.2e}  {event['triplets_per_s']:,.1f} triplets/s  "
+                f"ETA {duration(event['eta_s'])}"
+            )
+        elif kind == "epoch":
+            parts = [f"epoch {event['epoch']} done"]
+            if "loss" in event:
+                parts.append(f"loss {event['loss']:.4f}")
+            if "val_ndcg@10" in event:
+                parts.append(f"val nDCG@10 {event['val_ndcg@10']:.4f}")
+            if event.get("best_epoch"):
+                parts.append(f"best epoch {event['best_epoch']}")
+            say("      " + "  ".join(parts) if event["epoch"] else f"      before training  {parts[-1]}")
+
+    def texts(self, done: int, total: int, seconds: float) -> None:
+        """Progress of an embedding step, shown every few seconds."""
+        self.record("embedded", done=done, total=total, seconds=round(seconds, 3))
+        now = time.perf_counter()
+        if done < total and now - self._last_bar >= self._min_seconds:
+            self._last_bar = now
+            rate = done / seconds
+            say(f"      {done:,}/{total:,} texts  {rate:,.0f}/s  ETA {duration((total - done) / rate)}")

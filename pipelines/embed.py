@@ -1,0 +1,96 @@
+"""Embedding on Ray Data: texts to vectors on as many actors as the cluster has GPUs (or groups of cores)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from patent_embed.artifacts import Artifact, Outcome
+from patent_embed.config import ModelConfig
+from pipelines.runtime import Stopwatch, cluster_resources
+
+_TEXTS_PER_BATCH = 1024
+_CORES_PER_ACTOR = 4
+
+
+class EmbedTexts:
+    """Ray Data UDF: ``{"row", "text", "kind"}`` to ``{"row", "embedding"}``, every row exactly once."""
+
+    def __init__(self, model_path: str, config: ModelConfig, gpu: bool, threads: int) -> None:
+        import torch
+        from patent_embed.encoder import Encoder
+
+        if not gpu:
+            torch.set_num_threads(threads)
+        device = torch.device("cuda" if gpu else "cpu")
+        self._encoder = Encoder.load(Path(model_path), config, device=device)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        embeddings = np.empty((len(batch["row"]), self._encoder.dim), np.float32)
+        for kind in np.unique(batch["kind"]):
+            mine = batch["kind"] == kind
+            embeddings[mine] = self._encoder.encode(batch["text"][mine].tolist(), str(kind))
+        return {"row": batch["row"], "embedding": embeddings}
+
+
+def embed_texts(
+    texts: pa.Table, model_path: Path, config: ModelConfig, on_progress: Callable[[int, int, float], None] | None = None
+) -> np.ndarray:
+    """Embeddings of ``texts`` (``text``, ``kind`` = query | passage) in row order: (len(texts), dim) float32.
+
+    ``on_progress`` is called with texts done, texts in all, and seconds.
+    """
+    cpus, gpus = cluster_resources()
+    actors = gpus or max(1, int(cpus) // _CORES_PER_ACTOR)
+    threads = max(1, int(cpus / actors))
+    table = texts.append_column("row", pa.array(np.arange(len(texts))))
+    dataset = ray.data.from_arrow(table).repartition(max(1, min(len(texts) // _TEXTS_PER_BATCH, 64 * actors)))
+    embedded = dataset.map_batches(
+        EmbedTexts,
+        fn_constructor_args=(str(model_path), config, bool(gpus), threads),
+        batch_size=_TEXTS_PER_BATCH,
+        compute=ray.data.ActorPoolStrategy(size=actors),
+        num_gpus=1 if gpus else None,
+        num_cpus=1 if gpus else threads,
+    )
+    watch = Stopwatch()
+    result: np.ndarray | None = None
+    done = 0
+    for batch in embedded.iter_batches(batch_size=None, batch_format="numpy"):
+        vectors = np.stack(list(batch["embedding"])) if batch["embedding"].dtype == object else batch["embedding"]
+        if result is None:
+            result = np.full((len(texts), vectors.shape[1]), np.nan, np.float32)
+        result[batch["row"]] = vectors
+        done += len(vectors)
+        if on_progress is not None:
+            on_progress(done, len(texts), watch.seconds)
+    if result is None or done != len(texts) or np.isnan(result).any():
+        raise RuntimeError(f"{len(texts)} texts went in, {done} embeddings came out, or some hold NaN")
+    return result
+
+
+def embed(
+    folder: Path,
+    ingest: Artifact,
+    queries: Artifact,
+    model_path: Path,
+    config: ModelConfig,
+    on_progress: Callable[[int, int, float], None] | None = None,
+) -> Outcome:
+    """Write ``passages.npy`` (rows as in the corpus) and ``queries.npy`` (rows as in the queries) into ``folder``."""
+    passages, asked = ingest.table("corpus")["abstract"], queries.table("queries")["query"]
+    kinds = ["passage"] * len(passages) + ["query"] * len(asked)
+    texts = pa.table({"text": pa.chunked_array(passages.chunks + asked.chunks), "kind": pa.array(kinds)})
+    watch = Stopwatch()
+    embeddings = embed_texts(texts, model_path, config, on_progress)
+    np.save(folder / "passages.npy", embeddings[: len(passages)])
+    np.save(folder / "queries.npy", embeddings[len(passages) :])
+    return Outcome(
+        rows={"passages": len(passages), "queries": len(asked)},
+        report={"texts_per_s": round(len(texts) / watch.seconds, 1), "dim": int(embeddings.shape[1])},
+    )

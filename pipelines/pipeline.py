@@ -1,0 +1,263 @@
+"""The main job: which steps there are, what each is made of, and what lies in the output folder at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from patent_embed.encoder import resolve_model
+from patent_embed.queries import build_queries, find_query_cache
+
+from patent_embed import __version__
+from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step, file_digest, folder_digest
+from patent_embed.config import Config
+from patent_embed.errors import UserError
+from patent_embed.negatives import mine_negatives
+from patent_embed.progress import ProgressLog, duration, say
+from patent_embed.splits import split_table
+from pipelines import embed, evaluate, ingest, publish
+from pipelines.runtime import ray_session
+from pipelines.train import latest_checkpoint, train
+
+log = logging.getLogger("patent_embed")
+
+# Settings that change how training runs, not what comes out.
+_TRAINING_LOGISTICS = {"log_every", "keep_checkpoints", "checkpoint_every_n_epochs", "num_workers", "use_gpu"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the plan, and the function that does it in a folder."""
+
+    step: Step
+    work: Callable[[Path], Outcome]
+
+
+@dataclass
+class Pipeline:
+    """The steps of one resolved config in one output folder."""
+
+    config: Config
+    out: Path = field(init=False)
+    store: ArtifactStore = field(init=False)
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    reused: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.out = Path(self.config.run.output_dir)
+        self.store = ArtifactStore(self.out / "steps")
+
+    # The plan: every digest follows from the settings, the input files and the model, before anything runs.
+
+    def stages(self) -> list[Stage]:
+        """All steps in the order they run."""
+        config, seed = self.config, self.config.run.seed
+        root, files, _ = ingest.find_input(config.data.data_dir)
+        cache = find_query_cache(root, config.queries.cache) if config.queries.use_cache else None
+        base = resolve_model(config.model.name, trust_remote_code=config.model.trust_remote_code)
+        base_digest = folder_digest(base)
+
+        stages: dict[str, Stage] = {}
+
+        def add(name: str, work: Callable[[Path], Outcome], code: int, settings: dict[str, Any], **inputs: str) -> str:
+            upstream = {key: stages[value].step.digest if value in stages else value for key, value in inputs.items()}
+            stages[name] = Stage(Step(name, code, settings, upstream), work)
+            return name
+
+        data = config.data.model_dump(mode="json", exclude={"data_dir"})
+        add(
+            "ingest",
+            lambda folder: ingest.ingest(folder, root, files, config.data, seed),
+            1,
+            data | ({"seed": seed} if config.data.max_samples else {}),
+            files=ingest.input_digest(root, files),
+        )
+        add("splits", self._split, 1, config.splits.model_dump() | {"seed": seed}, ingest="ingest")
+        add(
+            "queries",
+            lambda folder: self._write_queries(folder, cache),
+            1,
+            config.queries.model_dump(mode="json", exclude={"use_cache", "cache"}) | {"seed": seed},
+            ingest="ingest",
+            **({"cache": file_digest(cache)} if cache else {}),
+        )
+        add(
+            "negatives",
+            self._mine,
+            1,
+            config.negatives.model_dump(mode="json") | {"seed": seed},
+            ingest="ingest",
+            splits="splits",
+        )
+        model = config.model.model_dump(mode="json", exclude={"name"})
+        judged = config.evaluation.model_dump(mode="json") | {"seed": seed}
+        tables = {"ingest": "ingest", "splits": "splits", "queries": "queries", "negatives": "negatives"}
+        if config.evaluation.bm25:
+            add("evaluate-bm25", lambda folder: evaluate.evaluate_bm25(folder, self._need, config), 1, judged, **tables)
+        systems = self._systems(base, base_digest)
+        for name, (path, digest) in systems.items():
+            if name == "tuned" and not config.run.test_only:
+                settings = config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
+                settings |= model | {"seed": seed, "val_query_sources": config.evaluation.query_sources}
+                digest = add(
+                    "train", lambda folder: self._train(folder, base), 1, settings, model=base_digest, **tables
+                )
+            self._add_evaluation(add, name, path, digest, model, judged, tables)
+        return list(stages.values())
+
+    def _systems(self, base: Path, base_digest: str) -> dict[str, tuple[Callable[[], Path], str]]:
+        """The encoders to measure: name → where it lies once it exists, and its digest where it exists already."""
+        systems: dict[str, tuple[Callable[[], Path], str]] = {"base": (lambda: base, base_digest)}
+        if not self.config.run.test_only:
+            systems["tuned"] = (lambda: self._need("train").path / "model", "")
+        elif (self.out / publish.MODEL).is_dir():
+            tuned = self.out / publish.MODEL
+            systems["tuned"] = (lambda: tuned, folder_digest(tuned))
+        return systems
+
+    def _add_evaluation(
+        self,
+        add: Callable[..., str],
+        name: str,
+        path: Callable[[], Path],
+        model_digest: str,
+        model: dict[str, Any],
+        judged: dict[str, Any],
+        tables: dict[str, str],
+    ) -> None:
+        """Two steps: the vectors of all texts, which other work can share, and the metrics."""
+        config = self.config
+
+        def vectors(folder: Path) -> Outcome:
+            need = self._need
+            return embed.embed(folder, need("ingest"), need("queries"), path(), config.model, self.progress.texts)
+
+        def measure(folder: Path) -> Outcome:
+            return evaluate.evaluate_encoder(folder, name, self._need, config)
+
+        embedded = add(f"embed-{name}", vectors, 1, model, model=model_digest, ingest="ingest", queries="queries")
+        add(f"evaluate-{name}", measure, 1, judged, vectors=embedded, **tables)
+
+    # Running.
+
+    def print_plan(self) -> None:
+        """The steps, what would be reused or run, and the row counts known so far."""
+        say(f"plan for {self.config.data.data_dir} in {self.out}")
+        for number, stage in enumerate(self.stages(), start=1):
+            found = self._find(stage.step)
+            rows = ", ".join(f"{value:,} {key}" for key, value in found.manifest.rows.items()) if found else ""
+            note = ""
+            if (
+                found is None
+                and stage.step.name == "train"
+                and (path := latest_checkpoint(self.store.path(stage.step)))
+            ):
+                note = f"checkpoint {path.name} can be resumed"
+            say(f"  {number:2d}  {stage.step.folder:24}  {'reuse' if found else 'run':5}  {rows or note}".rstrip())
+
+    def run(self) -> None:
+        """Run what is not done yet, then write the output folder."""
+        started = time.time()
+        stages = self.stages()
+        self.progress = ProgressLog(self.out / "progress.jsonl", self.config.training.log_every)
+        say(f"patent-embed {__version__}  data {self.config.data.data_dir}  output {self.out}")
+        todo = any(self._find(stage.step) is None for stage in stages)
+        with ray_session(self.config.run.log_level) if todo else contextlib.nullcontext():
+            for number, stage in enumerate(stages, start=1):
+                self._run_stage(number, len(stages), stage)
+        self.progress.close()
+        publish.publish(self.out, self.config, self.artifacts, self.reused, started)
+
+    def _run_stage(self, number: int, total: int, stage: Stage) -> None:
+        step, head = stage.step, f"[{number}/{total}] {stage.step.name:14}"
+        artifact = self._find(step)
+        if artifact is not None:
+            self.reused.add(step.name)
+        else:
+            if step.name in ("train", "embed-base", "embed-tuned"):
+                say(head.rstrip())
+            artifact = self.store.run(step, stage.work, keep_partial=self._resuming(step))
+        self.artifacts[step.name] = artifact
+        took = "reused" if step.name in self.reused else duration(artifact.manifest.seconds)
+        rows = ", ".join(f"{value:,} {key}" for key, value in artifact.manifest.rows.items())
+        say(f"{head} {rows:44} {took:>10}".rstrip())
+        self.progress.record("stage", step=step.folder, reused=step.name in self.reused, rows=artifact.manifest.rows)
+        for line in publish.stage_notes(step.name, artifact):
+            say(f"      {line}")
+        if step.name == "ingest":
+            self._require_two_patents(artifact)
+        if step.name == "negatives":
+            self._require_negatives(artifact)
+
+    def _find(self, step: Step) -> Artifact | None:
+        return self.store.find(step) if self.config.run.use_cache else None
+
+    def _need(self, name: str) -> Artifact:
+        return self.artifacts[name]
+
+    def _resuming(self, step: Step) -> bool:
+        if step.name != "train":
+            return False
+        checkpoint = latest_checkpoint(self.store.path(step))
+        if self.config.run.resume is None and checkpoint is not None:
+            say(
+                f"      starting anew; the checkpoint {checkpoint.name} of an earlier run is dropped (--resume keeps it)"
+            )
+        return self.config.run.resume is not None
+
+    # The small steps. The large ones have files of their own.
+
+    def _split(self, folder: Path) -> Outcome:
+        corpus = self._need("ingest").table("corpus").select(["publication_number", "abstract"])
+        table = split_table(corpus, self.config.splits, self.config.run.seed)
+        pq.write_table(table, folder / "splits.parquet", compression="zstd")
+        counts = {item["values"]: item["counts"] for item in table["split"].value_counts().to_pylist()}
+        families = len(table["family"].unique())
+        return Outcome(
+            rows={split: counts.get(split, 0) for split in ("train", "val", "test")}, report={"families": families}
+        )
+
+    def _write_queries(self, folder: Path, cache: Path | None) -> Outcome:
+        corpus = self._need("ingest").table("corpus")
+        table, report = build_queries(corpus, self.config.queries, cache, self.config.run.seed)
+        pq.write_table(table, folder / "queries.parquet", compression="zstd")
+        return Outcome(rows={"queries": len(table)}, report=report)
+
+    def _mine(self, folder: Path) -> Outcome:
+        corpus = self._need("ingest").table("corpus").select(["publication_number", "codes"])
+        splits = self._need("splits").table("splits")
+        mined = mine_negatives(corpus, splits, self.config.negatives, self.config.run.seed)
+        pq.write_table(mined.table, folder / "negatives.parquet", compression="zstd")
+        return Outcome(rows={"negatives": len(mined.table)}, report=mined.report)
+
+    def _train(self, folder: Path, base: Path) -> Outcome:
+        resume_from = None
+        if self.config.run.resume == "latest":
+            resume_from = latest_checkpoint(folder)
+            if resume_from is None:
+                say("      nothing to resume: no checkpoint of these settings is here, training starts at epoch 1")
+        elif self.config.run.resume is not None:
+            resume_from = Path(self.config.run.resume)
+        return train(folder, self.config, base, self.artifacts, folder.name, resume_from, self.progress.training_event)
+
+    def _require_two_patents(self, ingested: Artifact) -> None:
+        patents = ingested.manifest.rows["patents"]
+        if patents < 2:
+            raise UserError(
+                f"{patents} usable patent in {self.config.data.data_dir!r}: a negative needs another patent (for "
+                f"same-group negatives at least two in one main group); see {ingested.path / 'rejects.parquet'} for what "
+                "was rejected"
+            )
+
+    def _require_negatives(self, mined: Artifact) -> None:
+        if not mined.manifest.rows["negatives"]:
+            raise UserError(
+                "no patent can get a negative: within each split all patents are one family or share a full IPC code; "
+                "add patents of other subgroups (same-group negatives need at least two patents in one main group)"
+            )

@@ -1,0 +1,66 @@
+"""Shared fixtures: generated data, the local Ray session, and the real patents where they lie beside the repository."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with real patents for tests; not part of the repository."""
+    folder = Path(os.environ.get("PATENT_EMBED_SHARED") or ROOT.parent / "shared") / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real patents at {folder} (set PATENT_EMBED_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A real local Ray cluster with two CPUs."""
+    import ray
+
+    from pipelines.runtime import quiet_ray_data
+
+    ray.init(
+        num_cpus=2,
+        object_store_memory=256 << 20,
+        log_to_driver=False,
+        include_dashboard=False,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false"}},
+    )
+    quiet_ray_data()
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 generated patents, one JSON file each."""
+    from patent_embed.sample import write_sample
+
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder, 120, seed=7)
+    return folder
+
+
+def patent(number: str, **changes: object) -> dict[str, object]:
+    """A valid record in the pipeline's layout, with ``changes``."""
+    record: dict[str, object] = {
+        "publication_number": number,
+        "title": f"一种测试装置{number}",
+        "abstract": f"一种编号为{number}的测试装置，包括壳体、支架和转轴，能够减小振动并便于拆卸维护。",
+        "classifications": [{"code": "G06T3/40"}],
+    }
+    return record | changes
+
+
+def write_json_lines(path: Path, records: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
+    return path

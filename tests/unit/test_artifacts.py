@@ -1,0 +1,93 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from patent_embed.artifacts import MANIFEST, ArtifactStore, Outcome, Step, folder_digest, open_artifact
+from patent_embed.errors import UserError
+
+STEP = Step("mine", 1, {"k": 3, "name": "甲"}, {"ingest": "abc"})
+
+
+def work(folder: Path) -> Outcome:
+    pq.write_table(pa.table({"id": ["a", "b"]}), folder / "rows.parquet")
+    return Outcome(rows={"rows": 2}, rejects={"empty": 1})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Step("mine", 2, STEP.settings, STEP.inputs),
+        Step("mine", 1, {"k": 4, "name": "甲"}, STEP.inputs),
+        Step("mine", 1, STEP.settings, {"ingest": "abd"}),
+    ],
+)
+def test_the_digest_follows_code_settings_and_inputs(other: Step) -> None:
+    assert other.digest != STEP.digest
+    assert Step("mine", 1, {"name": "甲", "k": 3}, {"ingest": "abc"}).digest == STEP.digest
+
+
+def test_a_finished_step_is_found_and_an_unfinished_one_is_not(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    assert store.find(STEP) is None
+
+    def fails(folder: Path) -> Outcome:
+        (folder / "half").write_text("x")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        store.run(STEP, fails)
+    assert store.find(STEP) is None
+    made = store.run(STEP, work)
+    assert not (made.path / "half").exists()
+    found = store.find(STEP)
+    assert found is not None
+    assert found.manifest.rows == {"rows": 2}
+    assert found.table("rows").to_pydict() == {"id": ["a", "b"]}
+
+
+def test_keep_partial_leaves_what_is_there(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    store.path(STEP).mkdir()
+    (store.path(STEP) / "checkpoint").write_text("1")
+    made = store.run(STEP, work, keep_partial=True)
+    assert (made.path / "checkpoint").read_text() == "1"
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema_version": 1', b'{"foreign": true}', b"[]"])
+def test_a_torn_or_foreign_manifest_is_named(tmp_path: Path, content: bytes) -> None:
+    store = ArtifactStore(tmp_path)
+    made = store.run(STEP, work)
+    (made.path / MANIFEST).write_bytes(content)
+    with pytest.raises(UserError, match=r"manifest\.json cannot be read"):
+        store.find(STEP)
+
+
+def test_another_schema_version_is_refused(tmp_path: Path) -> None:
+    made = ArtifactStore(tmp_path).run(STEP, work)
+    manifest = json.loads((made.path / MANIFEST).read_text())
+    (made.path / MANIFEST).write_text(json.dumps(manifest | {"schema_version": 99}))
+    with pytest.raises(UserError, match="schema version 99"):
+        open_artifact(made.path)
+
+
+def test_a_cut_or_missing_file_is_named(tmp_path: Path) -> None:
+    made = ArtifactStore(tmp_path).run(STEP, work)
+    file = made.path / "rows.parquet"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"rows\.parquet has \d+ bytes"):
+        open_artifact(made.path)
+    file.unlink()
+    with pytest.raises(UserError, match=r"rows\.parquet has None bytes"):
+        open_artifact(made.path)
+
+
+def test_folder_digest_follows_content_and_names_not_prose(tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"1")
+    first = folder_digest(tmp_path)
+    (tmp_path / "README.md").write_text("card")
+    assert folder_digest(tmp_path) == first
+    (tmp_path / "w.safetensors").write_bytes(b"2")
+    assert folder_digest(tmp_path) != first
