@@ -8,33 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
+from patent_embed import distributed, metrics
 from patent_embed.encoder import Encoder
+from patent_embed.evaluation import headline_mask, rows_of
 from patent_embed.packing import Tokens
+from patent_embed.search import exact_search
 from patent_embed.training import TripletData
-
-RULES = "rules"
-
-
-def headline_queries(queries: pa.Table, sources: Sequence[str] | None, enough: int = 50) -> pa.Table:
-    """The queries that a metric is measured on.
-
-    With ``sources`` None: all but those of rules when at least ``enough`` are left. A rule query is lifted from its
-    abstract, so it rewards word overlap; it stands in only where nothing better exists.
-    """
-    if sources is not None:
-        return queries.filter(pc.is_in(queries["source"], value_set=pa.array(sources, pa.string())))
-    written = queries.filter(pc.not_equal(queries["source"], RULES))
-    return written if len(written) >= enough else queries
-
-
-def rows_of(ids: pa.ChunkedArray, corpus: pa.Table) -> np.ndarray:
-    """Row of each id in ``corpus``. Raises ValueError for an id that is not there."""
-    rows = pc.index_in(ids, value_set=corpus["publication_number"])
-    if rows.null_count:
-        missing = ids.filter(pc.is_null(rows))[0].as_py()
-        raise ValueError(f"{rows.null_count} ids are not in the corpus, {missing!r} among them")
-    return rows.to_numpy().astype(np.int64)
 
 
 def build_triplets(
@@ -50,14 +31,15 @@ def build_triplets(
     ``corpus`` and ``splits`` are row-aligned (both sorted by id). ``sources`` limits the queries used.
     """
     in_train = pc.equal(splits["split"], "train").to_numpy()
-    query_rows = rows_of(queries["publication_number"], corpus)
+    ids = corpus["publication_number"]
+    query_rows = rows_of(queries["publication_number"], ids)
     keep = in_train[query_rows]
     if sources is not None:
         keep &= pc.is_in(queries["source"], value_set=pa.array(sources, pa.string())).to_numpy()
     queries, query_rows = queries.filter(pa.array(keep)), query_rows[keep]
 
-    anchors = rows_of(negatives["publication_number"], corpus)  # ascending: the table is sorted by anchor
-    others = rows_of(negatives["negative"], corpus)
+    anchors = rows_of(negatives["publication_number"], ids)  # ascending: the table is sorted by anchor
+    others = rows_of(negatives["negative"], ids)
     begin, end = np.searchsorted(anchors, query_rows, "left"), np.searchsorted(anchors, query_rows, "right")
     counts = end - begin
     query = np.repeat(np.arange(len(queries)), counts)
@@ -101,16 +83,32 @@ def build_retrieval_set(
 ) -> RetrievalSet:
     """The headline queries of ``split`` and all its abstracts."""
     member = pc.equal(splits["split"], split).to_numpy()
-    query_rows = rows_of(queries["publication_number"], corpus)
-    of_split = queries.filter(pa.array(member[query_rows]))
-    chosen = headline_queries(of_split, sources)
+    ids = corpus["publication_number"]
+    of_split = queries.filter(pa.array(member[rows_of(queries["publication_number"], ids)]))
+    chosen = of_split.filter(pa.array(headline_mask(of_split["source"], sources)))
     family = pc.dictionary_encode(splits["family"].combine_chunks()).indices.to_numpy().astype(np.int64)
     return RetrievalSet(
         queries=encoder.tokenize(chosen["query"].to_pylist(), "query"),
         passages=encoder.tokenize(_take(corpus["abstract"], np.flatnonzero(member)), "passage"),
-        query_family=family[rows_of(chosen["publication_number"], corpus)],
+        query_family=family[rows_of(chosen["publication_number"], ids)],
         passage_family=family[member],
     )
+
+
+def validation_ndcg(encoder: Encoder, data: RetrievalSet, k: int = 10) -> float:
+    """Mean nDCG@k of the encoder as it is. In a process group every rank encodes a share and all get the value."""
+    tokens = Tokens.concat([data.queries, data.passages])
+    shares = distributed.split_by_weight(tokens.lengths, distributed.world_size())
+    mine = shares[distributed.rank()]
+    rows = np.arange(mine.start, mine.stop)
+    share = torch.from_numpy(encoder.encode(tokens.take(rows)) if len(rows) else np.empty((0, encoder.dim), np.float32))
+    sizes = [part.stop - part.start for part in shares]
+    # NCCL moves device tensors only.
+    embeddings = distributed.gather_rows(share.to(next(encoder.model.parameters()).device), sizes).cpu().numpy()
+    queries, passages = embeddings[: len(data.queries)], embeddings[len(data.queries) :]
+    _, ranked = exact_search(queries, passages, k)
+    relevant = metrics.group_sizes(data.query_family, data.passage_family)
+    return float(metrics.ndcg(metrics.hits(ranked, data.query_family, data.passage_family), relevant, k).mean())
 
 
 def _take(column: pa.ChunkedArray, rows: np.ndarray) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -37,3 +39,11 @@ def gather_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
     gathered = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(gathered, padded)
     return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
+
+
+def split_by_weight(weights: np.ndarray, parts: int) -> list[slice]:
+    """Cut a list into ``parts`` runs of about the same total weight, one for each rank; a run may be empty."""
+    filled = np.cumsum(weights)
+    total = int(filled[-1]) if len(filled) else 0
+    bounds = [0, *(int(np.searchsorted(filled, total * i / parts)) for i in range(1, parts)), len(weights)]
+    return [slice(begin, end) for begin, end in pairwise(bounds)]

@@ -166,8 +166,8 @@ class Trainer:
             state.step += 1
             if not math.isfinite(loss):
                 raise UserError(
-                    f"the loss is {loss} at step {state.step} (learning rate {rate:.3g}): the weights are lost from here; "
-                    "set a lower --learning_rate"
+                    f"the loss is {loss} at step {state.step} (learning rate {rate:.3g}): the weights are lost from "
+                    "here; set a lower --learning_rate"
                 )
             total += loss * len(rows)
             speed = (begin + len(rows)) / (time.perf_counter() - started)
@@ -196,7 +196,7 @@ class Trainer:
     def _train_step(self, rows: np.ndarray, rate: float) -> float:
         """One optimizer step on the triplets ``rows``; returns their mean loss."""
         texts, inverse = np.unique(self.data.triplets[rows], return_inverse=True)
-        shares = _split_by_tokens(self.data.tokens.lengths[texts], distributed.world_size())
+        shares = distributed.split_by_weight(self.data.tokens.lengths[texts], distributed.world_size())
         mine = texts[shares[distributed.rank()]]
         chunks = list(self._chunks(mine))
         keep_graph = len(chunks) == 1
@@ -313,11 +313,3 @@ def read_state(folder: Path) -> TrainState:
             f"{str(folder)!r} is not a whole checkpoint ({type(error).__name__} at {STATE_FILE}); "
             "name another one, or train without --resume"
         ) from None
-
-
-def _split_by_tokens(lengths: np.ndarray, parts: int) -> list[slice]:
-    """Cut a list of texts into ``parts`` runs of about the same number of tokens."""
-    filled = np.cumsum(lengths)
-    total = int(filled[-1])
-    bounds = [0, *(int(np.searchsorted(filled, total * i / parts)) for i in range(1, parts)), len(lengths)]
-    return [slice(begin, end) for begin, end in zip(bounds, bounds[1:], strict=False)]

@@ -154,12 +154,11 @@ def _worker(loop: dict[str, Any]) -> dict[str, Any]:
 
 def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
     import torch
-    from patent_embed.encoder import Encoder
-    from patent_embed.evaluation import validation_ndcg
-    from patent_embed.export import export_model, save_adapter
 
     from patent_embed import dataset
     from patent_embed.artifacts import open_artifact
+    from patent_embed.encoder import Encoder
+    from patent_embed.export import export_model, save_adapter
     from patent_embed.training import Trainer
 
     config = Config.model_validate(loop["config"])
@@ -184,7 +183,7 @@ def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
         config.training,
         seed=config.run.seed,
         fingerprint=loop["fingerprint"],
-        validate=(lambda: validation_ndcg(encoder, val)) if len(val.queries) else None,
+        validate=(lambda: dataset.validation_ndcg(encoder, val)) if len(val.queries) else None,
         precision=loop["precision"],
     )
     checkpoint = ray.train.get_checkpoint()  # after a lost worker; otherwise what the user resumes from

@@ -1,0 +1,215 @@
+"""The training loop on a tiny encoder: exact resume, the same arithmetic however a batch is cut, honest stopping."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing
+
+from patent_embed.config import LoraConfig, ModelConfig, TrainingConfig
+from patent_embed.encoder import Encoder
+from patent_embed.errors import UserError
+from patent_embed.packing import Tokens
+from patent_embed.training import Trainer, TripletData
+
+WORDS = ["转轴", "壳体", "滤网", "电机", "阀门", "弹簧", "传感器", "支架", "水泵", "齿轮", "线圈", "活塞"]
+
+
+class Silent:
+    """Collects what the loop reports; writes checkpoints below ``folder``."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self.losses: list[float] = []
+
+    def step(self, event: dict[str, Any]) -> None:
+        self.losses.append(event["loss"])
+
+    def epoch(self, metrics: dict[str, Any], write: Callable[[Path], None] | None) -> None:
+        if write is not None and self.folder is not None:
+            path = self.folder / f"epoch-{metrics['epoch']}"
+            path.mkdir(parents=True)
+            write(path)
+
+
+def make_data(encoder: Encoder, anchors: int = 20, negatives: int = 3) -> TripletData:
+    rng = np.random.default_rng(0)
+    passages = [f"一种{a}与{b}组成的装置，编号{i}" for i, (a, b) in enumerate(rng.choice(WORDS, (40, 2)))]
+    queries = [f"{passages[i][2:4]}怎样布置" for i in range(anchors)]
+    tokens = Tokens.concat([encoder.tokenize(queries, "query"), encoder.tokenize(passages, "passage")])
+    triplets = [
+        (i, anchors + i, anchors + j)
+        for i in range(anchors)
+        for j in rng.choice([k for k in range(40) if k != i], negatives, replace=False)
+    ]
+    family = np.concatenate([np.arange(anchors), np.arange(40)])
+    return TripletData(tokens, np.array(triplets), family)
+
+
+def make_trainer(
+    model: Path, validate: Callable[[], float] | None = None, dropout: float = 0.1, **settings: Any
+) -> Trainer:
+    settings = {"batch_size": 8, "learning_rate": 1e-3, "epochs": 4, **settings}
+    torch.manual_seed(0)
+    encoder = Encoder.load(model, ModelConfig(), device=torch.device("cpu"))
+    for module in encoder.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
+    encoder.model.config.attention_probs_dropout_prob = dropout
+    config = TrainingConfig(**settings)
+    if config.use_lora:
+        encoder.add_lora(LoraConfig(dropout=dropout))
+    return Trainer(
+        encoder, make_data(encoder), config, seed=5, fingerprint="f" * 64, validate=validate, precision="fp32"
+    )
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in trainer.parameters.items()}
+
+
+def test_epochs_visit_every_triplet_once_in_another_order(tiny_model: Path) -> None:
+    data = make_trainer(tiny_model).data
+    first, second = data.epoch_order(5, 0), data.epoch_order(5, 1)
+    assert sorted(first) == sorted(second) == list(range(60))
+    assert list(first) != list(second)
+    queries = data.triplets[first, 0].reshape(-1, 3)
+    assert (queries == queries[:, :1]).all()  # the triplets of a query stand together
+
+
+def test_learning_rate_warms_up_and_decays_to_zero(tiny_model: Path) -> None:
+    trainer = make_trainer(tiny_model, warmup_ratio=0.25)  # 8 steps an epoch, 32 in all, 8 of them warm-up
+    rates = [trainer.learning_rate_at(step) / 1e-3 for step in range(33)]
+    assert rates[:8] == pytest.approx([i / 8 for i in range(1, 9)])
+    assert rates[8:] == pytest.approx([(32 - i) / 24 for i in range(8, 33)])
+
+
+def test_training_reduces_the_loss_and_changes_only_adapters(tiny_model: Path) -> None:
+    trainer = make_trainer(tiny_model, epochs=8, learning_rate=5e-3)
+    frozen = {n: p.detach().clone() for n, p in trainer.encoder.model.named_parameters() if not p.requires_grad}
+    before, reporter = weights(trainer), Silent()
+    trainer.fit(reporter)
+    assert all("lora" in name for name in before)
+    assert np.mean(reporter.losses[-8:]) < 0.7 * np.mean(reporter.losses[:8])
+    assert all(torch.equal(frozen[n], p) for n, p in trainer.encoder.model.named_parameters() if n in frozen)
+    assert all(not torch.equal(before[n], p) for n, p in weights(trainer).items())
+
+
+def test_full_fine_tuning_changes_the_model_itself(tiny_model: Path) -> None:
+    trainer = make_trainer(tiny_model, use_lora=False, epochs=1)
+    before = weights(trainer)
+    trainer.fit(Silent())
+    assert sum(not torch.equal(before[n], p) for n, p in weights(trainer).items()) > 20
+
+
+@pytest.mark.parametrize("settings", [{}, {"loss": "infonce"}, {"use_lora": False}])
+def test_a_resumed_training_ends_bit_equal(tiny_model: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    values = iter([0.1, 0.2, 0.5, 0.3, 0.4])
+    whole = make_trainer(tiny_model, validate=lambda: next(values), **settings)
+    whole.fit(Silent(tmp_path))
+    values = iter([0.3, 0.4])  # what is left after epoch 2
+    resumed = make_trainer(tiny_model, validate=lambda: next(values), **settings)
+    resumed.load(tmp_path / "epoch-2")
+    resumed.fit(Silent())
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
+    clean = [[{k: v for k, v in r.items() if k != "train_seconds"} for r in t.state.history] for t in (whole, resumed)]
+    assert clean[0] == clean[1]
+    whole.load_best()
+    resumed.load_best()
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
+    assert whole.state.best_epoch == resumed.state.best_epoch == 2
+
+
+def test_early_stopping_keeps_the_best_epoch(tiny_model: Path, tmp_path: Path) -> None:
+    values = iter([0.1, 0.4, 0.6, 0.5, 0.6, 0.9])
+    trainer = make_trainer(tiny_model, validate=lambda: next(values), epochs=5, early_stopping_patience=2)
+    trainer.fit(Silent(tmp_path))
+    assert (trainer.state.stopped, trainer.state.epoch, trainer.state.best_epoch) == (True, 4, 2)
+    expected = make_trainer(tiny_model)
+    expected.load(tmp_path / "epoch-2")
+    trainer.load_best()
+    assert all(torch.equal(a, b) for a, b in zip(weights(trainer).values(), weights(expected).values(), strict=True))
+
+
+def test_checkpoints_are_refused_by_name(tiny_model: Path, tmp_path: Path) -> None:
+    make_trainer(tiny_model, epochs=1).fit(Silent(tmp_path))
+    folder = tmp_path / "epoch-1"
+    other = make_trainer(tiny_model)
+    other.state.fingerprint = "0" * 64
+    with pytest.raises(UserError, match="belongs to training ffffffff, this is 00000000"):
+        other.load(folder)
+    (folder / "state.json").write_text((folder / "state.json").read_text()[:50])
+    with pytest.raises(UserError, match="is not a whole checkpoint"):
+        make_trainer(tiny_model).load(folder)
+
+
+def test_a_lost_best_epoch_is_an_error(tiny_model: Path) -> None:
+    with pytest.raises(RuntimeError, match="best epoch"):
+        make_trainer(tiny_model).load_best()
+
+
+@pytest.mark.parametrize("loss", ["triplet", "infonce"])
+def test_cutting_a_step_into_forward_passes_does_not_change_it(tiny_model: Path, loss: str) -> None:
+    runs = []
+    for budget in (65_536, 512):
+        trainer = make_trainer(
+            tiny_model, dropout=0.0, loss=loss, batch_size=60, epochs=2, max_tokens_per_forward=budget
+        )
+        reporter = Silent()
+        trainer.fit(reporter)
+        runs.append((reporter.losses, weights(trainer)))
+    chunks = list(trainer._chunks(np.arange(60)))
+    assert len(chunks) > 1
+    assert np.array_equal(np.concatenate(chunks), np.arange(60))
+    assert runs[0][0] == pytest.approx(runs[1][0], abs=1e-6)
+    for name, value in runs[0][1].items():
+        torch.testing.assert_close(value, runs[1][1][name], atol=1e-5, rtol=0)
+
+
+def test_a_lost_training_says_so(tiny_model: Path) -> None:
+    trainer = make_trainer(tiny_model)
+    with torch.no_grad():
+        next(iter(trainer.parameters.values())).fill_(math.nan)
+    with pytest.raises(UserError, match="loss is nan at step 1"):
+        trainer.fit(Silent())
+
+
+def test_no_triplets_is_an_error(tiny_model: Path) -> None:
+    data = make_trainer(tiny_model).data
+    empty = TripletData(data.tokens, np.empty((0, 3), np.int64), data.family)
+    encoder = Encoder.load(tiny_model, ModelConfig(), device=torch.device("cpu"))
+    with pytest.raises(UserError, match="no training triplets"):
+        Trainer(encoder, empty, TrainingConfig(), seed=0, fingerprint="", validate=None, precision="fp32")
+
+
+def _run_rank(rank: int, world: int, model: str, loss: str, port: int, out: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    trainer, reporter = make_trainer(Path(model), dropout=0.0, loss=loss, epochs=2), Silent()
+    trainer.fit(reporter)
+    total = sum(float(p.detach().double().sum()) for p in trainer.parameters.values())
+    Path(out, f"{world}-{rank}.json").write_text(json.dumps({"losses": reporter.losses, "sum": total}))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("loss", ["triplet", "infonce"])
+def test_two_workers_follow_the_loss_curve_of_one(tiny_model: Path, tmp_path: Path, loss: str) -> None:
+    import socket
+
+    for world in (1, 2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        torch.multiprocessing.spawn(_run_rank, (world, str(tiny_model), loss, port, str(tmp_path)), nprocs=world)
+    one, two, other = (json.loads((tmp_path / name).read_text()) for name in ("1-0.json", "2-0.json", "2-1.json"))
+    assert two["losses"] == other["losses"]
+    assert two["losses"] == pytest.approx(one["losses"], abs=1e-4)
+    assert two["sum"] == other["sum"]
+    assert two["sum"] == pytest.approx(one["sum"], abs=1e-3)
