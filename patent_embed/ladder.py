@@ -1,0 +1,200 @@
+"""The patents as arrays, and the rungs of the classification ladder as rings over them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from patent_embed import ipc
+from patent_embed.errors import UserError
+from patent_embed.rings import (
+    Int32,
+    Int64,
+    Ring,
+    UInt64,
+    assemble,
+    bucket_of,
+    changes,
+    hash_strings,
+    ranges_of,
+    starts_of,
+    take_turns,
+    walk,
+)
+
+RUNGS = ("same_main_group", "same_subclass", "random")
+GROUP_CAP = 1 << 16  # patents in a container, about; larger ones are cut
+
+
+@dataclass(frozen=True)
+class Level:
+    """The keys of one rung and the containers they sit in. Numbers are in the order of the hashes of the names, keys
+    container by container, so that the numbers of any subset keep their order."""
+
+    key_of_code: Int32
+    container_of_key: Int32
+    container_hash: UInt64
+
+
+@dataclass(frozen=True)
+class Patents:
+    """Patents in the order of their ids; everything else refers to them by row number.
+
+    The codes of row ``i`` are ``code[code_start[i]:code_start[i + 1]]``.
+    """
+
+    ids: pa.Array
+    hash: UInt64
+    family: Int32
+    split: Int32
+    code_start: Int64
+    code: Int32
+    levels: tuple[Level, Level, Level]
+    main_groups: list[str]
+
+    def __len__(self) -> int:
+        return len(self.hash)
+
+    def pairs(self, number_of_code: Int32) -> tuple[Int32, Int32]:
+        """Distinct (row, number), in order, from a number for each code."""
+        row = np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.code_start))
+        packed = np.sort((row << 32) | number_of_code[self.code])
+        packed = packed[changes(packed)]
+        return (packed >> 32).astype(np.int32), (packed & 0xFFFFFFFF).astype(np.int32)
+
+
+def read_patents(corpus: pa.Table, splits: pa.Table, seed: int) -> Patents:
+    """The arrays of ``corpus`` and ``splits``. Raises UserError for repeated ids and ids without a split."""
+    corpus = _sorted_by_id(corpus.select(["publication_number", "codes"]), "the corpus")
+    splits = _sorted_by_id(splits.select(["publication_number", "family", "split"]), "the splits")
+    ids = _one_array(corpus["publication_number"])
+    if not splits["publication_number"].equals(corpus["publication_number"]):
+        found = pc.index_in(ids, value_set=_one_array(splits["publication_number"]))
+        if found.null_count:
+            missing = ids.filter(found.is_null())
+            raise UserError(
+                f"{len(missing)} of {len(ids)} patents have no split, the first is {missing[0].as_py()!r}: negatives "
+                "must come from their anchor's own split; run the split step on this very corpus"
+            )
+        splits = splits.take(found)
+    code, names = _numbered(pc.list_flatten(corpus["codes"]))
+    code_rank, levels, main_groups = _levels(names.to_pylist())
+    return Patents(
+        ids=ids,
+        hash=hash_strings(ids, seed),
+        family=_numbered(splits["family"])[0],
+        split=_numbered(splits["split"])[0],
+        code_start=starts_of(pc.fill_null(pc.list_value_length(corpus["codes"]), 0).to_numpy()),
+        code=code_rank[code],
+        levels=levels,
+        main_groups=main_groups,
+    )
+
+
+def _levels(codes: list[str]) -> tuple[Int32, tuple[Level, Level, Level], list[str]]:
+    """The rank of each code, the keys and containers of the rungs, and the main groups in order of their numbers."""
+
+    def in_hash_order(names: list[str], above: Int32) -> tuple[Int32, UInt64]:
+        hashes = hash_strings(pa.array(names, pa.string()), 0)
+        order = np.lexsort((hashes, above))
+        rank = np.empty(len(names), np.int32)
+        rank[order] = np.arange(len(names), dtype=np.int32)
+        return rank, hashes[order]
+
+    def above(names: list[str], name: Callable[[str], str]) -> tuple[list[str], Int32]:
+        number: dict[str, int] = {}
+        numbers = [number.setdefault(name(item), len(number)) for item in names]
+        return list(number), np.array(numbers, np.int32)
+
+    groups, group_of_code = above(codes, ipc.main_group)
+    subclasses, subclass_of_group = above(groups, ipc.subclass)
+    subclass_rank, subclass_hash = in_hash_order(subclasses, np.zeros(len(subclasses), np.int32))
+    group_rank, group_hash = in_hash_order(groups, subclass_rank[subclass_of_group])
+    code_rank, _ = in_hash_order(codes, group_rank[group_of_code])
+    group = np.empty(len(codes), np.int32)
+    group[code_rank] = group_rank[group_of_code]
+    subclass = np.empty(len(groups), np.int32)
+    subclass[group_rank] = subclass_rank[subclass_of_group]
+    levels = (
+        Level(np.arange(len(codes), dtype=np.int32), group, group_hash),
+        Level(group, subclass, subclass_hash),
+        Level(subclass[group], np.zeros(len(subclasses), np.int32), np.zeros(1, np.uint64)),
+    )
+    return code_rank, levels, [groups[i] for i in np.argsort(group_rank).tolist()]
+
+
+class Ladder:
+    """The rings of all rungs over one set of patents, each built when it is first needed."""
+
+    def __init__(self, patents: Patents, group_cap: int) -> None:
+        self._patents = patents
+        self._group_cap = group_cap
+        self._rings: dict[int, Ring] = {}
+
+    def candidates(self, anchors: Int32, tally: Counter[str], rung: int, which: Int64, k: int) -> tuple[Int32, Int64]:
+        """For ``anchors[which]``, up to ``k`` candidates of one rung each (rows, -1 after the last), and how many."""
+        if rung not in self._rings:
+            self._rings[rung] = self._build(rung)
+        ring, rows = self._rings[rung], anchors[which]
+        counts = ring.patent_start[rows + 1] - ring.patent_start[rows]
+        pairs = ranges_of(ring.patent_start[rows], counts)
+        found = walk(ring, np.repeat(rows, counts), pairs, np.repeat(self._patents.hash[rows], counts), k, tally)
+        return take_turns(found, counts, self._patents.hash[rows])
+
+    def _build(self, rung: int) -> Ring:
+        patents = self._patents
+        level = patents.levels[rung]
+        container_of_key, names_hash = level.container_of_key, level.container_hash
+        row, key = patents.pairs(level.key_of_code)
+        container, split = container_of_key[key], patents.split[row]
+        # One container for each split and bucket, each with all cells of its keys; most stay empty.
+        containers = len(names_hash)
+        place = split.astype(np.int64) * containers + container
+        first = changes(row) | changes(container)
+        size = np.bincount(place[first], minlength=(int(split.max(initial=0)) + 1) * containers)
+        buckets = np.maximum(-(-size // self._group_cap), 1)
+        keys = np.bincount(container_of_key, minlength=containers)
+        all_keys = np.tile(keys, len(size) // containers)
+        bucket = bucket_of(patents.hash[row], names_hash[container], buckets[place])
+        cell = starts_of(buckets * all_keys)[place] + bucket * keys[container] + key - starts_of(keys)[container]
+        cell_container = np.repeat(np.arange(buckets.sum(), dtype=np.int32), np.repeat(all_keys, buckets))
+        return assemble(
+            row,
+            cell.astype(np.int32),
+            cell_container,
+            np.repeat(np.tile(names_hash, len(size) // containers), buckets),
+            starts_of(np.bincount(row, minlength=len(patents))),
+            key,
+            patents.family,
+        )
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks()
+
+
+def _sorted_by_id(table: pa.Table, what: str) -> pa.Table:
+    ids = _one_array(table["publication_number"])
+    if len(ids) > 1 and not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
+        table = table.take(pc.sort_indices(ids))
+        ids = _one_array(table["publication_number"])
+        repeated = ids[1:].filter(pc.equal(ids[:-1], ids[1:]))
+        if len(repeated):
+            raise UserError(
+                f"{what} has {len(repeated)} repeated publication numbers, the first is {repeated[0].as_py()!r}: "
+                "an id must name one patent, or it could be its own negative; remove the repeats"
+            )
+    return table
+
+
+def _numbered(column: pa.ChunkedArray) -> tuple[Int32, pa.Array]:
+    """Each value's number and the distinct values."""
+    chunks = column.dictionary_encode().unify_dictionaries().chunks
+    if not chunks:
+        return np.zeros(0, np.int32), pa.array([], column.type)
+    return np.concatenate([chunk.indices.to_numpy() for chunk in chunks]), chunks[0].dictionary
