@@ -68,7 +68,7 @@ def main() -> None:
         for begin in range(0, len(corpus), args.block):
             queries @ corpus[begin : begin + args.block].T
 
-    ours, (scores, rows) = measure("patent_embed", lambda: exact_search(queries, corpus, args.k, block=args.block))
+    ours, (_, rows) = measure("patent_embed", lambda: exact_search(queries, corpus, args.k, block=args.block))
     measure("matrix products alone", products_only)
     try:
         import faiss

@@ -6,13 +6,17 @@ relevant is a set: a query's own patent and its whole family. Definitions are th
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
 
-def hits(ranked: NDArray[np.int64], query_group: NDArray[np.int64], corpus_group: NDArray[np.int64]) -> NDArray[np.bool_]:
+def hits(
+    ranked: NDArray[np.int64], query_group: NDArray[np.int64], corpus_group: NDArray[np.int64]
+) -> NDArray[np.bool_]:
     """Which retrieved documents are relevant: those of the query's own group (family).
 
     Args:
@@ -29,7 +33,8 @@ def hits(ranked: NDArray[np.int64], query_group: NDArray[np.int64], corpus_group
 
 def group_sizes(query_group: NDArray[np.int64], corpus_group: NDArray[np.int64]) -> NDArray[np.int64]:
     """(q,) number of documents that are relevant to each query, in the whole corpus."""
-    return np.bincount(corpus_group, minlength=int(query_group.max(initial=-1)) + 1)[query_group]
+    sizes = np.bincount(corpus_group, minlength=int(query_group.max(initial=-1)) + 1)
+    return sizes[query_group].astype(np.int64)
 
 
 def ndcg(hit: NDArray[np.bool_], relevant: NDArray[np.int64], k: int) -> Floats:
@@ -67,9 +72,10 @@ def average_precision(hit: NDArray[np.bool_], relevant: NDArray[np.int64], k: in
     return _ratio((precision * top).sum(axis=1), relevant)
 
 
-def _ratio(part: NDArray[np.generic], whole: NDArray[np.generic]) -> Floats:
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
     """``part / whole``, and 0 where ``whole`` is 0: a query with nothing to find has found nothing."""
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0)
+    ratio: Floats = np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0)
+    return ratio
 
 
 def paired_bootstrap(
@@ -115,7 +121,7 @@ def paired_randomisation(difference: Floats, unit: NDArray[np.int64], seed: int,
 def _per_unit(values: Floats, unit: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
     """Sum and number of the values of each unit, units in order."""
     _, inverse, count = np.unique(unit, return_inverse=True, return_counts=True)
-    return np.bincount(inverse, weights=values, minlength=len(count)), count
+    return np.bincount(inverse, weights=values, minlength=len(count)).astype(np.float64), count.astype(np.int64)
 
 
 def _chunks(resamples: int, width: int) -> list[tuple[int, int]]:

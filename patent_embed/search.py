@@ -4,8 +4,8 @@ The score of a pair is defined as its inner product summed in float64 in one fix
 (``pair_scores``), so identical documents have identical scores; ties go to the lower row, and rows are sorted by id.
 Fast float32 matrix products only propose candidates. Their rounding error is at most d * 2^-24 * |q| * |c| in any
 order of summation (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., eq. 3.5, first order), so every
-document within twice that bound of the k-th best is kept and scored by the definition. A last bit that depends on where a row
-lies in a block can therefore never change a rank.
+document within twice that bound of the k-th best is kept and scored by the definition. A last bit that depends on
+where a row lies in a block can therefore never change a rank.
 """
 
 from __future__ import annotations
@@ -34,6 +34,15 @@ def pair_scores(queries: Vectors, corpus: Vectors, query_rows: Rows, corpus_rows
         products = np.multiply(queries[query_rows[part]], corpus[corpus_rows[part]], dtype=np.float64)
         scores[part] = products.sum(axis=1)
     return scores
+
+
+def top_k(scores: Vectors, k: int) -> tuple[Vectors, Rows]:
+    """The k best of one query's scores (n,), k <= n, by (-score, row): scores (k,) and rows (k,)."""
+    kth = np.partition(scores, len(scores) - k)[len(scores) - k] if k else np.inf
+    above, tied = np.flatnonzero(scores > kth), np.flatnonzero(scores == kth)
+    rows = np.concatenate([above, tied[: k - len(above)]])
+    rows = rows[np.lexsort((rows, -scores[rows]))]
+    return scores[rows], rows
 
 
 def exact_search(
@@ -82,7 +91,7 @@ def _search(queries: Vectors, corpus: Vectors, k: int, block: int, device: str |
 
 
 def _norms(vectors: Vectors, what: str) -> NDArray[np.float64]:
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)).astype(np.float64) * (1 + 1e-5)
+    norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)).astype(np.float64) * (1 + 1e-5)
     if not np.isfinite(norms).all():
         raise ValueError(f"a {what} embedding holds NaN or infinity: it has no place in a ranking")
     return norms

@@ -1,0 +1,78 @@
+"""BM25 over jieba words: the lexical floor that an encoder has to beat."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from patent_embed.search import Rows, Vectors, top_k
+
+if TYPE_CHECKING:
+    import jieba
+
+
+@cache
+def _tokenizer() -> jieba.Tokenizer:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # jieba imports pkg_resources, which warns that it is deprecated
+        import jieba
+
+    jieba.setLogLevel(logging.WARNING)
+    return jieba.Tokenizer()
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in lower case, without punctuation and white space."""
+    return [word for word in _tokenizer().cut(text.lower()) if any(map(str.isalnum, word))]
+
+
+class Bm25:
+    """BM25 (Lucene's variant, k1 1.5, b 0.75) of queries against passages: the texts that the encoder sees, without
+    its prompts. A system for ``evaluation.evaluate``."""
+
+    scale = "bm25"
+
+    def __init__(self, passages: Sequence[str], queries: Sequence[str]) -> None:
+        import bm25s
+
+        logging.getLogger("bm25s").setLevel(logging.WARNING)
+        self._size = len(passages)
+        self._queries = queries
+        self._index: Any = None
+        tokenized = [words(text) for text in passages]
+        if any(tokenized):
+            self._index = bm25s.BM25()
+            self._index.index(tokenized, show_progress=False)
+
+    def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
+        """The k best passages of each query, by (-score, row): scores and rows (len(queries), k). A passage that shares
+        no word with the query is not found: its place holds score 0 and row -1."""
+        scores = np.zeros((len(queries), min(k, self._size)), np.float32)
+        rows = np.full(scores.shape, -1, np.int64)
+        for place, query in enumerate(queries.tolist()):
+            scores[place], rows[place] = top_k(self._scores(query), scores.shape[1])
+        rows[scores <= 0] = -1
+        return scores, rows
+
+    def pairs(self, queries: Rows, passages: Rows) -> Vectors:
+        """Scores (m,) of the pairs ``queries`` (m,) and ``passages`` (m,)."""
+        scores = np.empty(len(queries), np.float32)
+        distinct, inverse = np.unique(queries, return_inverse=True)
+        order = np.argsort(inverse, kind="stable")
+        bounds = np.searchsorted(inverse[order], np.arange(len(distinct) + 1))
+        for query, begin, end in zip(distinct.tolist(), bounds[:-1], bounds[1:], strict=True):
+            mine = order[begin:end]
+            scores[mine] = self._scores(query)[passages[mine]]
+        return scores
+
+    def _scores(self, query: int) -> Vectors:
+        terms = words(self._queries[query])
+        if self._index is None or not terms:
+            return np.zeros(self._size, np.float32)
+        scores: Vectors = self._index.get_scores(terms)
+        return scores
