@@ -1,0 +1,284 @@
+"""What a run found, for people (terminal table, report.md) and for programs (metrics.json)."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from patent_embed.artifacts import write_atomic, write_json
+from patent_embed.evaluation import EVALUATED_SPLITS, HEADLINE, Comparison, EvalResult
+from patent_embed.progress import duration
+
+METRICS_SCHEMA_VERSION = 1
+_WIDTH = 80
+_LABELS = {
+    "ndcg@10": "nDCG@10",
+    "mrr@10": "MRR@10",
+    "map@50": "MAP@50",
+    "recall@1": "R@1",
+    "recall@5": "R@5",
+    "recall@10": "R@10",
+    "recall@50": "R@50",
+    "triplet_accuracy": "triplets",
+    "positive_similarity": "cos pos.",
+    "negative_similarity": "cos neg.",
+}
+_TERMINAL = ("ndcg@10", "mrr@10", "recall@1", "recall@5", "recall@10", "recall@50", "triplet_accuracy")
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a report is made of. Everything but ``results`` may be left empty; its part is then left out.
+
+    Attributes:
+        results: systems in the order of their rows: the floor, the base model, the tuned model.
+        comparisons: the first one is the verdict.
+        data: counts of what went in: ``{"records": 5753, "patents": 5741, "families": 5700}``.
+        rejects: records that were not used, by reason.
+        splits: patents in each split.
+        query_sources: queries by source.
+        negatives: of the negatives step: ``anchors``, ``negatives``, ``rungs`` (by rung), ``shortfall`` (missing
+            negatives → anchors), ``anchors_without_negatives``.
+        history: an entry an epoch with ``epoch`` and any of ``loss``, ``val_ndcg@10``, ``train_seconds``; epoch 0 is
+            the model before training.
+        best_epoch: whose weights were kept.
+        timings: seconds of each step, in order.
+        reused: steps whose result was there already; their time is that of the run that made it.
+        settings: the resolved config without secrets.
+        versions: of this program and of what it stands on.
+    """
+
+    results: Sequence[EvalResult]
+    comparisons: Sequence[Comparison] = ()
+    data: Mapping[str, int] = field(default_factory=dict)
+    rejects: Mapping[str, int] = field(default_factory=dict)
+    splits: Mapping[str, int] = field(default_factory=dict)
+    query_sources: Mapping[str, int] = field(default_factory=dict)
+    negatives: Mapping[str, Any] = field(default_factory=dict)
+    history: Sequence[Mapping[str, float]] = ()
+    best_epoch: int | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    reused: Collection[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def verdict_line(comparison: Comparison) -> str:
+    """``tuned is better than base on test nDCG@10: 0.755 → 0.852, +0.097 [+0.080, +0.110], p < 0.001, 180 queries``"""
+    c, metric = comparison, _LABELS[comparison.metric]
+    finding = {
+        "better": f"{c.system} is better than {c.baseline}",
+        "worse": f"{c.system} is worse than {c.baseline}",
+        "no difference": f"no difference between {c.system} and {c.baseline} can be shown",
+    }[c.verdict]
+    p_value = "p < 0.001" if c.p_value < 0.001 else f"p = {c.p_value:.3f}"
+    return (
+        f"{finding} on {c.split} {metric}: {c.baseline_mean:.4f} → {c.system_mean:.4f}, "
+        f"{c.difference:+.4f} [{c.low:+.4f}, {c.high:+.4f}], {p_value}, {c.queries:,} queries"
+    )
+
+
+def comparison_table(
+    results: Sequence[EvalResult], comparisons: Iterable[Comparison] = (), *, split: str = "test"
+) -> str:
+    """A table for the terminal, at most 80 columns wide, with the verdicts below it."""
+    rows = [["", *(_LABELS[name] for name in _TERMINAL)]]
+    for result in results:
+        found = result.summary(split)["metrics"]
+        rows.append([result.name, *(_number(found[name], "-") for name in _TERMINAL)])
+    widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
+    widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - 2 * len(_TERMINAL))
+    lines = [_headline(results, split)]
+    for row in rows:
+        cells = (
+            _fit(cell, width, right=place > 0) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join(cells).rstrip())
+    for comparison in comparisons:
+        lines.extend(textwrap.wrap(verdict_line(comparison), _WIDTH, subsequent_indent="  "))
+    return "\n".join(lines)
+
+
+def write_metrics(path: Path, results: Sequence[EvalResult], comparisons: Sequence[Comparison] = ()) -> None:
+    """metrics.json: ``schema_version``, ``headline`` (the metric that decides), ``systems`` (name → scale, and for
+    each split the sources and number of the headline queries, ``metrics``, and the same ``by_source``; a metric
+    without anything to measure is null), ``comparisons``."""
+    systems = {
+        result.name: {"scale": result.scale} | {split: result.summary(split) for split in EVALUATED_SPLITS}
+        for result in results
+    }
+    write_json(
+        path,
+        {
+            "schema_version": METRICS_SCHEMA_VERSION,
+            "headline": HEADLINE,
+            "systems": systems,
+            "comparisons": [comparison.as_dict() for comparison in comparisons],
+        },
+    )
+
+
+def write_report_md(path: Path, report: RunReport) -> None:
+    """report.md: verdict, results, slices, data, training, timings, settings."""
+    parts = [
+        "# Retrieval before and after fine-tuning",
+        *_verdicts(report),
+        *(_results(report.results, split) for split in reversed(EVALUATED_SPLITS)),
+        *(_slices(report.results, split) for split in reversed(EVALUATED_SPLITS)),
+        _data(report),
+        _negatives(report.negatives),
+        _training(report),
+        _timings(report),
+        _settings(report),
+    ]
+    write_atomic(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are numbers."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def metrics_table(results: Sequence[EvalResult], split: str) -> str:
+    """All headline metrics of ``split`` as a Markdown table, empty without queries."""
+    if not any(len(result.rows(split)) for result in results):
+        return ""
+    rows = []
+    for result in results:
+        found = result.summary(split)["metrics"]
+        # BM25 scores have no upper bound: beside cosines they would only mislead.
+        shown = {
+            name: found[name] if result.scale == "cosine" or "similarity" not in name else None for name in _LABELS
+        }
+        rows.append([result.name, *(_number(shown[name], "–") for name in _LABELS)])
+    return markdown_table(["", *_LABELS.values()], rows)
+
+
+def _verdicts(report: RunReport) -> list[str]:
+    if not report.comparisons:
+        return []
+    first, *others = report.comparisons
+    return [f"**{verdict_line(first)}**", *(verdict_line(other) for other in others), _HOW]
+
+
+_HOW = (
+    "In brackets: 95 % interval of the difference by paired bootstrap; p: paired randomisation test, two-sided; both "
+    "draw whole patents. *better* and *worse* are said where both exclude chance at the 5 % level."
+)
+
+
+def _headline(results: Sequence[EvalResult], split: str) -> str:
+    summary = results[0].summary(split) if results else {"queries": 0, "sources": []}
+    sources = f" ({', '.join(summary['sources'])})" if summary["sources"] else ""
+    return f"{split}: {summary['queries']:,} queries{sources} against the whole corpus"
+
+
+def _results(results: Sequence[EvalResult], split: str) -> str:
+    table = metrics_table(results, split)
+    return f"## {_headline(results, split)}\n\n{table}" if table else ""
+
+
+def _slices(results: Sequence[EvalResult], split: str) -> str:
+    """nDCG@10 by query source, where there is more than one."""
+    slices = {result.name: result.summary(split)["by_source"] for result in results}
+    sources: dict[str, Any] = next(iter(slices.values()), {})
+    if len(sources) < 2:
+        return ""
+    rows = [
+        [source, f"{part['queries']:,}", *(_number(slices[name][source]["metrics"][HEADLINE], "–") for name in slices)]
+        for source, part in sources.items()
+    ]
+    table = markdown_table(["source", "queries", *slices], rows)
+    note = "\n\nRule queries are lifted from the abstracts and reward word overlap." if "rules" in sources else ""
+    return f"## {split}: {_LABELS[HEADLINE]} by query source\n\n{table}{note}"
+
+
+def _data(report: RunReport) -> str:
+    tables = [
+        _counts("data", report.data),
+        _counts("rejected because", report.rejects),
+        _counts("split (patents)", report.splits),
+        _counts("query source", report.query_sources),
+    ]
+    return "\n\n".join(["## Data", *(table for table in tables if table)]) if any(tables) else ""
+
+
+def _negatives(found: Mapping[str, Any]) -> str:
+    if not found:
+        return ""
+    parts = ["## Negatives", _counts("rung", found.get("rungs", {}))]
+    shortfall = {f"{missing} missing": anchors for missing, anchors in found.get("shortfall", {}).items()}
+    if shortfall:
+        parts.append(_counts("shortfall", shortfall, "anchors"))
+    elif "shortfall" in found:
+        parts.append("No shortfall: every anchor has all its negatives.")
+    if found.get("anchors_without_negatives"):
+        parts.append(f"{found['anchors_without_negatives']:,} of {found['anchors']:,} anchors have no negative.")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _training(report: RunReport) -> str:
+    if not report.history:
+        return ""
+    columns = {"loss": "loss", "val_ndcg@10": "val nDCG@10", "train_seconds": "seconds"}
+    present = [name for name in columns if any(name in entry for entry in report.history)]
+    rows = []
+    for entry in report.history:
+        epoch = f"{entry['epoch']:g}" + (" (kept)" if entry["epoch"] == report.best_epoch else "")
+        values = (_number(entry.get(name), "–", 1 if name == "train_seconds" else 4) for name in present)
+        rows.append([epoch, *values])
+    return "## Training\n\n" + markdown_table(["epoch", *(columns[name] for name in present)], rows)
+
+
+def _timings(report: RunReport) -> str:
+    if not report.timings:
+        return ""
+    rows = [
+        [step + (" (reused)" if step in report.reused else ""), duration(seconds)]
+        for step, seconds in report.timings.items()
+    ]
+    return "## Time\n\n" + markdown_table(["step", "took"], rows)
+
+
+def _settings(report: RunReport) -> str:
+    parts = []
+    if report.settings:
+        text = yaml.safe_dump(dict(report.settings), allow_unicode=True, sort_keys=False)
+        parts += ["## Settings", f"```yaml\n{text}```"]
+    if report.versions:
+        parts.append("Versions: " + ", ".join(f"{name} {version}" for name, version in report.versions.items()))
+    return "\n\n".join(parts)
+
+
+def _counts(title: str, counts: Mapping[str, int], unit: str = "") -> str:
+    if not counts:
+        return ""
+    return markdown_table([title, unit], [[name, f"{count:,}"] for name, count in counts.items()])
+
+
+def _number(value: float | None, missing: str, digits: int = 4) -> str:
+    return missing if value is None else f"{value:.{digits}f}"
+
+
+def _columns(text: str) -> int:
+    """Terminal columns of a text: East Asian wide characters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def _fit(text: str, width: int, *, right: bool) -> str:
+    """``text`` in exactly ``width`` columns, cut with an ellipsis where it is longer."""
+    if _columns(text) > width:
+        while _columns(text) > width - 1:
+            text = text[:-1]
+        text += "…"
+    space = " " * (width - _columns(text))
+    return space + text if right else text + space
