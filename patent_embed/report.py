@@ -175,7 +175,7 @@ _HOW = (
 
 
 def _headline(results: Sequence[EvalResult], split: str) -> str:
-    summary = results[0].summary(split) if results else {"queries": 0, "sources": []}
+    summary: dict[str, Any] = results[0].summary(split) if results else {"queries": 0, "sources": []}
     sources = f" ({', '.join(summary['sources'])})" if summary["sources"] else ""
     return f"{split}: {summary['queries']:,} queries{sources} against the whole corpus"
 
@@ -213,7 +213,7 @@ def _data(report: RunReport) -> str:
 def _negatives(found: Mapping[str, Any]) -> str:
     if not found:
         return ""
-    parts = ["## Negatives", _counts("rung", found.get("rungs", {}))]
+    parts: list[str] = ["## Negatives", _counts("rung", found.get("rungs", {}))]
     shortfall = {f"{missing} missing": anchors for missing, anchors in found.get("shortfall", {}).items()}
     if shortfall:
         parts.append(_counts("shortfall", shortfall, "anchors"))
