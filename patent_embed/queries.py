@@ -1,4 +1,4 @@
-"""Queries for patents: from an existing cache, or by rule; every patent gets at least one, and each says where it is from."""
+"""Queries for patents, from an existing cache or by rule: every patent gets one, and each says where it is from."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def find_query_cache(data_dir: Path, explicit: str | None) -> Path | None:
     if explicit is not None:
         if not Path(explicit).is_file():
             raise UserError(
-                f"queries.cache {explicit!r} is not a file: the queries in it would be missing; set queries.cache to an "
+                f"queries.cache {explicit!r} is not a file: its queries would be missing; set queries.cache to an "
                 "llm_queries_cache.json, or leave it out"
             )
         return Path(explicit)
@@ -92,8 +92,8 @@ def build_queries(
             title, abstract, language, seed, min_chars=config.min_chars, max_chars=config.max_chars
         )
         rows.append((number, 0, query, "rules", kind, note or found))
-    arrays = [pa.array(column, type.type) for column, type in zip(zip(*rows, strict=True), SCHEMA, strict=True)]
-    table = pa.Table.from_arrays(arrays, schema=SCHEMA) if rows else SCHEMA.empty_table()
+    columns_out = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
+    table = pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns_out, SCHEMA, strict=True)], schema=SCHEMA)
     return table, {
         "sources": _counts(table, "source"),
         "kinds": _counts(table, "kind"),

@@ -82,7 +82,8 @@ _GAIN = (
 _ACT = "保持|维持|稳定|控制|检测|监测|识别|调节|适应|清除|去除|回收|获得|得到|完成|治疗|缓冲|补偿|杀灭|分离|使"
 _LEAD = "从而|进而|以便|能够?|可以?|有效[地的]?|用于|用来|达到|既|又|方便地?|快速地?|自动"
 _STOP = "，。；：、,;:！？"
-_WHAT = rf"(?P<what>[^{_STOP}]{{2,28}}(?:、(?!{_AVOID}|{_GAIN})[^{_STOP}]{{1,10}})*)(?=[{_STOP}]|$)"
+_NEXT = rf"、(?:{_AVOID}|{_GAIN})"
+_WHAT = rf"(?P<what>[^{_STOP}]{{2,28}}(?:(?!{_NEXT})、[^{_STOP}]{{1,10}})*)(?=[，。；：,;:！？]|$|{_NEXT})"
 _EFFECT = re.compile(
     rf"(?:(?:^|[{_STOP}]|并且?|且|同时|不但|不仅|而且|还|来|以|大大[地的]?|显著地?|极大[地的]?|明显地?|{_LEAD})"
     rf"(?P<verb>{_AVOID}|{_GAIN})|(?:{_LEAD})(?P<act>{_ACT}))[了到]?{_WHAT}"
@@ -126,12 +127,14 @@ _BAD_END = re.compile(
 )
 _TITLE_HEAD = re.compile(r"^(?:一种|一类|一套|一个)?(?:新型|新式|改进型?的?|改良的?|多功能|新的|高效|简易|实用)*的?")
 _TITLE_TAIL = re.compile(
-    r"(?:及其?|和|以及|与)(?:其|该|它)?的?(?:制备|制造|生产|加工|使用|控制|应用|制作|检测|安装|操作|施工|工作|实现|提取|合成|"
-    r"用途|系统|装置|设备|方法|工艺)[\u4e00-\u9fff]{0,8}$"
+    r"(?:及其?|和|以及|与)(?:其|该|它)?[\u4e00-\u9fff]{0,10}(?:方法|工艺|用途|应用|装置|系统|设备|技术|制备|生产|制作)$"
 )
 _VAGUE_HEAD = re.compile(
     r"(?:方法|工艺|装置|系统|设备|机构|结构|应用|用途|组合物|组件|产品|制品|材料|技术|药物|中药|制剂|器|机|单元|模块|基站|电路|仪)$"
 )
+
+
+_STATE_OF = re.compile("不|无需|有利于|有助于|便于|方便")  # "怎样才能不会…" is not Chinese
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,6 @@ class Aspects:
     state: str  # "…上设有…"
     use: str
     parts: str
-    clause: str  # the longest one that stands alone
 
 
 def aspects(title: str, abstract: str) -> Aspects:
@@ -166,9 +168,8 @@ def aspects(title: str, abstract: str) -> Aspects:
         effects=tuple(effects)[-2:],  # an abstract ends with its advantages
         means=_longest(match["how"] for match in _MEANS.finditer(text)),
         state=_longest(match["how"] for match in _STATE.finditer(text)),
-        use=next((use for use in uses if _is_specific(use)), ""),
+        use=next((use for use in uses if _is_specific(use) and use not in title), ""),
         parts="、".join(named[:4]) if len(named) >= 2 else "",
-        clause=_longest(text.replace("。", "，").replace("；", "，").split("，")[1:]),
     )
 
 
@@ -179,7 +180,7 @@ def clean(abstract: str) -> str:
 
 
 def _phrase(text: str) -> str:
-    return _TAIL.sub("", text.strip("了着的 ")).strip("的了， ")
+    return _TAIL.sub("", text.lstrip("了着的 ")).strip("的了， ")
 
 
 def _is_specific(what: str) -> bool:
@@ -213,7 +214,9 @@ def _core(title: str) -> str:
 def _head(title: str) -> str:
     """The noun at the end of a title, about three to nine characters: what kind of thing it is."""
     items = re.split(r"[、，,（(）)]|(?<=[\u4e00-\u9fff]{3})[及和]其?(?=[\u4e00-\u9fff]{3})", _core(title))
-    core = next((item for item in items if len(item) >= 3), title)
+    core = max(items, key=len)
+    if len(core) <= 9 and _VAGUE_HEAD.search(core):
+        return core
     words = jieba.lcut(core)
     head = ""
     while words and len(words[-1]) + len(head) <= 9 and (len(head) < 3 or (len(head) < 5 and _VAGUE_HEAD.search(head))):
@@ -230,7 +233,8 @@ def _chinese(title: str, abstract: str, choose: int) -> list[RuleQuery]:
     found: list[str] = []
     if one:
         found.append(f"什么样的{a.thing}能够{both}？")
-        found.append(f"{a.thing}怎样才能{both}？")
+        if not _STATE_OF.match(both):
+            found.append(f"{a.thing}怎样才能{both}？")
         if means:
             found.append(f"{means}，从而{one}")
             found.append(f"能否{means}，以便{one}？")
@@ -239,7 +243,8 @@ def _chinese(title: str, abstract: str, choose: int) -> list[RuleQuery]:
         if a.use:
             found.append(f"用于{a.use}，要求{a.thing}能{one}")
     if a.problem:
-        found.append(f"如何解决{'' if a.thing in a.problem else a.thing}{a.problem}的问题？")
+        subject = "" if a.thing in a.problem or _VAGUE_HEAD.search(a.thing) else a.thing
+        found.append(f"如何解决{subject}{a.problem}的问题？")
         found.append(f"{a.problem}，有什么样的{a.thing}可以改善？")
     note = "" if found else "structure_only"
     if not found:
@@ -254,8 +259,8 @@ def _chinese(title: str, abstract: str, choose: int) -> list[RuleQuery]:
             found.append(f"由{a.parts}构成的{a.thing}")
         elif a.use:
             found.append(f"用于{a.use}的{a.thing}有哪些方案？")
-        elif a.clause:
-            found.append(f"{a.clause}的{a.thing}")
+        elif clause := _longest(re.split("[，。；]", clean(abstract))[1:]):
+            found.append(f"{clause}的{a.thing}")
     start = choose % len(found) if found else 0
     return [(query, _kind(query), note) for query in found[start:] + found[:start]]
 
@@ -268,12 +273,11 @@ def _kind(query: str) -> str:
 
 # English
 
-_STEMS = {
-    **{"prevent": "prevent", "avoid": "avoid", "reduc": "reduce", "improv": "improve", "increas": "increase"},
-    **{"enhanc": "enhance", "eliminat": "eliminate", "minimiz": "minimize", "enabl": "enable", "allow": "allow"},
-    **{"facilitat": "facilitate", "simplif": "simplify", "decreas": "decrease", "detect": "detect", "ensur": "ensure"},
-    **{"inhibit": "inhibit", "treat": "treat", "suppress": "suppress", "protect": "protect", "maintain": "maintain"},
-}
+_VERBS = (
+    "prevent avoid reduce improve increase enhance eliminate minimize enable allow facilitate simplify decrease detect "
+    "ensure inhibit treat suppress protect maintain"
+)
+_STEMS = {re.sub("[ey]$", "", verb): verb for verb in _VERBS.split()}
 _EN_EFFECT = re.compile(
     rf"\b(?:thereby|thus|so as to|in order to|to|can|may|which|for|by|while|and)\s+(?P<stem>{'|'.join(_STEMS)})"
     r"(?:e|es|s|ing|ed|y|ies|ying|ting)?\s+(?P<what>[^,.;:()]{8,90})"
