@@ -66,14 +66,14 @@ def test_near_ties_below_the_error_of_a_matrix_product_are_told_apart() -> None:
     np.testing.assert_array_equal(found_scores, scores)
 
 
-def test_long_documents_late_in_the_corpus_do_not_slip_through() -> None:
+def test_documents_that_are_not_of_unit_length_have_a_wider_error_and_get_it() -> None:
     rng = np.random.default_rng(6)
-    corpus = rng.normal(size=(3000, 32)).astype(np.float32)
-    corpus[1500:] *= 1e4  # not of unit length: the error bound has to grow with them
-    queries = unit(rng.normal(size=(8, 32)))
-    np.testing.assert_array_equal(
-        search.exact_search(queries, corpus, 7, block=128)[1], brute_force(queries, corpus, 7)[1]
-    )
+    centre = rng.normal(size=(1, 256))
+    corpus = unit(centre + 3e-7 * rng.normal(size=(3000, 256)))
+    corpus[1000:] *= 1e4
+    queries = unit(centre + rng.normal(size=(4, 256)))
+    found = search.exact_search(queries, corpus, 20, block=128)
+    np.testing.assert_array_equal(found[1], brute_force(queries, corpus, 20)[1])
 
 
 def test_search_in_several_query_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,9 @@ def queries_table(rows: list[tuple[str, str]]) -> pa.Table:
     return pa.table(
         {
             "publication_number": [number for number, _ in rows],
-            "query_no": pa.array([sum(n == number for n, _ in rows[:i]) for i, (number, _) in enumerate(rows)], "int32"),
+            "query_no": pa.array(
+                [sum(n == number for n, _ in rows[:i]) for i, (number, _) in enumerate(rows)], "int32"
+            ),
             "query": ["?"] * len(rows),
             "source": [source for _, source in rows],
             "kind": ["question"] * len(rows),
