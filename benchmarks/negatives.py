@@ -6,7 +6,7 @@
 
 A corpus has 2.6 codes a patent, groups with Zipf-like sizes, and one main group with 30 % of all patents. Methods:
 ladder  patent_embed.negatives in this process
-ray     pipelines.negatives on this machine; its peak is that of its largest process
+ray     pipelines.negatives on this machine, the start of Ray not counted
 polars  the same ladder in polars: draw positions in each group, join, filter, keep the first (below)
 loop    one anchor after the other, the Jaccard index of the characters against every patent of its group and subclass;
         timed on a few anchors and multiplied, which the row says
@@ -17,11 +17,14 @@ largest resident size, with the corpus in it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,6 +127,40 @@ def polars_ladder(corpus: pa.Table, splits: pa.Table) -> int:
     return len(chosen.sort("row", "late", "level", "place").group_by("row", maintain_order=True).head(k))
 
 
+def ray_ladder(corpus: pa.Table, splits: pa.Table) -> tuple[float, int, dict[str, Any]]:
+    """Seconds without the start of Ray, negatives, and the private memory of the largest task's process."""
+    import threading
+
+    import psutil
+    import pyarrow.parquet as pq
+    import ray.data
+
+    from pipelines.negatives import mine_negatives_ray
+    from pipelines.runtime import ray_session
+
+    with tempfile.TemporaryDirectory() as folder, ray_session("ERROR"):
+        pq.write_table(corpus, Path(folder) / "corpus.parquet", row_group_size=1 << 17)
+        largest, done = 0, threading.Event()
+
+        def watch() -> None:
+            nonlocal largest
+            while not done.wait(0.2):
+                for process in psutil.Process().children(recursive=True):
+                    with contextlib.suppress(psutil.Error):
+                        if process.name().startswith("ray::"):
+                            memory = process.memory_info()
+                            largest = max(largest, memory.rss - memory.shared)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        started = time.perf_counter()
+        report = mine_negatives_ray(ray.data.read_parquet(folder), splits, CONFIG, SEED, Path(folder))
+        seconds = time.perf_counter() - started
+        done.set()
+        watcher.join()
+    return seconds, report["negatives"], {"largest_task_gib": round(largest / 2**30, 2)}
+
+
 def jaccard_loop(corpus: pa.Table, splits: pa.Table, anchors: int = 8) -> tuple[float, int]:
     """Seconds for ``anchors`` anchors, and how many negatives they got. A thousand texts serve all patents in turn."""
     rng = np.random.default_rng(SEED)
@@ -160,6 +197,8 @@ def measure(method: str, rows: int) -> dict[str, Any]:
     elif method == "polars":
         negatives = polars_ladder(corpus, splits)
         seconds = time.perf_counter() - started
+    elif method == "ray":
+        seconds, negatives, note = ray_ladder(corpus, splits)
     elif method == "loop":
         anchors = 8
         seconds, negatives = jaccard_loop(corpus, splits, anchors)
@@ -184,7 +223,7 @@ def measure(method: str, rows: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="*", default=[5_753, 100_000, 1_000_000])
-    parser.add_argument("--method", nargs="*", default=["ladder", "polars", "loop"])
+    parser.add_argument("--method", nargs="*", default=["ladder", "ray", "polars", "loop"])
     options = parser.parse_args()
     jobs = [(method, rows) for rows in options.rows for method in options.method]
     if len(jobs) == 1:

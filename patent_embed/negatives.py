@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -50,6 +51,7 @@ SCHEMA = pa.schema(
         ("score", pa.float32()),
     ]
 )
+SEARCH_COUNTS = ("same_family", "shared_code", "walks_cut")
 _BLOCK = 1 << 16  # anchors handled at once
 
 
@@ -91,8 +93,7 @@ def mine_negatives(
         negatives, rungs, counts = climb(partial(ladder.candidates, block, tally.search), patents.hash[block], config)
         tally.count(counts, rungs)
         batches.append(to_batch(patents.ids, block, negatives, rungs, counts))
-    report = tally.report() | {"largest_groups": _largest_groups(patents)}
-    return Mined(pa.Table.from_batches(batches, SCHEMA), report)
+    return Mined(pa.Table.from_batches(batches, SCHEMA), tally.report(_group_sizes(patents)))
 
 
 def _anchor_rows(patents: Patents, anchors: pa.Array | None) -> Int32:
@@ -109,11 +110,9 @@ def _anchor_rows(patents: Patents, anchors: pa.Array | None) -> Int32:
     return np.sort(rows.to_numpy())
 
 
-def _largest_groups(patents: Patents, top: int = 10) -> list[dict[str, Any]]:
-    _, group = patents.pairs(patents.levels[1].key_of_code)
-    size = np.bincount(group, minlength=len(patents.main_groups)).tolist()
-    largest = sorted(range(len(size)), key=lambda i: (-size[i], patents.main_groups[i]))[:top]
-    return [{"main_group": patents.main_groups[i], "patents": size[i]} for i in largest]
+def _group_sizes(patents: Patents) -> dict[str, int]:
+    sizes = np.bincount(patents.classes.keys(1)[1], minlength=len(patents.classes.main_groups))
+    return dict(zip(patents.classes.main_groups, sizes.tolist(), strict=True))
 
 
 @dataclass
@@ -132,8 +131,21 @@ class Tally:
         self.rungs += np.bincount(rungs, minlength=len(RUNGS))
         self.anchors += np.bincount(counts, minlength=self.k + 1)
 
-    def report(self) -> dict[str, Any]:
+    def numbers(self) -> list[int]:
+        """All counts, for ``add``."""
+        return [*self.rungs.tolist(), *self.anchors.tolist(), *(self.search[name] for name in SEARCH_COUNTS)]
+
+    def add(self, numbers: list[int]) -> None:
+        """Add the ``numbers()`` of another tally with the same ``k``."""
+        rungs, rest = numbers[: len(RUNGS)], numbers[len(RUNGS) :]
+        self.rungs += np.array(rungs)
+        self.anchors += np.array(rest[: self.k + 1])
+        self.search.update(dict(zip(SEARCH_COUNTS, rest[self.k + 1 :], strict=True)))
+
+    def report(self, group_sizes: Mapping[str, int]) -> dict[str, Any]:
+        """``group_sizes``: patents of each main group; the ten largest are named."""
         anchors = self.anchors.tolist()
+        largest = sorted(group_sizes.items(), key=lambda item: (-item[1], item[0]))[:10]
         return {
             "anchors": sum(anchors),
             "negatives": int(self.rungs.sum()),
@@ -142,8 +154,9 @@ class Tally:
             "shortfall": {str(self.k - has): anchors[has] for has in reversed(range(self.k)) if anchors[has]},
             "anchors_without_negatives": anchors[0],
             # candidates looked at and refused; other splits are not even looked at
-            "filtered": {reason: self.search[reason] for reason in ("same_family", "shared_code")},
+            "filtered": {reason: self.search[reason] for reason in SEARCH_COUNTS[:2]},
             "walks_cut": self.search["walks_cut"],
+            "largest_groups": [{"main_group": group, "patents": size} for group, size in largest],
         }
 
 
