@@ -177,11 +177,12 @@ def _evidence(report: RunReport) -> list[str]:
     if not table:
         return []
     summary = report.results[0].summary("test")
+    verdicts = [verdict_line(comparison) for comparison in report.comparisons if comparison.split == "test"]
     how = (
         f"{summary['queries']:,} queries ({', '.join(summary['sources'])}) for patents that were not trained on, "
         "against the whole corpus, exact search. A query's own patent and that patent's family count as correct."
     )
-    return ["## Evaluation", *map(verdict_line, report.comparisons), how, table]
+    return ["## Evaluation", *verdicts, how, table]
 
 
 def _training_part(card: ModelCard, report: RunReport) -> list[str]:

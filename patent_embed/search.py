@@ -27,7 +27,7 @@ CORPUS_BLOCK = 8192
 def pair_scores(queries: Vectors, corpus: Vectors, query_rows: Rows, corpus_rows: Rows) -> Vectors:
     """Scores of given pairs: (m,) float32 for ``query_rows`` (m,) and ``corpus_rows`` (m,), one bit pattern a pair."""
     scores = np.empty(len(query_rows), np.float32)
-    step = max(1, (1 << 21) // max(1, queries.shape[1]))
+    step = max(1, (1 << 16) // max(1, queries.shape[1]))  # products stay in the cache
     for begin in range(0, len(scores), step):
         part = slice(begin, begin + step)
         # A product of two float32 is exact in float64; numpy adds the contiguous row pairwise, alike for every row.
@@ -130,11 +130,12 @@ class _Candidates:
     def prune(self, slack: NDArray[np.float64]) -> None:
         """Drop what cannot be among the k best any more."""
         query, row, score = self._joined()
-        order = np.lexsort((-score, query))
+        order = np.argsort(query.astype(np.uint16), kind="stable")  # 16 bits: numpy sorts them by radix
         query, row, score = query[order], row[order], score[order]
-        first = np.searchsorted(query, np.arange(len(self._queries)))
-        full = np.append(first[1:], len(query)) - first >= self._k
-        self._kth = np.where(full, score[np.minimum(first + self._k - 1, len(score) - 1)], np.float32(-np.inf))
+        count = np.bincount(query, minlength=len(self._queries))
+        table = np.full((len(count), max(self._k, int(count.max()))), -np.inf, np.float32)
+        table[query, np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count)] = score
+        self._kth = np.partition(table, table.shape[1] - self._k, axis=1)[:, table.shape[1] - self._k]
         keep = score >= self.threshold(slack)[query]
         self._parts = [(query[keep], row[keep], score[keep])]
         self._size = self._settled = int(keep.sum())
