@@ -37,44 +37,89 @@ class Level:
     container by container, so that the numbers of any subset keep their order."""
 
     key_of_code: Int32
+    key_hash: UInt64
     container_of_key: Int32
     container_hash: UInt64
 
 
 @dataclass(frozen=True)
-class Patents:
-    """Patents in the order of their ids; everything else refers to them by row number.
+class Classes:
+    """Code lists as arrays: the codes of row ``i`` are ``code[start[i]:start[i + 1]]``."""
 
-    The codes of row ``i`` are ``code[code_start[i]:code_start[i + 1]]``.
-    """
+    start: Int64
+    code: Int32
+    levels: tuple[Level, Level, Level]
+    main_groups: list[str]
+
+    def keys(self, rung: int) -> tuple[Int32, Int32]:
+        """Distinct (row, key of the rung), in order."""
+        row = np.repeat(np.arange(len(self.start) - 1, dtype=np.int64), np.diff(self.start))
+        packed = np.sort((row << 32) | self.levels[rung].key_of_code[self.code])
+        packed = packed[changes(packed)]
+        return (packed >> 32).astype(np.int32), (packed & 0xFFFFFFFF).astype(np.int32)
+
+
+def read_classes(codes: pa.ChunkedArray) -> Classes:
+    """The arrays of a column of code lists; a missing list is an empty one."""
+    code, distinct = numbered(pc.list_flatten(codes))
+    names = distinct.to_pylist()
+    groups, group_of_code = _above(names, ipc.main_group)
+    subclasses, subclass_of_group = _above(groups, ipc.subclass)
+    top = np.zeros(len(subclasses), np.int32)
+    subclass_rank, subclass_hash = _in_hash_order(subclasses, top)
+    group_rank, group_hash = _in_hash_order(groups, subclass_rank[subclass_of_group])
+    code_rank, code_hash = _in_hash_order(names, group_rank[group_of_code])
+    group, subclass = np.empty(len(names), np.int32), np.empty(len(groups), np.int32)
+    group[code_rank] = group_rank[group_of_code]
+    subclass[group_rank] = subclass_rank[subclass_of_group]
+    return Classes(
+        start=starts_of(pc.fill_null(pc.list_value_length(codes), 0).to_numpy()),
+        code=code_rank[code],
+        levels=(
+            Level(np.arange(len(names), dtype=np.int32), code_hash, group, group_hash),
+            Level(group, group_hash, subclass, subclass_hash),
+            Level(subclass[group], subclass_hash, top, np.zeros(1, np.uint64)),
+        ),
+        main_groups=[groups[i] for i in np.argsort(group_rank).tolist()],
+    )
+
+
+def _above(names: list[str], name_above: Callable[[str], str]) -> tuple[list[str], Int32]:
+    number: dict[str, int] = {}
+    numbers = [number.setdefault(name_above(name), len(number)) for name in names]
+    return list(number), np.array(numbers, np.int32)
+
+
+def _in_hash_order(names: list[str], above: Int32) -> tuple[Int32, UInt64]:
+    """The rank of each name by (number of the name above it, hash), and the hashes in that order."""
+    hashes = hash_strings(pa.array(names, pa.string()), 0)
+    order = np.lexsort((hashes, above))
+    rank = np.empty(len(names), np.int32)
+    rank[order] = np.arange(len(names), dtype=np.int32)
+    return rank, hashes[order]
+
+
+@dataclass(frozen=True)
+class Patents:
+    """Patents in the order of their ids; everything else refers to them by row number."""
 
     ids: pa.Array
     hash: UInt64
     family: Int32
     split: Int32
-    code_start: Int64
-    code: Int32
-    levels: tuple[Level, Level, Level]
-    main_groups: list[str]
+    classes: Classes
 
     def __len__(self) -> int:
         return len(self.hash)
 
-    def pairs(self, number_of_code: Int32) -> tuple[Int32, Int32]:
-        """Distinct (row, number), in order, from a number for each code."""
-        row = np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.code_start))
-        packed = np.sort((row << 32) | number_of_code[self.code])
-        packed = packed[changes(packed)]
-        return (packed >> 32).astype(np.int32), (packed & 0xFFFFFFFF).astype(np.int32)
-
 
 def read_patents(corpus: pa.Table, splits: pa.Table, seed: int) -> Patents:
     """The arrays of ``corpus`` and ``splits``. Raises UserError for repeated ids and ids without a split."""
-    corpus = _sorted_by_id(corpus.select(["publication_number", "codes"]), "the corpus")
-    splits = _sorted_by_id(splits.select(["publication_number", "family", "split"]), "the splits")
-    ids = _one_array(corpus["publication_number"])
+    corpus = sorted_by_id(corpus.select(["publication_number", "codes"]), "the corpus")
+    splits = sorted_by_id(splits.select(["publication_number", "family", "split"]), "the splits")
+    ids = corpus["publication_number"].combine_chunks()
     if not splits["publication_number"].equals(corpus["publication_number"]):
-        found = pc.index_in(ids, value_set=_one_array(splits["publication_number"]))
+        found = pc.index_in(ids, value_set=splits["publication_number"].combine_chunks())
         if found.null_count:
             missing = ids.filter(found.is_null())
             raise UserError(
@@ -82,50 +127,13 @@ def read_patents(corpus: pa.Table, splits: pa.Table, seed: int) -> Patents:
                 "must come from their anchor's own split; run the split step on this very corpus"
             )
         splits = splits.take(found)
-    code, names = _numbered(pc.list_flatten(corpus["codes"]))
-    code_rank, levels, main_groups = _levels(names.to_pylist())
     return Patents(
         ids=ids,
         hash=hash_strings(ids, seed),
-        family=_numbered(splits["family"])[0],
-        split=_numbered(splits["split"])[0],
-        code_start=starts_of(pc.fill_null(pc.list_value_length(corpus["codes"]), 0).to_numpy()),
-        code=code_rank[code],
-        levels=levels,
-        main_groups=main_groups,
+        family=numbered(splits["family"])[0],
+        split=numbered(splits["split"])[0],
+        classes=read_classes(corpus["codes"]),
     )
-
-
-def _levels(codes: list[str]) -> tuple[Int32, tuple[Level, Level, Level], list[str]]:
-    """The rank of each code, the keys and containers of the rungs, and the main groups in order of their numbers."""
-
-    def in_hash_order(names: list[str], above: Int32) -> tuple[Int32, UInt64]:
-        hashes = hash_strings(pa.array(names, pa.string()), 0)
-        order = np.lexsort((hashes, above))
-        rank = np.empty(len(names), np.int32)
-        rank[order] = np.arange(len(names), dtype=np.int32)
-        return rank, hashes[order]
-
-    def above(names: list[str], name: Callable[[str], str]) -> tuple[list[str], Int32]:
-        number: dict[str, int] = {}
-        numbers = [number.setdefault(name(item), len(number)) for item in names]
-        return list(number), np.array(numbers, np.int32)
-
-    groups, group_of_code = above(codes, ipc.main_group)
-    subclasses, subclass_of_group = above(groups, ipc.subclass)
-    subclass_rank, subclass_hash = in_hash_order(subclasses, np.zeros(len(subclasses), np.int32))
-    group_rank, group_hash = in_hash_order(groups, subclass_rank[subclass_of_group])
-    code_rank, _ = in_hash_order(codes, group_rank[group_of_code])
-    group = np.empty(len(codes), np.int32)
-    group[code_rank] = group_rank[group_of_code]
-    subclass = np.empty(len(groups), np.int32)
-    subclass[group_rank] = subclass_rank[subclass_of_group]
-    levels = (
-        Level(np.arange(len(codes), dtype=np.int32), group, group_hash),
-        Level(group, subclass, subclass_hash),
-        Level(subclass[group], np.zeros(len(subclasses), np.int32), np.zeros(1, np.uint64)),
-    )
-    return code_rank, levels, [groups[i] for i in np.argsort(group_rank).tolist()]
 
 
 class Ladder:
@@ -148,9 +156,9 @@ class Ladder:
 
     def _build(self, rung: int) -> Ring:
         patents = self._patents
-        level = patents.levels[rung]
+        level = patents.classes.levels[rung]
         container_of_key, names_hash = level.container_of_key, level.container_hash
-        row, key = patents.pairs(level.key_of_code)
+        row, key = patents.classes.keys(rung)
         container, split = container_of_key[key], patents.split[row]
         # One container for each split and bucket, each with all cells of its keys; most stay empty.
         containers = len(names_hash)
@@ -174,15 +182,12 @@ class Ladder:
         )
 
 
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks()
-
-
-def _sorted_by_id(table: pa.Table, what: str) -> pa.Table:
-    ids = _one_array(table["publication_number"])
+def sorted_by_id(table: pa.Table, what: str) -> pa.Table:
+    """``table`` in the order of its ids. Raises UserError when one is repeated; ``what`` names the table."""
+    ids = table["publication_number"].combine_chunks()
     if len(ids) > 1 and not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
         table = table.take(pc.sort_indices(ids))
-        ids = _one_array(table["publication_number"])
+        ids = table["publication_number"].combine_chunks()
         repeated = ids[1:].filter(pc.equal(ids[:-1], ids[1:]))
         if len(repeated):
             raise UserError(
@@ -192,7 +197,7 @@ def _sorted_by_id(table: pa.Table, what: str) -> pa.Table:
     return table
 
 
-def _numbered(column: pa.ChunkedArray) -> tuple[Int32, pa.Array]:
+def numbered(column: pa.ChunkedArray) -> tuple[Int32, pa.Array]:
     """Each value's number and the distinct values."""
     chunks = column.dictionary_encode().unify_dictionaries().chunks
     if not chunks:
