@@ -111,12 +111,37 @@ class RungShares(_Section):
         return self
 
 
+class ScoringConfig(_Section):
+    """How candidates are judged where their scores are known. The ratio is that of NV-Retriever (arXiv 2407.15831)."""
+
+    pool: int = Field(64, ge=1, le=1024, description="candidates of a rung that are scored, for each anchor")
+    max_ratio: float | None = Field(
+        0.95, gt=0, le=1, description="refuse a candidate that scores above this share of the positive's score"
+    )
+    max_score: float | None = Field(None, gt=-1, le=1, description="refuse a candidate that scores above this")
+    skip_hardest: int = Field(0, ge=0, description="pass over this many of the hardest that are left")
+    take_within: int | None = Field(
+        None, ge=1, description="take none that is easier than the first this many that are left; None: any"
+    )
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> ScoringConfig:
+        last = min(self.pool, self.take_within or self.pool)
+        if self.skip_hardest >= last:
+            raise ValueError(
+                f"skip_hardest {self.skip_hardest} passes over all {last} candidates that may be taken; "
+                "set it below pool and take_within"
+            )
+        return self
+
+
 class NegativesConfig(_Section):
     strategy: NegativeStrategy = "optimized_mixed"
     per_positive: int = Field(3, ge=1, le=64, description="negatives an anchor")
     shares: RungShares = Field(
         default_factory=RungShares, description="optimized_mixed: quota a rung; mixed: chance of a rung for a slot"
     )
+    scoring: ScoringConfig = Field(default_factory=ScoringConfig)
 
 
 class ModelConfig(_Section):
