@@ -51,7 +51,9 @@ class ApiConfig(_Section):
     requests_in_flight: int = Field(64, ge=1, le=4096)
     timeout_s: float = Field(60, gt=0, description="of one request")
     retries: int = Field(5, ge=0, description="more tries after 408, 409, 429, 5xx, a time-out or a broken answer")
-    max_wait_s: float = Field(120, gt=0, description="longest pause before a retry, also when Retry-After asks for more")
+    max_wait_s: float = Field(
+        120, gt=0, description="longest pause before a retry, also when Retry-After asks for more"
+    )
     requests_per_minute: int | None = Field(None, ge=1, description="None: no limit")
     max_total_tokens: int | None = Field(None, ge=1, description="no request is sent once this many tokens are used")
 
@@ -77,7 +79,7 @@ class QueriesConfig(_Section):
     max_chars: int = Field(60, ge=10, description="longer queries are cut at a clause, or rejected; Latin text: x 3")
     queries_per_patent: int = Field(1, ge=1, le=16, description="written by a model; the rules write one")
     kinds: dict[QueryKind, float] = Field(
-        default_factory=lambda: {"question": 0.5, "scenario": 0.2, "keywords": 0.15, "claim": 0.15},
+        {"question": 0.5, "scenario": 0.2, "keywords": 0.15, "claim": 0.15},
         description="mix of what a model is asked for, as weights",
     )
     fallback: Literal["rules", "none"] = Field("rules", description="for a patent whose queries all failed")

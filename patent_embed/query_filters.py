@@ -1,0 +1,105 @@
+"""What a written query must not be. Each filter has a reason code; the first that applies is the reason."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+
+from patent_embed.config import QueriesConfig
+from patent_embed.prompts import EXAMPLES, chat_messages
+from patent_embed.records import detect_language
+from patent_embed.rule_queries import LATIN_FACTOR, plain
+from patent_embed.splits import abstract_key, hash64
+
+REASONS = (
+    "empty",
+    "too_short",
+    "too_long",
+    "wrong_language",
+    "boilerplate",
+    "prompt_repeated",
+    "title_copied",
+    "abstract_copied",
+    "near_duplicate",
+)
+
+_BOILERPLATE = re.compile(
+    r"本发明|本实用新型|本申请|[该此这本]件?篇?专利|专利摘要|检索语句|什么是|(?:作为|我是).{0,6}(?:专家|助手|模型)|抱歉|无法提供|"
+    r"the (?:present )?(?:invention|patent|abstract)\b|this patent|search query|\bwhat is\b|"
+    r"\bas an ai\b|\bi (?:cannot|can't)\b",
+    re.IGNORECASE,
+)
+_TITLE_PRAISE = re.compile(r"^(?:一种|一类|新型|改进的?)+|^(?:an?|the)\s+", re.IGNORECASE)
+_PROMPT_RUN = 10  # characters of the prompt in a row that nobody writes by chance
+_SHINGLE = 3
+_SAME = 0.8  # Jaccard similarity of the shingles from which two queries are one
+
+
+def reject_reason(query: str, title: str, abstract: str, language: str, config: QueriesConfig) -> str:
+    """Why one query cannot be used for its patent, or an empty string. Near-duplicates need ``near_duplicates``."""
+    factor = LATIN_FACTOR if language == "en" else 1
+    text, source = plain(query), plain(abstract)
+    if not text:
+        return "empty"
+    if len(query) < config.min_chars * factor:
+        return "too_short"
+    if len(query) > config.max_chars * factor:
+        return "too_long"
+    if language != "other" and detect_language(query) != language:
+        return "wrong_language"
+    if _BOILERPLATE.search(query):
+        return "boilerplate"
+    run = _PROMPT_RUN * factor
+    if any(piece in _prompt_text() and piece not in source for piece in _pieces(text, run)):
+        return "prompt_repeated"
+    subject = plain(_TITLE_PRAISE.sub("", title))
+    if len(subject) >= 5 * factor and subject in text:
+        return "title_copied"
+    if any(piece in source for piece in _pieces(text, config.copy_chars * factor + 1)):
+        return "abstract_copied"
+    return ""
+
+
+def near_duplicates(queries: Sequence[str], abstracts: Sequence[str]) -> list[bool]:
+    """True where a query says nearly the same as an earlier one of another document.
+
+    The same document published twice (equal abstracts) may be asked for twice. Candidates are found by the four
+    smallest hashes of a query's character triples, so two queries alike at 0.8 meet with a probability above 0.99.
+    """
+    documents = [abstract_key(abstract) for abstract in abstracts]
+    shingles = [_shingles(query) for query in queries]
+    meeting: dict[tuple[int, int], list[int]] = defaultdict(list)
+    found = []
+    for i, mine in enumerate(shingles):
+        places = [(salt, min((value * odd) & _MASK for value in mine)) for salt, odd in enumerate(_ODD)] if mine else []
+        rivals = {j for place in places for j in meeting[place]}
+        repeated = any(
+            documents[j] != documents[i] and len(mine & shingles[j]) >= _SAME * len(mine | shingles[j]) for j in rivals
+        )
+        found.append(repeated)
+        if not repeated:
+            for place in places:
+                meeting[place].append(i)
+    return found
+
+
+_MASK = 2**64 - 1
+_ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
+
+
+def _shingles(query: str) -> frozenset[int]:
+    return frozenset(hash64(piece, 0, "shingle") for piece in _pieces(plain(query), _SHINGLE))
+
+
+def _pieces(text: str, size: int) -> list[str]:
+    return [text[start : start + size] for start in range(len(text) - size + 1)]
+
+
+@lru_cache(maxsize=1)
+def _prompt_text() -> str:
+    """Everything our prompts say, without what they say about the patent."""
+    return "|".join(
+        plain(message["content"]) for language in EXAMPLES for message in chat_messages("", "", "claim", language, 0)
+    )

@@ -1,0 +1,80 @@
+"""Answers of language models, kept by what was asked: the same question to the same model is never paid for twice.
+
+A store is a folder of Parquet parts that are only ever added, each complete before it has its name. So a killed run
+loses at most what had not come back yet, and several runs may share a folder.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from patent_embed.errors import UserError
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("text", pa.string()),
+        ("error", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said to the request ``key``; with ``error``, why it said nothing."""
+
+    key: str
+    text: str = ""
+    error: str = ""
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
+class QueryStore:
+    """The answers in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def read(self, keys: Collection[str]) -> dict[str, Answer]:
+        """The stored answers to ``keys``; of several, the one added last.
+
+        Raises UserError naming a part that is damaged or foreign.
+        """
+        wanted = pa.array(list(keys), pa.string())
+        found: dict[str, Answer] = {}
+        for path in sorted(self.folder.glob("*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
+            try:
+                table = pq.read_table(path, schema=SCHEMA)
+            except (OSError, pa.ArrowException) as error:
+                raise UserError(
+                    f"{path} cannot be read as stored answers ({error}); remove this file: only what it held is asked "
+                    "again"
+                ) from None
+            for row in table.filter(pc.is_in(table["key"], wanted)).to_pylist():
+                found[row["key"]] = Answer(**row)
+        return found
+
+    def add(self, answers: Iterable[Answer]) -> None:
+        """Keep answers for good. Errors are not kept: another run may have better luck."""
+        rows = [asdict(answer) for answer in answers if not answer.error]
+        if not rows:
+            return
+        path = self.folder / f"part-{uuid.uuid4().hex}.parquet"
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("wb") as file:
+            pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
