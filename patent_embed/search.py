@@ -54,7 +54,7 @@ def exact_search(
         queries: (q, d) float32.
         corpus: (n, d) float32; may be a memory map, it is read block by block, once for 2048 queries.
         k: how many; fewer come back when the corpus is smaller.
-        block: documents at a time. Memory is about 2048 * (5 * block + 50 * k) bytes beside the inputs, more only
+        block: documents at a time. Memory is about 2048 * (6 * block + 200 * k) bytes beside the inputs, more only
             while more than 4k documents of a query tie.
         device: a torch device for the matrix products (``cuda``); None: numpy.
 
