@@ -144,11 +144,14 @@ class Ladder:
         self._group_cap = group_cap
         self._rings: dict[int, Ring] = {}
 
-    def candidates(self, anchors: Int32, tally: Counter[str], rung: int, which: Int64, k: int) -> tuple[Int32, Int64]:
-        """For ``anchors[which]``, up to ``k`` candidates of one rung each (rows, -1 after the last), and how many."""
+    def ring(self, rung: int) -> Ring:
         if rung not in self._rings:
             self._rings[rung] = self._build(rung)
-        ring, rows = self._rings[rung], anchors[which]
+        return self._rings[rung]
+
+    def candidates(self, anchors: Int32, tally: Counter[str], rung: int, which: Int64, k: int) -> tuple[Int32, Int64]:
+        """For ``anchors[which]``, up to ``k`` candidates of one rung each (rows, -1 after the last), and how many."""
+        ring, rows = self.ring(rung), anchors[which]
         counts = ring.patent_start[rows + 1] - ring.patent_start[rows]
         pairs = ranges_of(ring.patent_start[rows], counts)
         found = walk(ring, np.repeat(rows, counts), pairs, np.repeat(self._patents.hash[rows], counts), k, tally)
@@ -161,13 +164,13 @@ class Ladder:
         row, key = patents.classes.keys(rung)
         container, split = container_of_key[key], patents.split[row]
         # One container for each split and bucket, each with all cells of its keys; most stay empty.
-        containers = len(names_hash)
+        containers, splits = len(names_hash), int(patents.split.max(initial=0)) + 1
         place = split.astype(np.int64) * containers + container
         first = changes(row) | changes(container)
-        size = np.bincount(place[first], minlength=(int(split.max(initial=0)) + 1) * containers)
+        size = np.bincount(place[first], minlength=splits * containers)
         buckets = np.maximum(-(-size // self._group_cap), 1)
         keys = np.bincount(container_of_key, minlength=containers)
-        all_keys = np.tile(keys, len(size) // containers)
+        all_keys = np.tile(keys, splits)
         bucket = bucket_of(patents.hash[row], names_hash[container], buckets[place])
         cell = starts_of(buckets * all_keys)[place] + bucket * keys[container] + key - starts_of(keys)[container]
         cell_container = np.repeat(np.arange(buckets.sum(), dtype=np.int32), np.repeat(all_keys, buckets))
@@ -175,7 +178,7 @@ class Ladder:
             row,
             cell.astype(np.int32),
             cell_container,
-            np.repeat(np.tile(names_hash, len(size) // containers), buckets),
+            np.repeat(np.tile(names_hash, splits), buckets),
             starts_of(np.bincount(row, minlength=len(patents))),
             key,
             patents.family,

@@ -36,6 +36,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from patent_embed.config import NegativesConfig
 from patent_embed.errors import UserError
@@ -93,7 +94,7 @@ def mine_negatives(
         negatives, rungs, counts = climb(partial(ladder.candidates, block, tally.search), patents.hash[block], config)
         tally.count(counts, rungs)
         batches.append(to_batch(patents.ids, block, negatives, rungs, counts))
-    return Mined(pa.Table.from_batches(batches, SCHEMA), tally.report(_group_sizes(patents)))
+    return Mined(pa.Table.from_batches(batches, SCHEMA), tally.report(group_sizes(patents)))
 
 
 def _anchor_rows(patents: Patents, anchors: pa.Array | None) -> Int32:
@@ -110,7 +111,8 @@ def _anchor_rows(patents: Patents, anchors: pa.Array | None) -> Int32:
     return np.sort(rows.to_numpy())
 
 
-def _group_sizes(patents: Patents) -> dict[str, int]:
+def group_sizes(patents: Patents) -> dict[str, int]:
+    """Patents of each main group."""
     sizes = np.bincount(patents.classes.keys(1)[1], minlength=len(patents.classes.main_groups))
     return dict(zip(patents.classes.main_groups, sizes.tolist(), strict=True))
 
@@ -122,7 +124,7 @@ class Tally:
     k: int
     rungs: Int64 = field(default_factory=lambda: np.zeros(len(RUNGS), np.int64))
     anchors: Int64 = field(init=False)  # by number of negatives, 0..k
-    search: Counter[str] = field(default_factory=Counter)
+    search: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(SEARCH_COUNTS, 0)))
 
     def __post_init__(self) -> None:
         self.anchors = np.zeros(self.k + 1, np.int64)
@@ -154,7 +156,7 @@ class Tally:
             "shortfall": {str(self.k - has): anchors[has] for has in reversed(range(self.k)) if anchors[has]},
             "anchors_without_negatives": anchors[0],
             # candidates looked at and refused; other splits are not even looked at
-            "filtered": {reason: self.search[reason] for reason in SEARCH_COUNTS[:2]},
+            "filtered": {reason: number for reason, number in sorted(self.search.items()) if reason != "walks_cut"},
             "walks_cut": self.search["walks_cut"],
             "largest_groups": [{"main_group": group, "patents": size} for group, size in largest],
         }
@@ -221,7 +223,9 @@ def largest_remainder(shares: list[float], k: int) -> list[int]:
     return whole
 
 
-def to_batch(ids: pa.Array, anchors: Int32, negatives: Int32, rungs: Int32, counts: Int64) -> pa.RecordBatch:
+def to_batch(
+    ids: pa.Array, anchors: Int32, negatives: Int32, rungs: Int32, counts: Int64, scores: NDArray[Any] | None = None
+) -> pa.RecordBatch:
     """Rows of ``SCHEMA`` for ``anchors`` with ``counts`` negatives each."""
     rank = np.arange(len(negatives)) - np.repeat(starts_of(counts)[:-1], counts)
     columns = [
@@ -229,6 +233,6 @@ def to_batch(ids: pa.Array, anchors: Int32, negatives: Int32, rungs: Int32, coun
         pa.array(rank.astype(np.int32)),
         ids.take(pa.array(negatives)),
         pa.array(RUNGS).take(pa.array(rungs)),
-        pa.nulls(len(negatives), pa.float32()),
+        pa.nulls(len(negatives), pa.float32()) if scores is None else pa.array(scores, pa.float32()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

@@ -200,7 +200,7 @@ def _walk(ring: Ring, rows: Int32, pairs: Int64, anchor_hash: UInt64, found: Int
             anchor = rows[piece, None]
             other_family = ring.family[candidate] != ring.family[anchor]
             allowed = inside & other_family
-            allowed &= ~_common_key(ring, anchor, candidate, allowed)
+            allowed &= ~common_key(ring, anchor, candidate, allowed)
             tally["same_family"] += int(np.count_nonzero(inside & ~other_family))
             tally["shared_code"] += int(np.count_nonzero(inside & other_family & ~allowed))
             place = got[piece, None] + np.cumsum(allowed, axis=1) - 1
@@ -225,7 +225,7 @@ def _coprime(stride: Int64, size: Int64) -> Int64:
     return stride
 
 
-def _common_key(ring: Ring, anchor: Int32, candidate: Int32, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def common_key(ring: Ring, anchor: Int32, candidate: Int32, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether the two patents have a key in common; computed only ``where``."""
     common: NDArray[np.bool_] = where & ((ring.signature[anchor] & ring.signature[candidate]) != 0)
     r, c = np.nonzero(common)
