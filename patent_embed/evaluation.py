@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +17,6 @@ import pyarrow.compute as pc
 from patent_embed import metrics
 from patent_embed.errors import UserError
 from patent_embed.search import Rows, Vectors, exact_search, pair_scores
-
-if TYPE_CHECKING:
-    from patent_embed.dataset import RetrievalSet
-    from patent_embed.encoder import Encoder
 
 EVALUATED_SPLITS = ("val", "test")
 HEADLINE = "ndcg@10"
@@ -292,23 +288,3 @@ def compare(
         p_value=p_value,
         verdict=verdict,
     )
-
-
-def validation_ndcg(encoder: Encoder, data: RetrievalSet) -> float:
-    """nDCG@10 of the encoder as it is, on ``data``. All ranks call it: each encodes a share of the texts, and all
-    get the same value."""
-    import torch
-
-    from patent_embed import distributed
-    from patent_embed.packing import Tokens
-
-    queries, texts = len(data.queries), Tokens.concat([data.queries, data.passages])
-    shares = [np.arange(rank, len(texts), distributed.world_size()) for rank in range(distributed.world_size())]
-    own = torch.from_numpy(encoder.encode(texts.take(shares[distributed.rank()]))).to(encoder.device)
-    gathered = distributed.gather_rows(own, [len(share) for share in shares]).cpu().numpy()
-    vectors = np.empty_like(gathered)
-    vectors[np.concatenate(shares)] = gathered
-    _, ranked = exact_search(vectors[:queries], vectors[queries:], 10)
-    hit = metrics.hits(ranked, data.query_family, data.passage_family)
-    relevant = metrics.group_sizes(data.query_family, data.passage_family)
-    return float(metrics.ndcg(hit, relevant, 10).mean())

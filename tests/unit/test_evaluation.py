@@ -309,7 +309,7 @@ def test_bm25_finds_by_words_with_ties_by_row_and_nothing_without_a_common_word(
 
 def test_validation_ndcg_is_that_of_the_vectors(tiny_model: Path) -> None:
     from patent_embed import metrics
-    from patent_embed.dataset import RetrievalSet
+    from patent_embed.dataset import RetrievalSet, validation_ndcg
     from patent_embed.encoder import Encoder
 
     encoder = Encoder.load(tiny_model)
@@ -320,4 +320,4 @@ def test_validation_ndcg_is_that_of_the_vectors(tiny_model: Path) -> None:
     ranked = np.argsort(-similarity, axis=1)
     hit = metrics.hits(ranked, own, groups)
     expected = metrics.ndcg(hit, metrics.group_sizes(own, groups), 10).mean()
-    assert evaluation.validation_ndcg(encoder, data) == pytest.approx(expected)
+    assert validation_ndcg(encoder, data) == pytest.approx(expected)
