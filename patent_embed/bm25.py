@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from patent_embed.search import Rows, Vectors, top_k
-
-if TYPE_CHECKING:
-    import jieba
-
-
-@cache
-def _tokenizer() -> jieba.Tokenizer:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # jieba imports pkg_resources, which warns that it is deprecated
-        import jieba
-
-    jieba.setLogLevel(logging.WARNING)
-    return jieba.Tokenizer()
-
-
-def words(text: str) -> list[str]:
-    """The words of a text, in lower case, without punctuation and white space."""
-    return [word for word in _tokenizer().cut(text.lower()) if any(map(str.isalnum, word))]
+from patent_embed.segmentation import words
 
 
 class Bm25:

@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import jieba
-
+from patent_embed.segmentation import segmenter
 from patent_embed.splits import hash64
 
 # Limits are in Chinese characters; the same content takes about three times as many Latin letters.
@@ -28,7 +27,7 @@ def rule_query(
     unless title and abstract together give less.
     """
     limit = max_chars if language == "zh" else LATIN_FACTOR * max_chars
-    choose = hash64(f"{title}\0{abstract}", seed)
+    choose = hash64(f"{title}\0{abstract}", seed, "query")
     write = {"zh": _chinese, "en": _english}.get(language)
     for query, kind, note in write(title, abstract, choose) if write else []:
         text = _fit(query, limit)
@@ -217,7 +216,7 @@ def _head(title: str) -> str:
     core = max(items, key=len)
     if len(core) <= 9 and _VAGUE_HEAD.search(core):
         return core
-    words = jieba.lcut(core)
+    words = segmenter().lcut(core)
     head = ""
     while words and len(words[-1]) + len(head) <= 9 and (len(head) < 3 or (len(head) < 5 and _VAGUE_HEAD.search(head))):
         head = words.pop() + head

@@ -23,10 +23,13 @@ _PUBLICATION = re.compile(r"^([A-Z]{2})-?(\d{5,})-?([A-Z])(\d?)$")
 _STAGES = {"A": "A", "B": "A", "C": "A", "U": "U", "Y": "U"}
 
 
-def hash64(text: str, seed: int) -> int:
-    """A 64-bit hash that is the same on every machine and in every process."""
+def hash64(text: str, seed: int, purpose: str) -> int:
+    """A 64-bit hash that is the same on every machine and in every process.
+
+    ``purpose`` (at most 16 characters) keeps draws apart: the patents of a sample must not all fall into one split.
+    """
     key = seed.to_bytes(8, "little", signed=False)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, key=key).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, key=key, person=purpose.encode()).digest())
 
 
 def abstract_key(abstract: str) -> str:
@@ -75,7 +78,7 @@ def assign_splits(families: Sequence[str], config: SplitsConfig, seed: int) -> l
     bounds = (config.train, config.train + config.val)
 
     def split(family: str) -> str:
-        position = hash64(family, seed) / 2**64
+        position = hash64(family, seed, "split") / 2**64
         return SPLITS[sum(position >= bound for bound in bounds)]
 
     drawn = {family: split(family) for family in set(families)}

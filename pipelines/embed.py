@@ -23,6 +23,7 @@ class EmbedTexts:
 
     def __init__(self, model_path: str, config: ModelConfig, gpu: bool, threads: int) -> None:
         import torch
+
         from patent_embed.encoder import Encoder
 
         if not gpu:
@@ -49,7 +50,9 @@ def embed_texts(
     actors = gpus or max(1, int(cpus) // _CORES_PER_ACTOR)
     threads = max(1, int(cpus / actors))
     table = texts.append_column("row", pa.array(np.arange(len(texts))))
-    dataset = ray.data.from_arrow(table).repartition(max(1, min(len(texts) // _TEXTS_PER_BATCH, 64 * actors)))
+    # Blocks are cut here: a task that cuts them would wait for a CPU that the actors hold.
+    blocks = [table.slice(begin, _TEXTS_PER_BATCH) for begin in range(0, len(table), _TEXTS_PER_BATCH)]
+    dataset = ray.data.from_arrow(blocks)
     embedded = dataset.map_batches(
         EmbedTexts,
         fn_constructor_args=(str(model_path), config, bool(gpus), threads),

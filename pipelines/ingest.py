@@ -99,7 +99,7 @@ def _sample_bound(parsed: ray.data.Dataset, max_samples: int | None, seed: int) 
     numbers: set[str] = set()
     for batch in parsed.select_columns(["publication_number", "reason"]).iter_batches(batch_size=None):
         numbers.update(batch["publication_number"][batch["reason"] == ""].tolist())
-    hashes = sorted(hash64(number, seed) for number in numbers)
+    hashes = sorted(hash64(number, seed, "sample") for number in numbers)
     return hashes[max_samples - 1] if len(hashes) > max_samples else None
 
 
@@ -138,7 +138,7 @@ class _CorpusWriter:
         self.rejects.append(duplicates.set_column(duplicates.schema.get_field_index("reason"), "reason", reason))
         keep = ~repeated
         if self._bound is not None:
-            sampled = np.array([hash64(number, self._seed) <= self._bound for number in numbers], dtype=bool)
+            sampled = np.array([hash64(number, self._seed, "sample") <= self._bound for number in numbers], dtype=bool)
             self._counts["not_sampled"] += int((keep & ~sampled).sum())
             keep &= sampled
         kept = batch.filter(pa.array(keep))

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from patent_embed.encoder import resolve_model
-from patent_embed.queries import build_queries, find_query_cache
 
 from patent_embed import __version__
 from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step, file_digest, folder_digest
 from patent_embed.config import Config
+from patent_embed.encoder import resolve_model
 from patent_embed.errors import UserError
 from patent_embed.negatives import mine_negatives
 from patent_embed.progress import ProgressLog, duration, say
+from patent_embed.queries import build_queries, find_query_cache
 from patent_embed.splits import split_table
 from pipelines import embed, evaluate, ingest, publish
 from pipelines.runtime import ray_session
@@ -206,9 +206,7 @@ class Pipeline:
             return False
         checkpoint = latest_checkpoint(self.store.path(step))
         if self.config.run.resume is None and checkpoint is not None:
-            say(
-                f"      starting anew; the checkpoint {checkpoint.name} of an earlier run is dropped (--resume keeps it)"
-            )
+            say(f"      starting anew: the checkpoint {checkpoint.name} of an earlier run is dropped; --resume goes on")
         return self.config.run.resume is not None
 
     # The small steps. The large ones have files of their own.
@@ -251,7 +249,7 @@ class Pipeline:
         if patents < 2:
             raise UserError(
                 f"{patents} usable patent in {self.config.data.data_dir!r}: a negative needs another patent (for "
-                f"same-group negatives at least two in one main group); see {ingested.path / 'rejects.parquet'} for what "
+                f"same-group negatives at least two in one main group); {ingested.path / 'rejects.parquet'} says what "
                 "was rejected"
             )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +18,46 @@ log = logging.getLogger("patent_embed")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@contextmanager
+@contextlib.contextmanager
 def ray_session(log_level: str) -> Iterator[None]:
     """Join the cluster this process runs in (RAY_ADDRESS, as in a Ray job) or start one here; leave it at the end."""
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     debug = log_level == "DEBUG"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # do not hide a GPU from tasks that asked for none
+    if not debug:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the rest is advice to Ray's own developers
     on_cluster = bool(os.environ.get("RAY_ADDRESS"))
     # Workers import this very code: a job's working_dir does that on a cluster, the path does it on this machine.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = {"PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
-    ray.init(
-        logging_level=logging.INFO if debug else logging.ERROR,
-        log_to_driver=debug,
-        runtime_env={"env_vars": {"TOKENIZERS_PARALLELISM": "false"} if on_cluster else env},
-        **({} if on_cluster else {"include_dashboard": False}),
-    )
+    with contextlib.nullcontext() if debug else _no_stderr():  # the core announces the log level it was given
+        ray.init(
+            logging_level=logging.INFO if debug else logging.ERROR,
+            log_to_driver=debug,
+            runtime_env={"env_vars": {"TOKENIZERS_PARALLELISM": "false"} if on_cluster else env},
+            **({} if on_cluster else {"include_dashboard": False}),
+        )
     quiet_ray_data(debug)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Silence native code, too, for the length of the block. Python exceptions pass."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def quiet_ray_data(debug: bool = False) -> None:
@@ -72,7 +90,7 @@ class EventBuffer:
         return events
 
 
-@contextmanager
+@contextlib.contextmanager
 def event_stream(handle: Callable[[dict[str, Any]], None], interval: float = 0.5) -> Iterator[Any]:
     """Yield an EventBuffer for workers; ``handle`` is called on the driver with each event, in order."""
     buffer = EventBuffer.remote()

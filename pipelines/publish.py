@@ -1,0 +1,203 @@
+"""The output folder at the end of a run: the model, its adapter and card, metrics, report, settings, summary."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Collection, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from patent_embed import __version__
+from patent_embed.artifacts import Artifact, write_atomic, write_json
+from patent_embed.config import Config, dump_config
+from patent_embed.evaluation import EvalResult, compare
+from patent_embed.model_card import ModelCard, write_model_card
+from patent_embed.model_folder import read_sentence_transformer_files
+from patent_embed.progress import duration, say
+from patent_embed.report import RunReport, comparison_table, write_metrics, write_report_md
+from pipelines.evaluate import load_result
+
+MODEL, ADAPTER = "model", "adapter"
+_SYSTEMS = ("bm25", "base", "tuned")
+_PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "peft", "pyarrow", "numpy")
+
+
+def publish(
+    out: Path, config: Config, artifacts: Mapping[str, Artifact], reused: Collection[str], started: float
+) -> RunReport:
+    """Write everything a user looks for into ``out``, and print the tables."""
+    trained = artifacts.get("train")
+    if trained is not None:
+        for name in (MODEL, ADAPTER):
+            _replace_folder(trained.path / name, out / name)
+    results = [load_result(name, artifacts[f"evaluate-{name}"]) for name in _SYSTEMS if f"evaluate-{name}" in artifacts]
+    report = _report(config, artifacts, reused, results)
+    write_metrics(out / "metrics.json", report.results, report.comparisons)
+    write_report_md(out / "report.md", report)
+    write_atomic(out / "config.yaml", dump_config(config).encode())
+    if trained is not None:
+        write_model_card(out / MODEL, _card(out / MODEL, config, trained), report)
+    seconds = time.time() - started
+    write_json(out / "run_summary.json", _summary(config, artifacts, reused, report, started, seconds))
+    for split in ("val", "test"):
+        say()
+        say(comparison_table(results, [c for c in report.comparisons if c.split == split], split=split))
+    say()
+    say(f"done in {duration(seconds)}: {out / 'report.md'}" + (f", model in {out / MODEL}" if trained else ""))
+    return report
+
+
+def stage_notes(name: str, artifact: Artifact) -> list[str]:
+    """Lines below a finished step that a user wants to see without opening a file."""
+    report, rejects = artifact.report, artifact.manifest.rejects
+    if name == "ingest":
+        lines = [f"{count:,} rejected: {reason}" for reason, count in rejects.items()]
+        lines += [f"rejects with file names: {artifact.path / 'rejects.parquet'}"] if rejects else []
+        if ignored := report.get("ignored_files"):
+            lines.append(f"{ignored:,} files of other kinds passed over")
+        if cut := report.get("cut_abstracts"):
+            lines.append(f"{cut:,} abstracts cut at the length limit")
+        return lines
+    if name == "splits":
+        return [f"{report['families']:,} families"]
+    if name == "queries":
+        lines = ["by source: " + _counts(report["sources"])]
+        if strangers := report.get("cache_without_patent"):
+            lines.append(f"{strangers:,} cached queries belong to no patent here")
+        return lines
+    if name == "negatives":
+        lines = ["by rung: " + _counts(report["rungs"])]
+        if short := report["shortfall"]:
+            lines.append(
+                f"{sum(short.values()):,} patents got fewer than asked for ({report['anchors_without_negatives']:,} none)"
+            )
+        return lines
+    if name == "train":
+        return [f"best epoch {report['best_epoch']}" + (", stopped early" if report["stopped_early"] else "")]
+    return []
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _report(
+    config: Config, artifacts: Mapping[str, Artifact], reused: Collection[str], results: list[EvalResult]
+) -> RunReport:
+    by_name = {result.name: result for result in results}
+    pairs = [
+        ("test", "tuned", "base"),
+        ("test", "tuned", "bm25"),
+        ("test", "base", "bm25"),
+        ("val", "tuned", "base"),
+    ]
+    comparisons = [
+        found
+        for split, system, baseline in pairs
+        if system in by_name and baseline in by_name
+        if (found := compare(by_name[system], by_name[baseline], split=split, seed=config.run.seed))
+    ]
+    trained = artifacts.get("train")
+    ingested, splits = artifacts["ingest"].manifest, artifacts["splits"]
+    return RunReport(
+        results=results,
+        comparisons=comparisons,
+        data=ingested.rows | {"families": splits.report["families"]},
+        rejects=ingested.rejects,
+        splits=splits.manifest.rows,
+        query_sources=artifacts["queries"].report["sources"],
+        negatives=artifacts["negatives"].report,
+        history=trained.report["history"] if trained else (),
+        best_epoch=trained.report["best_epoch"] if trained else None,
+        timings={name: artifact.manifest.seconds for name, artifact in artifacts.items()},
+        reused=reused,
+        settings=config.model_dump(mode="json"),
+        versions=_versions(),
+    )
+
+
+def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
+    files = read_sentence_transformer_files(folder)
+    transformer = json.loads((files.transformer / "config.json").read_text(encoding="utf-8"))
+    name, training = config.model.name, config.training
+    is_hub_id = name.count("/") == 1 and not Path(name).exists()
+    settings = {
+        "loss": training.loss,
+        **({"distance": training.distance, "margin": training.margin} if training.loss == "triplet" else {}),
+        **({"temperature": training.temperature} if training.loss == "infonce" else {}),
+        "learning rate": training.learning_rate,
+        "batch size": training.batch_size,
+        "epochs": f"{trained.manifest.rows['epochs']} (best: {trained.report['best_epoch']})",
+        "adaptation": f"LoRA r {training.lora.r}, alpha {training.lora.alpha}" if training.use_lora else "all weights",
+        "negatives": f"{config.negatives.per_positive} a query, {config.negatives.strategy}",
+        "triplets": trained.manifest.rows["triplets"],
+        "precision": trained.report["precision"],
+    }
+    assert files.pooling is not None  # an exported model says how it pools
+    return ModelCard(
+        name="patent-embed",
+        base_model=name if is_hub_id else "intfloat/multilingual-e5-small" if name == "bundled" else None,
+        pooling=files.pooling,
+        query_prompt=files.prompts.get("query", ""),
+        passage_prompt=files.prompts.get("passage", ""),
+        dim=int(transformer["hidden_size"]),
+        max_seq_length=files.max_seq_length or 512,
+        training={key: str(value) for key, value in settings.items()},
+    )
+
+
+def _summary(
+    config: Config,
+    artifacts: Mapping[str, Artifact],
+    reused: Collection[str],
+    report: RunReport,
+    started: float,
+    seconds: float,
+) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(seconds, 1),
+        "config": config.model_dump(mode="json"),
+        "versions": dict(report.versions),
+        "steps": {
+            name: {
+                "folder": artifact.path.name,
+                "reused": name in reused,
+                "seconds": artifact.manifest.seconds,
+                "rows": artifact.manifest.rows,
+                "rejects": artifact.manifest.rejects,
+            }
+            for name, artifact in artifacts.items()
+        },
+        "verdicts": [comparison.as_dict() for comparison in report.comparisons],
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"patent-embed": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # carried along without its metadata
+            versions[package] = "unknown"
+    return versions
+
+
+def _replace_folder(source: Path, target: Path) -> None:
+    """Make ``target`` a copy of ``source``; it is absent for a moment, never half."""
+    if not source.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        return
+    fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(source, fresh)
+    if target.exists():
+        target.rename(old)
+    fresh.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
