@@ -34,7 +34,7 @@ _BOILERPLATE = re.compile(
 _TITLE_PRAISE = re.compile(r"^(?:一种|一类|新型|改进的?)+|^(?:an?|the)\s+", re.IGNORECASE)
 _PROMPT_RUN = 10  # characters of the prompt in a row that nobody writes by chance
 _SHINGLE = 3
-_SAME = 0.8  # Jaccard similarity of the shingles from which two queries are one
+_SAME = 0.75  # Jaccard similarity of the shingles from which two queries are one
 
 
 def reject_reason(query: str, title: str, abstract: str, language: str, config: QueriesConfig) -> str:
@@ -66,7 +66,7 @@ def near_duplicates(queries: Sequence[str], abstracts: Sequence[str]) -> list[bo
     """True where a query says nearly the same as an earlier one of another document.
 
     The same document published twice (equal abstracts) may be asked for twice. Candidates are found by the four
-    smallest hashes of a query's character triples, so two queries alike at 0.8 meet with a probability above 0.99.
+    smallest hashes of a query's character triples, so two queries alike at 0.75 meet with a probability above 0.99.
     """
     documents = [abstract_key(abstract) for abstract in abstracts]
     shingles = [_shingles(query) for query in queries]

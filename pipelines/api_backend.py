@@ -11,7 +11,9 @@ import email.utils
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,20 +100,23 @@ class AskApi:
 
     async def _ask(self, key: str, messages: list[dict[str, str]], seed: int) -> Answer:
         async with self._slots:
-            answer = Answer(key, error="connection")
+            answer, spent = Answer(key, error="connection"), Counter[str]()
             for attempt in range(self._api.retries + 1):
                 if self._fatal:
-                    return Answer(key, error=self._fatal)
+                    answer = Answer(key, error=self._fatal)
+                    break
                 if self._api.max_total_tokens is not None and self._tokens >= self._api.max_total_tokens:
-                    return Answer(key, error="token_cap")
+                    answer = Answer(key, error="token_cap")
+                    break
                 await self._pace.turn()
                 answer, wait = await self._try(key, messages, seed, attempt)
+                spent.update(prompt=answer.prompt_tokens, output=answer.output_tokens)
                 if wait is None:
                     break
                 if attempt < self._api.retries:
                     await asyncio.sleep(wait)
             self._note(answer)
-            return answer
+            return replace(answer, prompt_tokens=spent["prompt"], output_tokens=spent["output"])
 
     async def _try(self, key: str, messages: Any, seed: int, attempt: int) -> tuple[Answer, float | None]:
         """One request: the answer, and the pause before the next try, None when there should be none."""

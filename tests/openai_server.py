@@ -1,0 +1,133 @@
+"""A small OpenAI-compatible server that misbehaves on request, for tests.
+
+What it does with a request is chosen by a word in the user's message: a script lists, for a word, what happens on the
+first, second, ... request with it; the last entry stays. Without a word it answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+
+class OpenAiServer:
+    """``with OpenAiServer(script, answer) as server``: ``server.url`` is the base URL, ``server.calls`` counts by word.
+
+    ``answer`` is a function of the user's message. Behaviours: "ok", "slow" (2 s), "500 json", "500 text", "400", "429"
+    (Retry-After: 1), "drop" (closed without an answer), "torn" (half the JSON), "no choices", "text" (200, no JSON),
+    "empty" (an empty message), "401" (which repeats the key, as some servers do).
+    """
+
+    def __init__(self, script: dict[str, list[str]], answer: Any, delay: float = 0.0) -> None:
+        self.script, self.answer, self.delay = script, answer, delay
+        self.calls: Counter[str] = Counter()
+        self.times: dict[str, list[float]] = {}
+        self.total = 0
+        self.at_once = self.most_at_once = 0
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                server.handle(self)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        class Quiet(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 256
+
+            def handle_error(self, *args: Any) -> None:
+                pass
+
+        self._http = Quiet(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def handle(self, http: BaseHTTPRequestHandler) -> None:
+        body = json.loads(http.rfile.read(int(http.headers["Content-Length"])))
+        message = body["messages"][-1]["content"]
+        word = next((word for word in self.script if word in message), "")
+        with self.lock:
+            behaviours = self.script.get(word, ["ok"])
+            behaviour = behaviours[min(self.calls[word], len(behaviours) - 1)]
+            self.calls[word] += 1
+            self.total += 1
+            self.times.setdefault(word, []).append(time.monotonic())
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            time.sleep(2 if behaviour == "slow" else self.delay)
+            self._behave(http, behaviour, message)
+        finally:
+            with self.lock:
+                self.at_once -= 1
+
+    def _behave(self, http: BaseHTTPRequestHandler, behaviour: str, message: str) -> None:
+        content = "" if behaviour == "empty" else self.answer(message)
+        whole = {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+        }
+        text = json.dumps(whole)
+        if behaviour == "drop":
+            http.close_connection = True
+            http.connection.close()
+        elif behaviour == "torn":
+            self._send(http, 200, text[: len(text) // 2])
+        elif behaviour == "text":
+            self._send(http, 200, "upstream is busy", "text/plain")
+        elif behaviour == "no choices":
+            self._send(http, 200, json.dumps(whole | {"choices": []}))
+        elif behaviour == "429":
+            self._send(http, 429, '{"error": {"message": "slow down"}}', retry_after="1")
+        elif behaviour == "400":
+            self._send(http, 400, '{"error": {"message": "context length exceeded"}}')
+        elif behaviour == "500 json":
+            self._send(http, 500, '{"choices": [], "error": {"message": "oops"}}')
+        elif behaviour == "500 text":
+            self._send(http, 500, "<html>oops</html>", "text/html")
+        elif behaviour == "401":
+            key = http.headers["Authorization"].removeprefix("Bearer ")
+            self._send(http, 401, json.dumps({"error": {"message": f"Incorrect API key provided: {key}"}}))
+        else:
+            self._send(http, 200, text)
+
+    def _send(
+        self,
+        http: BaseHTTPRequestHandler,
+        status: int,
+        body: str,
+        kind: str = "application/json",
+        retry_after: str = "",
+    ) -> None:
+        content = body.encode()
+        http.send_response(status)
+        http.send_header("Content-Type", kind)
+        http.send_header("Content-Length", str(len(content)))
+        if retry_after:
+            http.send_header("Retry-After", retry_after)
+        http.end_headers()
+        http.wfile.write(content)

@@ -1,0 +1,183 @@
+"""Queries from an endpoint that misbehaves in every way we know of: nothing is lost, nothing is paid for twice."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import SecretStr
+
+from patent_embed import sample
+from patent_embed.config import ApiConfig, QueriesConfig
+from patent_embed.errors import UserError
+from pipelines.queries import queries_step
+from tests.openai_server import OpenAiServer
+
+pytest.importorskip("openai")
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+KEY = "sk-secret-0123456789abcdef"
+PLAIN = {item["abstract"]: sample.query(5, i) for i, item in enumerate(sample.generate(400, seed=5))}
+
+
+def answer(message: str) -> str:
+    """A good query for the patent in a prompt."""
+    given = message.split("摘要: ")[1].split("\n")[0]
+    abstract = re.sub(r"【\S+】", "", given)
+    # With a model number of its own, no query is a near-duplicate of another.
+    return json.dumps({"query": PLAIN[abstract][:40] + hashlib.md5(given.encode()).hexdigest()[:12]})
+
+
+def corpus(count: int, words: dict[int, str] | None = None) -> pa.Table:
+    """Generated patents; ``words`` puts a word for the server into some abstracts."""
+    rows = [
+        {
+            "publication_number": item["publication_number"],
+            "title": item["title"],
+            "abstract": item["abstract"] + (f"【{words[i]}】" if words and i in words else ""),
+            "language": "zh",
+        }
+        for i, item in enumerate(itertools.islice(sample.generate(400, seed=5), 0, 2 * count, 2))  # odd ones may repeat
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def settings(server: OpenAiServer, **api: object) -> QueriesConfig:
+    values = {"base_url": server.url, "key": SecretStr(KEY), "model": "m", "max_wait_s": 2} | api
+    return QueriesConfig(backend="api", api=ApiConfig(**values))
+
+
+def run(folder: Path, table: pa.Table, config: QueriesConfig) -> tuple[list[dict[str, object]], dict[str, object]]:
+    folder.mkdir(exist_ok=True)
+    outcome = queries_step(folder, table, config, None, folder.parent / "store", 1)
+    return pq.read_table(folder / "queries.parquet").to_pylist(), outcome.report
+
+
+FAULTS = {
+    "甲": ["429", "429", "ok"],
+    "乙": ["500 json", "ok"],
+    "丙": ["500 text", "ok"],
+    "丁": ["drop", "ok"],
+    "戊": ["torn", "ok"],
+    "己": ["no choices", "ok"],
+    "庚": ["text", "ok"],
+    "辛": ["empty", "ok"],
+    "壬": ["slow", "ok"],
+    "癸": ["400"],
+    "子": ["500 text"],
+}
+
+
+def test_every_fault_is_survived_and_counted(tmp_path: Path) -> None:
+    words = {3 * i: f"词{word}" for i, word in enumerate(FAULTS)}
+    table = corpus(60, words)
+    with OpenAiServer({f"词{word}": todo for word, todo in FAULTS.items()}, answer) as server:
+        rows, report = run(tmp_path / "a", table, settings(server, timeout_s=1, retries=2))
+        numbers = table["publication_number"].to_pylist()
+        assert [row["publication_number"] for row in rows] == sorted(numbers)
+        failed = {numbers[position]: word[1] for position, word in words.items() if word[1] in "癸子"}
+        for row in rows:
+            if row["publication_number"] in failed:
+                assert row["source"] == "rules"
+                assert row["note"] == {"癸": "http_400", "子": "http_500"}[failed[row["publication_number"]]]
+            else:
+                assert row["source"] == "api", row["note"]
+        assert report["errors"] == {"http_400": 1, "http_500": 1}
+        assert server.calls["词癸"] == 1  # what is wrong with a request stays wrong
+        assert server.calls["词子"] == 3
+        first, second, *_ = server.times["词甲"]
+        assert second - first >= 1  # Retry-After
+        assert report["generated"] == 60
+        assert report["tokens"] == {"output": 10 * 60, "prompt": 100 * 60}  # without choices, or empty: also paid
+
+        # Only what failed is asked for again; an added patent costs one request.
+        before = server.total
+        rows_again, report = run(tmp_path / "b", table, settings(server, timeout_s=1, retries=0))
+        assert rows_again == rows
+        assert (report["generated"], report["reused_answers"], server.total - before) == (2, 58, 2)
+        rows, report = run(tmp_path / "c", corpus(61, words), settings(server, timeout_s=1, retries=0))
+        assert (report["generated"], len(rows)) == (3, 61)
+
+
+def test_without_fallback_a_failed_patent_is_a_reject(tmp_path: Path) -> None:
+    table = corpus(30, {4: "词癸"})
+    with OpenAiServer({"词癸": ["400"]}, answer) as server:
+        config = settings(server).model_copy(update={"fallback": "none"})
+        rows, _ = run(tmp_path / "a", table, config)
+    rejects = pq.read_table(tmp_path / "a" / "query_rejects.parquet").to_pylist()
+    assert rejects == [{"publication_number": table["publication_number"][4].as_py(), "reason": "http_400"}]
+    assert len(rows) == 29
+
+
+def test_a_refused_key_stops_at_once_and_is_written_nowhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with OpenAiServer({"": ["401"]}, answer) as server:
+        with pytest.raises(UserError, match="refused the API key") as caught:
+            run(tmp_path / "a", corpus(100), settings(server, requests_in_flight=4))
+        assert server.total <= 8
+    assert KEY not in f"{caught.value}{caught.value.__cause__}{caught.value.__context__}"
+    assert KEY not in "".join(capfd.readouterr())
+    assert not _files_with(KEY, [tmp_path, _ray_session()])
+
+
+def test_the_key_of_a_good_run_is_written_nowhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = None
+    with OpenAiServer({}, answer) as server:
+        config = settings(server)
+        run(tmp_path / "a", corpus(20), config)
+    assert KEY not in "".join(capfd.readouterr())
+    assert KEY not in config.model_dump_json() + repr(config)
+    assert not _files_with(KEY, [tmp_path, _ray_session()])
+
+
+def test_many_requests_are_in_flight_and_limits_hold(tmp_path: Path) -> None:
+    with OpenAiServer({}, answer, delay=0.3) as server:
+        _, report = run(tmp_path / "a", corpus(200), settings(server, requests_in_flight=32))
+        assert report["generated"] == server.total
+        assert 16 <= server.most_at_once <= 32
+    with OpenAiServer({}, answer) as server:
+        rows, report = run(
+            tmp_path / "b",
+            corpus(30, dict.fromkeys(range(30), "新")),
+            settings(server, max_total_tokens=1100, requests_in_flight=1),
+        )
+        assert server.total == 10
+        assert Counter(row["source"] for row in rows) == {"api": 10, "rules": 20}
+        assert report["errors"] == {"token_cap": 20}
+
+
+def test_requests_a_minute(tmp_path: Path) -> None:
+    with OpenAiServer({}, answer) as server:
+        run(tmp_path / "a", corpus(20), settings(server, requests_per_minute=600))
+        times = server.times[""]
+        assert max(times) - min(times) >= 0.1 * (server.total - 1) * 0.9
+
+
+def test_an_endpoint_that_is_not_there(tmp_path: Path) -> None:
+    with OpenAiServer({}, answer) as server:
+        config = settings(server, retries=0)
+    with pytest.raises(UserError, match="did not answer 50 requests"):
+        run(tmp_path / "a", corpus(100), config)
+    with pytest.raises(UserError, match="OPENAI_API_KEY"):
+        run(tmp_path / "b", corpus(5), QueriesConfig(backend="api"))
+
+
+def _ray_session() -> Path:
+    import ray
+
+    return Path(ray._private.worker._global_node.get_session_dir_path())
+
+
+def _files_with(text: str, folders: list[Path]) -> list[Path]:
+    found = []
+    for folder in folders:
+        for path in folder.rglob("*"):
+            if path.is_file() and not path.is_symlink() and text.encode() in path.read_bytes():
+                found.append(path)
+    return found
