@@ -6,7 +6,13 @@ import hashlib
 import itertools
 import json
 import re
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +24,7 @@ from patent_embed import sample
 from patent_embed.config import ApiConfig, QueriesConfig
 from patent_embed.errors import UserError
 from pipelines.queries import queries_step
+from tests.conftest import ROOT
 from tests.openai_server import OpenAiServer
 
 pytest.importorskip("openai")
@@ -181,3 +188,84 @@ def _files_with(text: str, folders: list[Path]) -> list[Path]:
             if path.is_file() and not path.is_symlink() and text.encode() in path.read_bytes():
                 found.append(path)
     return found
+
+
+# Kills.
+
+DRIVER = """
+import sys
+from pathlib import Path
+import ray
+from tests.ray_local import test_api_queries as here
+from patent_embed.config import ApiConfig, QueriesConfig
+from pipelines.queries import queries_step
+from pipelines.runtime import quiet_ray_data
+address, url, folder = sys.argv[1:]
+ray.init(address=address, log_to_driver=False)
+quiet_ray_data()
+api = ApiConfig(base_url=url, key=here.KEY, model="m", requests_in_flight=8)
+config = QueriesConfig(backend="api", api=api)
+queries_step(Path(folder), here.corpus(120), config, None, Path(folder).parent / "store", 1)
+"""
+
+
+def test_a_killed_driver_loses_only_what_was_in_flight(tmp_path: Path) -> None:
+    import ray
+
+    (tmp_path / "a").mkdir()
+    with OpenAiServer({}, answer, delay=0.1) as server:
+        address = ray.get_runtime_context().gcs_address
+        driver = subprocess.Popen([sys.executable, "-c", DRIVER, address, server.url, str(tmp_path / "a")], cwd=ROOT)
+        try:
+            _wait(lambda: server.total >= 70)
+        finally:
+            driver.send_signal(signal.SIGKILL)
+            driver.wait()
+        asked_before = server.total
+        stored = len(_stored(tmp_path / "store"))
+        assert asked_before - 40 <= stored < 120
+        server.delay = 0
+        rows, report = run(tmp_path / "a", corpus(120), settings(server, requests_in_flight=8))
+    assert (report["reused_answers"], report["generated"]) == (stored, 120 - stored)
+    assert {row["source"] for row in rows} == {"api"}
+    assert len(rows) == 120
+
+
+def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
+    with OpenAiServer({}, answer, delay=0.1) as server:
+        killed: list[int] = []
+
+        def kill() -> None:
+            _wait(lambda: server.total >= 40)
+            killed.extend(_kill_workers("AskApi"))
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        rows, report = run(tmp_path / "a", corpus(120), settings(server, requests_in_flight=8))
+        killer.join()
+        assert len(killed) == 1
+        assert {row["source"] for row in rows} == {"api"}
+        assert len(rows) == 120
+        assert report["generated"] == 120
+        assert 120 <= server.total <= 120 + 24  # what was in flight is asked again
+
+
+def _wait(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _kill_workers(name: str) -> list[int]:
+    """Kill -9 the Ray workers below this very process that run ``name``."""
+    import psutil
+
+    found = [child for child in psutil.Process().children(recursive=True) if name in " ".join(child.cmdline())]
+    for worker in found:
+        worker.kill()
+    return [worker.pid for worker in found]
+
+
+def _stored(folder: Path) -> set[str]:
+    return {key for path in folder.glob("*.parquet") for key in pq.read_table(path)["key"].to_pylist()}
