@@ -116,7 +116,7 @@ class RungShares(_Section):
 class ScoringConfig(_Section):
     """How candidates are judged where their scores are known. The ratio is that of NV-Retriever (arXiv 2407.15831)."""
 
-    pool: int = Field(64, ge=1, le=1024, description="candidates of a rung that are scored, for each anchor")
+    pool: int = Field(32, ge=1, le=1024, description="candidates of a rung that are scored, for each anchor")
     max_ratio: float | None = Field(
         0.95, gt=0, le=1, description="refuse a candidate that scores above this share of the positive's score"
     )

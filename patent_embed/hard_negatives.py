@@ -27,11 +27,12 @@ from patent_embed.config import NegativesConfig, ScoringConfig
 from patent_embed.errors import UserError
 from patent_embed.ladder import GROUP_CAP, Ladder, Patents, read_patents
 from patent_embed.negatives import SCHEMA, Draw, Mined, Tally, climb, group_sizes, to_batch
-from patent_embed.products import MAX_PRODUCTS, Float32, products_on
+from patent_embed.products import MAX_PRODUCTS, Float32, Products
 from patent_embed.rings import Int32, Int64, Ring, UInt64, common_key, ranges_of, starts_of, take_turns
 
 HARD_CAP = 1 << 14
 _BLOCK = 1 << 13  # anchors whose pools are scored at once
+_SPARE = 16
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -125,7 +126,7 @@ class Judge:
         passages = embeddings.passages
         if not corpus_ids.equals(patents.ids):
             passages = passages[pc.index_in(patents.ids, value_set=corpus_ids).to_numpy()]
-        self._products = products_on(device, passages)
+        self._products = Products(passages, device)
         self._config = config
         row = rows.to_numpy()
         self._query = np.argsort(row, kind="stable")  # the queries, anchor by anchor
@@ -182,6 +183,7 @@ class Judge:
         entry_query = np.repeat(self._query, pairs[of_query])
         entry_anchor = np.repeat(self.anchors[of_query], pairs[of_query]).astype(np.int32)
         found = np.full((len(entry_pair), self._config.pool), -1, np.int32)
+        carriers = Carriers.of(ring)
         container = ring.pair_container[entry_pair]
         order = np.argsort(container, kind="stable")
         for group in np.split(order, np.flatnonzero(np.diff(container[order])) + 1):
@@ -192,20 +194,30 @@ class Judge:
             for low in range(0, len(group), step):
                 some = group[low : low + step]
                 vectors = self._queries[entry_query[some]].astype(np.float32, copy=False)
-                found[some] = self._best(ring, begin, end, entry_anchor[some], entry_pair[some], vectors, tally)
+                who = entry_anchor[some], entry_pair[some]
+                found[some] = self._best(ring, carriers, begin, end, *who, vectors, tally)
         return Found(found, queries * pairs, starts_of(queries * pairs), self._hash[self.anchors])
 
     def _best(
-        self, ring: Ring, begin: int, end: int, anchors: Int32, pairs: Int64, queries: Float32, tally: Tally
+        self,
+        ring: Ring,
+        carriers: Carriers,
+        begin: int,
+        end: int,
+        anchors: Int32,
+        pairs: Int64,
+        queries: Float32,
+        tally: Tally,
     ) -> Int32:
         """The best ``pool`` members of one container for each query, -1 after the last."""
         members, k = ring.member[begin:end], self._config.pool
         cells = ring.pair_start[pairs + 1] - ring.pair_start[pairs]
         own = ring.own_cell[ranges_of(ring.pair_start[pairs], cells)]
-        line = np.repeat(np.arange(len(pairs)), cells) * len(members)
-        hidden = ranges_of(line + ring.cell_start[own] - begin, ring.cell_start[own + 1] - ring.cell_start[own])
-        # Twice as many as needed, since some of the best are of the family or share a key outside the own cells.
-        scores, best = self._products.top(queries, members, hidden, min(2 * k, len(members)))
+        sizes = carriers.start[own + 1] - carriers.start[own]
+        line = np.repeat(np.arange(len(pairs)), cells) * len(members) - begin
+        hidden = np.repeat(line, sizes) + carriers.place[ranges_of(carriers.start[own], sizes)]
+        # More than needed, since some of the best are of the family or share a key that belongs to another container.
+        scores, best = self._products.top(queries, members, hidden, min(k + _SPARE, len(members)))
         rows, real = members[best], scores > -np.inf
         kin = real & (ring.family[rows] == ring.family[anchors[:, None]])
         allowed = real & ~kin
@@ -226,6 +238,24 @@ class Judge:
         for turn in range(int(counts.max(initial=0))):
             some = np.flatnonzero(counts > turn)
             yield some, self._queries[self._query[self._first[at[some]] + turn]].astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class Carriers:
+    """Who carries a key: the places in ``ring.member`` of those of cell c are ``place[start[c]:start[c + 1]]``."""
+
+    start: Int64
+    place: Int64
+
+    @classmethod
+    def of(cls, ring: Ring) -> Carriers:
+        pair_patent = np.repeat(np.arange(len(ring.patent_start) - 1), np.diff(ring.patent_start))
+        member_container = np.repeat(np.arange(len(ring.container_start) - 1), np.diff(ring.container_start))
+        place_of_pair = np.empty(len(pair_patent), np.int64)
+        place_of_pair[np.lexsort((pair_patent, ring.pair_container))] = np.lexsort((ring.member, member_container))
+        place = np.repeat(place_of_pair, np.diff(ring.pair_start))
+        start = starts_of(np.bincount(ring.own_cell, minlength=len(ring.cell_start) - 1))
+        return cls(start, place[np.argsort(ring.own_cell, kind="stable")])
 
 
 @dataclass(frozen=True)
