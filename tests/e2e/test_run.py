@@ -1,0 +1,171 @@
+"""The command as a user runs it: a real run with a tiny model, then what depends on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from patent_embed.artifacts import open_artifact
+from patent_embed.model_card import usage_snippets
+from tests.conftest import ROOT, patent, write_json_lines
+
+pytestmark = pytest.mark.ray
+SECRET = "sk-test-0123456789-secret"
+SETTINGS = ("--query_backend", "rules", "--num_epochs", "2", "--batch_size", "64", "--learning_rate", "1e-3")
+
+
+def run(*arguments: str | Path, check: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, ROOT / "pipelines" / "run.py", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | env,
+        timeout=600,
+    )
+    assert done.returncode == check, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, sample_folder: Path, tiny_model: Path):
+    """(arguments, output folder, terminal output) of a whole run."""
+    out = tmp_path_factory.mktemp("run")
+    arguments = ("--data_dir", sample_folder, "--output_dir", out, "--model_name", tiny_model, *SETTINGS)
+    return arguments, out, run(*arguments, OPENAI_API_KEY=SECRET)
+
+
+def test_the_output_folder_is_complete(finished) -> None:
+    _, out, _ = finished
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        *("steps", "model", "adapter", "metrics.json", "report.md", "run_summary.json", "config.yaml"),
+        "progress.jsonl",
+    }
+    summary = json.loads((out / "run_summary.json").read_text())
+    rows = {name: step["rows"] for name, step in summary["steps"].items()}
+    assert rows["ingest"]["records"] == rows["ingest"]["patents"] == sum(rows["splits"].values()) == 120
+    assert set(summary["steps"]) == {
+        *("ingest", "splits", "queries", "negatives", "train"),
+        *(f"{step}-{system}" for step in ("embed", "evaluate") for system in ("base", "tuned")),
+        "evaluate-bm25",
+    }
+    for folder in (out / "steps").iterdir():
+        open_artifact(folder)  # whole, with every file as its manifest says
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert "NaN" not in json.dumps(metrics)
+
+
+def test_the_terminal_is_readable(finished) -> None:
+    _, _, done = finished
+    assert "[1/10] ingest" in done.stdout
+    assert "nDCG@10" in done.stdout
+    assert "triplets/s" in done.stdout
+    assert "\r" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 110
+    assert done.stderr == ""
+
+
+def test_every_step_of_training_is_logged(finished) -> None:
+    _, out, _ = finished
+    events = [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
+    steps = [e for e in events if e["event"] == "step"]
+    assert [e["step"] for e in steps] == list(range(1, steps[-1]["steps"] + 1))
+    assert set(steps[0]) >= {"epoch", "loss", "lr", "triplets_per_s", "eta_s"}
+
+
+def test_no_secret_is_written(finished) -> None:
+    _, out, done = finished
+    assert SECRET not in done.stdout + done.stderr
+    for path in out.rglob("*"):
+        if path.is_file():
+            assert SECRET.encode() not in path.read_bytes(), path
+
+
+def test_the_model_is_an_ordinary_sentence_transformer(finished) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    _, out, _ = finished
+    corpus = open_artifact(next((out / "steps").glob("ingest-*"))).table("corpus")
+    served = SentenceTransformer(str(out / "model"), device="cpu").encode(
+        corpus["abstract"].to_pylist()[:20], prompt_name="passage", normalize_embeddings=True
+    )
+    embedded = np.load(next((out / "steps").glob("embed-tuned-*")) / "passages.npy")[:20]
+    # The pipeline embeds in bf16 where the machine has it; the exact comparison is a unit test of the export.
+    assert (served * embedded).sum(axis=1).min() > 0.999
+
+
+def test_the_snippets_of_the_model_card_run(finished, tmp_path: Path) -> None:
+    _, out, _ = finished
+    card = (out / "model" / "README.md").read_text()
+    header = yaml.safe_load(card.split("---")[1])
+    assert header["library_name"] == "sentence-transformers"
+    scores = []
+    for name, code in usage_snippets(str(out / "model"), "mean", "问", "", 128).items():
+        namespace: dict[str, object] = {}
+        exec(compile(code, name, "exec"), namespace)
+        scores.append(np.asarray(namespace["scores"], dtype=np.float32))
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+def test_a_second_run_reuses_everything(finished) -> None:
+    arguments, out, _ = finished
+    before = (out / "metrics.json").read_bytes()
+    done = run(*arguments)
+    assert done.stdout.count("reused") == 10
+    assert (out / "metrics.json").read_bytes() == before
+
+
+def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
+    arguments, _, _ = finished
+    plan = run(*arguments, "--margin", "0.2", "--plan").stdout.splitlines()[1:]
+    words = [line.split() for line in plan]
+    verdict = {name.rpartition("-")[0]: what for _, name, what, *_ in words}
+    rerun = {name for name, what in verdict.items() if what == "run"}
+    assert rerun == {"train", "embed-tuned", "evaluate-tuned"}
+    seeded = run(*arguments, "--seed", "7", "--plan").stdout
+    assert seeded.count(" reuse ") == 1  # ingest
+    assert "120 patents" in seeded
+
+
+def test_test_only_measures_what_is_there(finished) -> None:
+    arguments, out, _ = finished
+    before = json.loads((out / "metrics.json").read_text())
+    done = run(*arguments, "--test_only")
+    assert "train" not in [line.split()[1] for line in done.stdout.splitlines() if line.startswith("[")]
+    after = json.loads((out / "metrics.json").read_text())
+    assert after["systems"] == before["systems"]
+
+
+def test_too_little_data_stops_with_advice(tmp_path: Path, tiny_model: Path) -> None:
+    common = ("--output_dir", tmp_path / "out", "--model_name", tiny_model, *SETTINGS)
+    one = write_json_lines(tmp_path / "one.jsonl", [patent("CN1A")])
+    done = run("--data_dir", one, *common, check=2)
+    assert "at least two in one main group" in done.stderr
+    assert "Traceback" not in done.stderr
+    same = write_json_lines(tmp_path / "same.jsonl", [patent(f"CN{i}A") for i in range(9)])  # all share G06T3/40
+    done = run("--data_dir", same, *common, check=2)
+    assert "no patent can get a negative" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--data_dir", "/nowhere"), "does not exist"),
+        (("--margin", "9"), "margin 9 cannot be reached"),
+        (("--set", "training.typo=1"), "there is no such setting"),
+        (("--model_name", "no_such_folder"), "bundled"),
+        (("--set", "model.name=/nowhere/model"), "bundled"),
+    ],
+)
+def test_mistakes_end_with_code_2_and_no_traceback(sample_folder, tmp_path, tiny_model, arguments, says) -> None:
+    base = ("--data_dir", sample_folder, "--output_dir", tmp_path, "--model_name", tiny_model, *SETTINGS)
+    done = run(*base, *arguments, check=2)
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

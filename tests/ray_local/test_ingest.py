@@ -1,0 +1,102 @@
+"""Ingest on a real local Ray cluster: nothing is lost, and the result does not show how the input was cut."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from patent_embed.config import DataConfig
+from patent_embed.errors import UserError
+from pipelines import ingest
+from tests.conftest import patent, write_json_lines
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+@pytest.fixture
+def mixed_folder(tmp_path: Path) -> Path:
+    """40 good patents one a file, 30 in a JSONL, repeats, and one of each kind of trouble."""
+    folder = tmp_path / "data"
+    (folder / "deep").mkdir(parents=True)
+    for i in range(40):
+        (folder / "deep" / f"{i}.json").write_text(json.dumps(patent(f"CN{1000 + i}A")), encoding="utf-8")
+    lines = [patent(f"CN{1035 + i}A", title=f"another text {i}") for i in range(30)]  # five of them again
+    write_json_lines(folder / "more.jsonl", lines)
+    (folder / "gbk.json").write_bytes(json.dumps(patent("CN2000A"), ensure_ascii=False).encode("gb18030"))
+    (folder / "torn.json").write_text('{"publication_number": "CN1')
+    (folder / "no_code.json").write_text(json.dumps(patent("CN3000A", classifications="H01M")))
+    (folder / "short.json").write_text(json.dumps(patent("CN3001A", abstract="太短")))
+    (folder / "notes.txt").write_text("not a patent")
+    return folder
+
+
+def run(tmp_path: Path, folder: Path, config: DataConfig | None = None, blocks: int | None = None):
+    out = tmp_path / f"out-{blocks}-{config}"[:60].replace("/", "_")
+    out.mkdir()
+    root, files, _ = ingest.find_input(str(folder))
+    outcome = ingest.ingest(out, root, files, config or DataConfig(), 42, blocks=blocks)
+    digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.rglob("*.parquet"))}
+    return outcome, digests, out
+
+
+def test_every_record_is_a_patent_or_a_reject(tmp_path: Path, mixed_folder: Path) -> None:
+    outcome, _, out = run(tmp_path, mixed_folder)
+    assert outcome.rows == {"records": 74, "patents": 66, "not_sampled": 0}
+    assert outcome.rejects == {
+        "abstract_too_short": 1,
+        "duplicate_publication_number": 5,
+        "invalid_json": 1,
+        "no_full_code": 1,
+    }
+    assert outcome.rows["records"] == outcome.rows["patents"] + sum(outcome.rejects.values())
+    corpus = pq.read_table(out / "corpus")
+    numbers = corpus["publication_number"].to_pylist()
+    assert numbers == sorted(set(numbers))
+    rejects = pq.read_table(out / "rejects.parquet").to_pylist()
+    assert {r["source"] for r in rejects if r["reason"] != "duplicate_publication_number"} == {
+        "torn.json",
+        "no_code.json",
+        "short.json",
+    }
+    # Of a repeated number the record whose file sorts first stays.
+    kept = dict(zip(numbers, corpus["source"].to_pylist(), strict=True))
+    assert kept["CN1035A"] == "deep/35.json"
+
+
+@pytest.mark.parametrize("bytes_in_driver", [1 << 30, 0], ids=["sorted in the driver", "sorted by Ray Data"])
+def test_the_bytes_do_not_depend_on_the_blocks(
+    tmp_path: Path, mixed_folder: Path, monkeypatch: pytest.MonkeyPatch, bytes_in_driver: int
+) -> None:
+    monkeypatch.setattr(ingest, "_SORT_HERE_BYTES", bytes_in_driver)
+    one, two, eight = (run(tmp_path, mixed_folder, blocks=blocks)[1] for blocks in (1, 2, 8))
+    assert one == two == eight
+    assert set(one) == {"part-00000.parquet", "rejects.parquet"}
+
+
+def test_a_sample_is_seeded_counted_and_grows(tmp_path: Path, mixed_folder: Path) -> None:
+    small, _, first = run(tmp_path, mixed_folder, DataConfig(max_samples=20))
+    large, _, second = run(tmp_path, mixed_folder, DataConfig(max_samples=30))
+    assert (small.rows["patents"], small.rows["not_sampled"]) == (20, 46)
+    ids = [set(pq.read_table(out / "corpus")["publication_number"].to_pylist()) for out in (first, second)]
+    assert ids[0] < ids[1]
+    assert large.rows["patents"] == 30
+
+
+def test_real_patents_all_arrive(tmp_path: Path, shared_data: Path) -> None:
+    outcome, _, out = run(tmp_path, shared_data / "patents-zh-5753.jsonl.gz")
+    assert outcome.rows == {"records": 5753, "patents": 5753, "not_sampled": 0}
+    assert outcome.rejects == {}
+    assert Counter(pq.read_table(out / "corpus")["language"].to_pylist()) == {"zh": 5753}
+
+
+def test_missing_input_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data_dir '.*nowhere' does not exist"):
+        ingest.find_input(str(tmp_path / "nowhere"))
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(UserError, match=r"holds no \.json"):
+        ingest.find_input(str(tmp_path))
