@@ -116,6 +116,7 @@ class RungShares(_Section):
 class ScoringConfig(_Section):
     """How candidates are judged where their scores are known. The ratio is that of NV-Retriever (arXiv 2407.15831)."""
 
+    enabled: bool = Field(True, description="score and filter the training negatives with the base encoder")
     pool: int = Field(32, ge=1, le=1024, description="candidates of a rung that are scored, for each anchor")
     max_ratio: float | None = Field(
         0.95, gt=0, le=1, description="refuse a candidate that scores above this share of the positive's score"
@@ -144,6 +145,9 @@ class NegativesConfig(_Section):
         default_factory=RungShares, description="optimized_mixed: quota a rung; mixed: chance of a rung for a slot"
     )
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+    distributed: bool = Field(
+        False, description="mine by Ray Data instead of in one process, which is faster up to tens of millions"
+    )
 
 
 class ModelConfig(_Section):

@@ -49,7 +49,7 @@ def build_triplets(
     used, compact = np.unique(patents, return_inverse=True)
     passages = encoder.tokenize(_take(corpus["abstract"], used), "passage")
     tokens = Tokens.concat([encoder.tokenize(queries["query"].to_pylist(), "query"), passages])
-    family = pc.dictionary_encode(splits["family"].combine_chunks()).indices.to_numpy().astype(np.int64)
+    family = _families(splits)
     return TripletData(
         tokens=tokens,
         triplets=np.column_stack([query, compact.reshape(-1, 2) + len(queries)]),
@@ -59,7 +59,7 @@ def build_triplets(
 
 @dataclass(frozen=True)
 class RetrievalSet:
-    """Queries of one split against the patents of that split.
+    """Queries of one split, and the patents they are searched in.
 
     Attributes:
         queries, passages: token stores.
@@ -81,18 +81,39 @@ def build_retrieval_set(
     split: str,
     sources: Sequence[str] | None,
 ) -> RetrievalSet:
-    """The headline queries of ``split`` and all its abstracts."""
+    """The headline queries of ``split``, against the abstracts of that split and, from the others, those of the main
+    groups asked for: the whole corpus would cost its encoding every epoch, the split alone is too easy to tell epochs
+    apart. A training abstract among the candidates tells nothing about a validation query."""
     member = pc.equal(splits["split"], split).to_numpy()
     ids = corpus["publication_number"]
     of_split = queries.filter(pa.array(member[rows_of(queries["publication_number"], ids)]))
     chosen = of_split.filter(pa.array(headline_mask(of_split["source"], sources)))
-    family = pc.dictionary_encode(splits["family"].combine_chunks()).indices.to_numpy().astype(np.int64)
+    asked = rows_of(chosen["publication_number"], ids)
+    pool = np.flatnonzero(member | _shares_main_group(corpus["codes"], asked))
+    family = _families(splits)
     return RetrievalSet(
         queries=encoder.tokenize(chosen["query"].to_pylist(), "query"),
-        passages=encoder.tokenize(_take(corpus["abstract"], np.flatnonzero(member)), "passage"),
-        query_family=family[rows_of(chosen["publication_number"], ids)],
-        passage_family=family[member],
+        passages=encoder.tokenize(_take(corpus["abstract"], pool), "passage"),
+        query_family=family[asked],
+        passage_family=family[pool],
     )
+
+
+def _shares_main_group(codes: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
+    """(n,) bool: patents with a code of a main group that one of ``rows`` has."""
+    codes = codes.combine_chunks()
+    owner = pc.list_parent_indices(codes).to_numpy()
+    group = pc.replace_substring_regex(codes.flatten(), "/.*", "").dictionary_encode().indices.to_numpy()
+    asked = np.zeros(len(codes), bool)
+    asked[rows] = True
+    shared = np.zeros(len(codes), bool)
+    shared[owner[np.isin(group, group[asked[owner]])]] = True
+    return shared
+
+
+def _families(splits: pa.Table) -> np.ndarray:
+    """(n,) number of each patent's family."""
+    return pc.dictionary_encode(splits["family"].combine_chunks()).indices.to_numpy().astype(np.int64)
 
 
 def validation_ndcg(encoder: Encoder, data: RetrievalSet, k: int = 10) -> float:

@@ -103,7 +103,7 @@ def _run(parsed: argparse.Namespace) -> int:
         level=config.run.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
     )
     if config.run.log_level != "DEBUG":  # what libraries say of themselves is for debugging
-        for name in ("httpx", "httpcore", "urllib3", "sentence_transformers", "transformers", "ray", "jieba", "bm25s"):
+        for name in ("httpx", "httpcore", "urllib3", "sentence_transformers", "transformers", "ray", "jax", "bm25s"):
             logging.getLogger(name).setLevel(logging.ERROR)
     from pipelines.pipeline import Pipeline
 

@@ -61,17 +61,18 @@ def embed_texts(
         num_gpus=1 if gpus else None,
         num_cpus=1 if gpus else threads,
     )
-    watch = Stopwatch()
     result: np.ndarray | None = None
-    done = 0
+    watch, done, first = Stopwatch(), 0, 0
     for batch in embedded.iter_batches(batch_size=None, batch_format="numpy"):
         vectors = np.stack(list(batch["embedding"])) if batch["embedding"].dtype == object else batch["embedding"]
         if result is None:
             result = np.full((len(texts), vectors.shape[1]), np.nan, np.float32)
         result[batch["row"]] = vectors
         done += len(vectors)
-        if on_progress is not None:
-            on_progress(done, len(texts), watch.seconds)
+        if not first:  # the rate is that of embedding, without the start of the actors
+            watch, first = Stopwatch(), done
+        elif on_progress is not None:
+            on_progress(done, len(texts), watch.seconds * done / (done - first))
     if result is None or done != len(texts) or np.isnan(result).any():
         raise RuntimeError(f"{len(texts)} texts went in, {done} embeddings came out, or some hold NaN")
     return result

@@ -10,23 +10,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
+import ray
 
 from patent_embed import __version__
 from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step, file_digest, folder_digest
 from patent_embed.config import Config
 from patent_embed.encoder import resolve_model
 from patent_embed.errors import UserError
+from patent_embed.hard_negatives import Embeddings, mine_scored_negatives
 from patent_embed.negatives import mine_negatives
 from patent_embed.progress import ProgressLog, duration, say
-from patent_embed.queries import build_queries, find_query_cache
+from patent_embed.queries import find_query_cache
 from patent_embed.splits import split_table
-from pipelines import embed, evaluate, ingest, publish
+from pipelines import embed, evaluate, ingest, negatives, publish, queries
 from pipelines.runtime import ray_session
 from pipelines.train import latest_checkpoint, train
 
 log = logging.getLogger("patent_embed")
 
+SCORED = "negatives-scored"
 # Settings that change how training runs, not what comes out.
 _TRAINING_LOGISTICS = {"log_every", "keep_checkpoints", "checkpoint_every_n_epochs", "num_workers", "use_gpu"}
 
@@ -83,18 +87,12 @@ class Pipeline:
             "queries",
             lambda folder: self._write_queries(folder, cache),
             1,
-            config.queries.model_dump(mode="json", exclude={"use_cache", "cache"}) | {"seed": seed},
+            queries.digest_settings(config.queries) | {"seed": seed},
             ingest="ingest",
             **({"cache": file_digest(cache)} if cache else {}),
         )
-        add(
-            "negatives",
-            self._mine,
-            1,
-            config.negatives.model_dump(mode="json") | {"seed": seed},
-            ingest="ingest",
-            splits="splits",
-        )
+        ladder = config.negatives.model_dump(mode="json", exclude={"scoring", "distributed"}) | {"seed": seed}
+        add("negatives", self._mine, 1, ladder, ingest="ingest", splits="splits")
         model = config.model.model_dump(mode="json", exclude={"name"})
         judged = config.evaluation.model_dump(mode="json") | {"seed": seed}
         tables = {"ingest": "ingest", "splits": "splits", "queries": "queries", "negatives": "negatives"}
@@ -105,6 +103,10 @@ class Pipeline:
             if name == "tuned" and not config.run.test_only:
                 settings = config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
                 settings |= model | {"seed": seed, "val_query_sources": config.evaluation.query_sources}
+                inputs = dict(tables)
+                if config.negatives.scoring.enabled or config.negatives.strategy == "hard":
+                    scoring = ladder | config.negatives.scoring.model_dump(mode="json")
+                    inputs["negatives"] = add(SCORED, self._mine_scored, 1, scoring, **tables, vectors="embed-base")
                 digest = add(
                     "train", lambda folder: self._train(folder, base), 1, settings, model=base_digest, **tables
                 )
@@ -175,7 +177,7 @@ class Pipeline:
         publish.publish(self.out, self.config, self.artifacts, self.reused, started)
 
     def _run_stage(self, number: int, total: int, stage: Stage) -> None:
-        step, head = stage.step, f"[{number}/{total}] {stage.step.name:14}"
+        step, head = stage.step, f"[{number}/{total}] {stage.step.name:16}"
         artifact = self._find(step)
         if artifact is not None:
             self.reused.add(step.name)
@@ -192,7 +194,7 @@ class Pipeline:
             say(f"      {line}")
         if step.name == "ingest":
             self._require_two_patents(artifact)
-        if step.name == "negatives":
+        if step.name in ("negatives", SCORED):
             self._require_negatives(artifact)
 
     def _find(self, step: Step) -> Artifact | None:
@@ -223,14 +225,39 @@ class Pipeline:
 
     def _write_queries(self, folder: Path, cache: Path | None) -> Outcome:
         corpus = self._need("ingest").table("corpus")
-        table, report = build_queries(corpus, self.config.queries, cache, self.config.run.seed)
-        pq.write_table(table, folder / "queries.parquet", compression="zstd")
-        return Outcome(rows={"queries": len(table)}, report=report)
+        store = self.out / "query_store"
+        return queries.queries_step(folder, corpus, self.config.queries, cache, store, self.config.run.seed)
 
     def _mine(self, folder: Path) -> Outcome:
+        """The negatives that every system is judged on: by classification alone, so that no model has chosen them."""
+        config, splits = self.config.negatives, self._need("splits").table("splits")
+        if config.strategy == "hard":
+            config = config.model_copy(update={"strategy": "optimized_mixed"})
+        if config.distributed:
+            parts = [str(path) for path in self._need("ingest").parts("corpus")]
+            corpus = ray.data.read_parquet(parts, columns=["publication_number", "codes"])
+            report = negatives.mine_negatives_ray(corpus, splits, config, self.config.run.seed, folder)
+            return Outcome(rows={"negatives": report["negatives"]}, report=report)
         corpus = self._need("ingest").table("corpus").select(["publication_number", "codes"])
-        splits = self._need("splits").table("splits")
-        mined = mine_negatives(corpus, splits, self.config.negatives, self.config.run.seed)
+        mined = mine_negatives(corpus, splits, config, self.config.run.seed)
+        pq.write_table(mined.table, folder / "negatives.parquet", compression="zstd")
+        return Outcome(rows={"negatives": len(mined.table)}, report=mined.report)
+
+    def _mine_scored(self, folder: Path) -> Outcome:
+        """The negatives to train on: scored by the base encoder and filtered."""
+        vectors, asked = self._need("embed-base").path, self._need("queries").table("queries")
+        embeddings = Embeddings(
+            np.load(vectors / "passages.npy", mmap_mode="r"),
+            np.load(vectors / "queries.npy", mmap_mode="r"),
+            asked["publication_number"].combine_chunks(),
+        )
+        mined = mine_scored_negatives(
+            self._need("ingest").table("corpus").select(["publication_number", "codes"]),
+            self._need("splits").table("splits"),
+            self.config.negatives,
+            self.config.run.seed,
+            embeddings,
+        )
         pq.write_table(mined.table, folder / "negatives.parquet", compression="zstd")
         return Outcome(rows={"negatives": len(mined.table)}, report=mined.report)
 

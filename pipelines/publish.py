@@ -34,7 +34,8 @@ def publish(
     if trained is not None:
         for name in (MODEL, ADAPTER):
             _replace_folder(trained.path / name, out / name)
-    results = [load_result(name, artifacts[f"evaluate-{name}"]) for name in _SYSTEMS if f"evaluate-{name}" in artifacts]
+    measured = [name for name in _SYSTEMS if f"evaluate-{name}" in artifacts]
+    results = [load_result(name, artifacts[f"evaluate-{name}"]) for name in measured]
     report = _report(config, artifacts, reused, results)
     write_metrics(out / "metrics.json", report.results, report.comparisons)
     write_report_md(out / "report.md", report)
@@ -69,12 +70,13 @@ def stage_notes(name: str, artifact: Artifact) -> list[str]:
         if strangers := report.get("cache_without_patent"):
             lines.append(f"{strangers:,} cached queries belong to no patent here")
         return lines
-    if name == "negatives":
+    if name in ("negatives", "negatives-scored"):
         lines = ["by rung: " + _counts(report["rungs"])]
+        if refused := {reason: count for reason, count in report.get("filtered", {}).items() if count}:
+            lines.append("refused: " + _counts(refused))
         if short := report["shortfall"]:
-            lines.append(
-                f"{sum(short.values()):,} patents got fewer than asked for ({report['anchors_without_negatives']:,} none)"
-            )
+            none = report["anchors_without_negatives"]
+            lines.append(f"{sum(short.values()):,} patents got fewer than asked for, {none:,} of them none")
         return lines
     if name == "train":
         return [f"best epoch {report['best_epoch']}" + (", stopped early" if report["stopped_early"] else "")]
@@ -110,7 +112,7 @@ def _report(
         rejects=ingested.rejects,
         splits=splits.manifest.rows,
         query_sources=artifacts["queries"].report["sources"],
-        negatives=artifacts["negatives"].report,
+        negatives=artifacts.get("negatives-scored", artifacts["negatives"]).report,
         history=trained.report["history"] if trained else (),
         best_epoch=trained.report["best_epoch"] if trained else None,
         timings={name: artifact.manifest.seconds for name, artifact in artifacts.items()},
