@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from patent_embed.config import NegativesConfig
 from patent_embed.errors import UserError
 from patent_embed.ladder import GROUP_CAP, RUNGS, Ladder, Patents, read_patents
-from patent_embed.rings import Int32, Int64, UInt64, mix64, starts_of
+from patent_embed.rings import Int32, Int64, UInt64, hash_strings, mix64, starts_of
 
 SCHEMA = pa.schema(
     [
@@ -236,3 +236,28 @@ def to_batch(
         pa.nulls(len(negatives), pa.float32()) if scores is None else pa.array(scores, pa.float32()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def examples(mined: pa.Table, corpus: pa.Table, queries: pa.Table | None, seed: int, count: int = 10) -> list[Any]:
+    """``count`` anchors drawn by hash, for people to read: query (if any), title and codes, and each negative's.
+
+    ``corpus`` needs ``publication_number, title, codes``; ``queries`` needs ``publication_number, query``.
+    """
+    anchors = pc.unique(mined["publication_number"])
+    drawn = anchors.take(pa.array(np.argsort(hash_strings(anchors, seed), kind="stable")[:count]))
+    rows = mined.filter(pc.is_in(mined["publication_number"], value_set=drawn))
+    shown = pa.chunked_array([drawn, *rows["negative"].chunks]).combine_chunks()
+    patents = corpus.select(["publication_number", "title", "codes"])
+    patents = patents.filter(pc.is_in(patents["publication_number"], value_set=shown))
+    by_id = {patent["publication_number"]: patent for patent in patents.to_pylist()}
+    asked: dict[str, str] = {}
+    if queries is not None:
+        of_drawn = queries.filter(pc.is_in(queries["publication_number"], value_set=drawn))
+        for row in of_drawn.select(["publication_number", "query"]).to_pylist():
+            asked.setdefault(row["publication_number"], row["query"])
+    out = {name: {"query": asked.get(name), **by_id[name], "negatives": []} for name in drawn.to_pylist()}
+    for row in rows.to_pylist():
+        out[row["publication_number"]]["negatives"].append(
+            {**by_id[row["negative"]], "rung": row["rung"], "score": row["score"]}
+        )
+    return list(out.values())

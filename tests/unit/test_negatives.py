@@ -16,7 +16,7 @@ from patent_embed import ipc, rings
 from patent_embed.config import NegativesConfig, RungShares
 from patent_embed.errors import UserError
 from patent_embed.ladder import RUNGS
-from patent_embed.negatives import SCHEMA, Mined, largest_remainder, mine_negatives
+from patent_embed.negatives import SCHEMA, Mined, examples, largest_remainder, mine_negatives
 from patent_embed.rings import hash_strings
 
 STRATEGIES = ("optimized_mixed", "same_group_priority", "same_subclass_different_group", "mixed", "random")
@@ -309,3 +309,24 @@ def slow_hash(text: bytes, seed: int) -> int:
 )
 def test_largest_remainder(shares: list[float], k: int, quota: list[int]) -> None:
     assert largest_remainder(shares, k) == quota
+
+
+def test_examples_show_the_texts() -> None:
+    corpus, splits = plain([[f"G06T3/{i:02d}"] for i in range(30)])
+    corpus = corpus.append_column("title", pa.array([f"title {i}" for i in range(30)]))
+    mined = mine_negatives(corpus, splits, NegativesConfig(), 0)
+    ids = corpus["publication_number"].to_pylist()
+    queries = pa.table({"publication_number": [ids[0], *ids], "query": ["first", *(f"query {i}" for i in range(30))]})
+    shown = examples(mined.table, corpus, queries, seed=1)
+    assert len(shown) == 10
+    assert shown == examples(mined.table, corpus, queries, seed=1)
+    assert shown != examples(mined.table, corpus, queries, seed=2)
+    found = by_anchor(mined)
+    for example in shown:
+        row = ids.index(example["publication_number"])
+        assert (example["title"], example["query"]) == (f"title {row}", f"query {row}" if row else "first")
+        names = [negative["publication_number"] for negative in example["negatives"]]
+        assert names == [name for _, name, _ in found[example["publication_number"]]]
+        assert all(negative["title"] == f"title {ids.index(negative['publication_number'])}"
+                   for negative in example["negatives"])  # fmt: skip
+    assert examples(mined.table, corpus, None, seed=1)[0]["query"] is None
