@@ -139,77 +139,30 @@ def write_queries(
     """
     columns = [corpus[name].to_pylist() for name in ("publication_number", "title", "abstract", "language")]
     patents = [Patent(*row) for row in sorted(zip(*columns, strict=True))]
-    tally = Tally()
-    done: list[Slot] = []
-    slots: list[Slot] = []
+    job = _Job(config, seed)
     for patent in patents:
         query = cached.get(patent.number, "")
         if query and plain(query) != plain(patent.title):
-            done.append(Slot(patent, 0, query, query_kind(query), "cache"))
+            job.done.append(Slot(patent, 0, query, query_kind(query), "cache"))
         else:
-            slots += [Slot(patent, number) for number in range(config.queries_per_patent)]
-    asked = list(slots)
+            job.open += [Slot(patent, number) for number in range(config.queries_per_patent)]
+    asked = list(job.open)
     for attempt in range(ATTEMPTS):
         requests = [make_request(slot.patent, slot.query_no, attempt, model, config, seed) for slot in asked]
-        answers = collect(requests, backend, store, tally, reuse=config.use_cache)
-        retry: list[Slot] = []
-        fresh: list[Slot] = []
-        for slot, request in zip(asked, requests, strict=True):
-            answer = answers[request.key]
-            if answer.error:
-                tally.errors[answer.error] += 1
-                slot.note = answer.error
-                continue
-            query = parse_answer(answer.text)
-            patent = slot.patent
-            slot.note = reject_reason(query, patent.title, patent.abstract, patent.language, config)
-            if slot.note:
-                tally.reject(slot.note, query)
-                retry.append(slot)
-            else:
-                slot.query, slot.kind, slot.source = query, request.kind, config.backend
-                fresh.append(slot)
-        if asked and not fresh and not retry and attempt == 0 and len(asked) >= _ALL_FAILED:
+        answers = collect(requests, backend, store, job.tally, reuse=config.use_cache)
+        if len(asked) >= _ALL_FAILED and all(answer.error for answer in answers.values()) and attempt == 0:
+            counts = _counted(Counter(answer.error for answer in answers.values()))
             raise UserError(
-                f"the model {model!r} answered none of {len(asked)} requests ({_counted(tally.errors)}): all queries "
-                f"would be rules; check queries.{config.backend}, or set --query_backend rules"
+                f"the model {model!r} answered none of {len(answers)} requests ({counts}): all queries would be rules; "
+                f"check queries.{config.backend}, or set --query_backend rules"
             )
-        repeated = _repeated(done, fresh)
-        for slot in fresh:
-            if id(slot) in repeated:
-                tally.reject("near_duplicate", slot.query)
-                slot.query, slot.kind, slot.source, slot.note = "", "", "", "near_duplicate"
-                retry.append(slot)
-            else:
-                done.append(slot)
-        asked = sorted(retry, key=lambda slot: (slot.patent.number, slot.query_no))
-    served = {slot.patent.number for slot in done}
-    failed: dict[str, Slot] = {slot.patent.number: slot for slot in slots if slot.patent.number not in served}
-    if config.fallback == "rules":
-        for slot in failed.values():
-            patent = slot.patent
-            slot.query, slot.kind, _ = rule_query(
-                patent.title,
-                patent.abstract,
-                patent.language,
-                seed,
-                min_chars=config.min_chars,
-                max_chars=config.max_chars,
-            )
-            slot.source = "rules"
-            done.append(slot)
-    table = _table(done)
-    left = list(failed.values()) if config.fallback == "none" else []
-    rejects = pa.table(
-        {
-            "publication_number": pa.array([slot.patent.number for slot in left], pa.string()),
-            "reason": pa.array([slot.note for slot in left], pa.string()),
-        }
-    )
+        asked = job.judge(zip(asked, requests, strict=True), answers)
+    left = job.fall_back()
+    tally = job.tally
     report = {
-        "sources": _sorted(Counter(slot.source for slot in done)),
-        "kinds": _sorted(Counter(slot.kind for slot in done)),
-        "notes": _sorted(Counter(slot.note for slot in done if slot.note)),
+        "sources": _sorted(Counter(slot.source for slot in job.done)),
+        "kinds": _sorted(Counter(slot.kind for slot in job.done)),
+        "notes": _sorted(Counter(slot.note for slot in job.done if slot.note)),
         "cache_entries": len(cached),
         "cache_without_patent": len(cached.keys() - {patent.number for patent in patents}),
         "generated": tally.asked,
@@ -221,14 +174,76 @@ def write_queries(
         "defused_patents": sum(defuse(f"{patent.title}\n{patent.abstract}")[1] for patent in patents),
         "prompt_version": PROMPT_VERSION,
     }
-    return Written(table, rejects, report)
+    return Written(_table(job.done), _rejects(left), report)
 
 
-def _repeated(done: Sequence[Slot], fresh: Sequence[Slot]) -> set[int]:
-    """Of ``fresh``, those that repeat a query of another document, by id()."""
+@dataclass
+class _Job:
+    """The slots of one corpus: ``done`` have a query."""
+
+    config: QueriesConfig
+    seed: int
+    open: list[Slot] = field(default_factory=list)
+    done: list[Slot] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+    def judge(self, asked: Iterable[tuple[Slot, Request]], answers: Mapping[str, Answer]) -> list[Slot]:
+        """Fill the slots whose answers can be used; the slots whose answers were rejected."""
+        rejected: list[Slot] = []
+        fresh: list[Slot] = []
+        for slot, request in asked:
+            answer, patent = answers[request.key], slot.patent
+            if answer.error:
+                self.tally.errors[answer.error] += 1
+                slot.note = answer.error
+                continue
+            query = parse_answer(answer.text)
+            slot.note = reject_reason(query, patent.title, patent.abstract, patent.language, self.config)
+            if slot.note:
+                self.tally.reject(slot.note, query)
+                rejected.append(slot)
+            else:
+                slot.query, slot.kind, slot.source = query, request.kind, self.config.backend
+                fresh.append(slot)
+        repeated = _repeated(self.done, fresh)
+        for slot, repeats in zip(fresh, repeated, strict=True):
+            if repeats:
+                self.tally.reject("near_duplicate", slot.query)
+                slot.query, slot.kind, slot.source, slot.note = "", "", "", "near_duplicate"
+                rejected.append(slot)
+            else:
+                self.done.append(slot)
+        return sorted(rejected, key=lambda slot: (slot.patent.number, slot.query_no))
+
+    def fall_back(self) -> list[Slot]:
+        """A rule query for each patent without any query; with fallback "none", those patents' slots instead."""
+        served = {slot.patent.number for slot in self.done}
+        failed = {slot.patent.number: slot for slot in reversed(self.open) if slot.patent.number not in served}
+        slots = [failed[number] for number in sorted(failed)]
+        if self.config.fallback == "none":
+            return slots
+        limits = {"min_chars": self.config.min_chars, "max_chars": self.config.max_chars}
+        for slot in slots:
+            patent = slot.patent
+            slot.query, slot.kind, _ = rule_query(patent.title, patent.abstract, patent.language, self.seed, **limits)
+            slot.source = "rules"
+        self.done += slots
+        return []
+
+
+def _repeated(done: Sequence[Slot], fresh: Sequence[Slot]) -> list[bool]:
+    """Which of ``fresh`` repeat a query of another document."""
     slots = [*done, *fresh]
-    flags = near_duplicates([slot.query for slot in slots], [slot.patent.abstract for slot in slots])
-    return {id(slot) for slot, flag in zip(slots[len(done) :], flags[len(done) :], strict=True) if flag}
+    return near_duplicates([slot.query for slot in slots], [slot.patent.abstract for slot in slots])[len(done) :]
+
+
+def _rejects(slots: Sequence[Slot]) -> pa.Table:
+    return pa.table(
+        {
+            "publication_number": pa.array([slot.patent.number for slot in slots], pa.string()),
+            "reason": pa.array([slot.note for slot in slots], pa.string()),
+        }
+    )
 
 
 def _table(slots: Sequence[Slot]) -> pa.Table:

@@ -23,7 +23,8 @@ def digest_settings(config: QueriesConfig) -> dict[str, Any]:
         return limits
     content = {"queries_per_patent", "kinds", "fallback", "copy_chars", "temperature", "top_p", "max_tokens"}
     chosen = config.model_dump(mode="json", include=content | {"max_prompt_chars"})
-    return limits | chosen | {"model": model_identity(config)}
+    fresh = {} if config.use_cache else {"fresh": True}  # what was written without a store is another artifact
+    return limits | chosen | fresh | {"model": model_identity(config)}
 
 
 def model_identity(config: QueriesConfig) -> str:
