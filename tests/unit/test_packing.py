@@ -54,20 +54,21 @@ def make_tokens(lengths: list[int]) -> Tokens:
     return Tokens.from_lists([rng.integers(2, 100, length).tolist() for length in lengths])
 
 
-def padded_embeddings(model: nn.Module, tokens: Tokens, pooling: str) -> Tensor:
+def padded_embeddings(model: nn.Module, tokens: Tokens, pooling: str, device: str = "cpu") -> Tensor:
     """The textbook way: a padded batch, the library's own attention, pooling over the mask."""
     longest = int(tokens.lengths.max())
     ids = torch.full((len(tokens), longest), PAD)
     for i, (begin, end) in enumerate(zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)):
         ids[i, : end - begin] = torch.from_numpy(tokens.ids[begin:end].astype(np.int64))
     mask = (torch.arange(longest)[None] < torch.from_numpy(tokens.lengths)[:, None]).long()
+    ids, mask = ids.to(device), mask.to(device)
     hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
     if pooling == "mean":
         pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
     elif pooling == "cls":
         pooled = hidden[:, 0]
     else:
-        pooled = hidden[torch.arange(len(tokens)), mask.sum(1) - 1]
+        pooled = hidden[torch.arange(len(tokens), device=device), mask.sum(1) - 1]
     return nn.functional.normalize(pooled, dim=-1)
 
 
@@ -196,7 +197,18 @@ def test_flash_attention_is_exact_attention(architecture: str) -> None:
     expected = padded_embeddings(plain, tokens, pooling)
     exact, flash = (torch.from_numpy(encoder.encode(tokens, precision=p)) for p in ("fp32", "bf16"))
     torch.testing.assert_close(exact, expected, atol=1e-3, rtol=0)  # TF32 may be on
-    assert (flash - expected).norm() / expected.norm() < 1e-2
+    with torch.autocast("cuda", torch.bfloat16):
+        padded = padded_embeddings(copy.deepcopy(plain).cuda(), tokens, pooling, "cuda").float().cpu()
+    assert (flash - padded).norm() / padded.norm() < 1e-2
+
+    weight = torch.randn(expected.shape)
+    (expected * weight).sum().backward()
+    with torch.autocast("cuda", torch.bfloat16):
+        (encoder.forward(pack(tokens).to("cuda")) * weight.cuda()).sum().backward()
+    gradients = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None and p.ndim > 1}
+    for name, parameter in encoder.model.named_parameters():
+        if name in gradients and parameter.grad is not None:
+            assert (parameter.grad.cpu() - gradients[name]).norm() < 0.1 * gradients[name].norm() + 1e-3, name
 
 
 @pytest.mark.gpu
