@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from patent_embed import sample
-from patent_embed.encoder import Encoder, resolve_model
+from patent_embed.encoder import Encoder
+from patent_embed.hub import resolve_model
 
 
 def generate_texts(count: int, tokens: int) -> list[str]:

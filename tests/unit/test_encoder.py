@@ -10,8 +10,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from patent_embed.config import LoraConfig, ModelConfig
-from patent_embed.encoder import BGE_ZH_QUERY_PROMPT, Encoder, _batches, resolve_model
+from patent_embed.encoder import BGE_ZH_QUERY_PROMPT, Encoder, _batches
 from patent_embed.errors import UserError
+from patent_embed.hub import resolve_model
 from patent_embed.packing import pack
 from tests.unit.test_packing import make_encoder, make_tokens
 from tests.unit.test_packing import tiny_model as random_model
@@ -119,7 +120,7 @@ def test_resolve_local_and_wrong_names(tiny_model: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("settings", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
 def test_unreachable_hubs_are_named(settings: dict[str, str], tmp_path: Path) -> None:
     code = """if 1:
-        from patent_embed.encoder import resolve_model
+        from patent_embed.hub import resolve_model
         from patent_embed.errors import UserError
         try: resolve_model("some-org/some-model")
         except UserError as error: print(error)"""

@@ -9,8 +9,9 @@ from sentence_transformers import SentenceTransformer
 
 from patent_embed import sample
 from patent_embed.config import LoraConfig
-from patent_embed.encoder import Encoder, resolve_model
+from patent_embed.encoder import Encoder
 from patent_embed.export import export_model, save_adapter
+from patent_embed.hub import resolve_model
 
 TEXTS = [sample.record(5, i)["abstract"] for i in range(8)] + ["短"]
 
