@@ -181,7 +181,9 @@ class TrainingConfig(_Section):
     use_lora: bool = True
     lora: LoraConfig = Field(default_factory=LoraConfig)
     query_sources: list[str] | None = Field(
-        None, description="train on queries of these sources only (cache, llm, api, rules); None: all"
+        None,
+        description="train on queries of these sources (cache, llm, api, rules); None: all but rules where 500 such "
+        "queries exist, since a model's queries alone taught more than both kinds together",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
     max_tokens_per_forward: int = Field(

@@ -247,8 +247,8 @@ class Pipeline:
         """The negatives to train on: scored by the base encoder and filtered."""
         vectors, asked = self._need("embed-base").path, self._need("queries").table("queries")
         embeddings = Embeddings(
-            np.load(vectors / "passages.npy", mmap_mode="r"),
-            np.load(vectors / "queries.npy", mmap_mode="r"),
+            np.load(vectors / "passages.npy"),
+            np.load(vectors / "queries.npy"),
             asked["publication_number"].combine_chunks(),
         )
         mined = mine_scored_negatives(
@@ -258,8 +258,16 @@ class Pipeline:
             self.config.run.seed,
             embeddings,
         )
-        pq.write_table(mined.table, folder / "negatives.parquet", compression="zstd")
-        return Outcome(rows={"negatives": len(mined.table)}, report=mined.report)
+        table = mined.table
+        if not len(table):
+            log.warning(
+                "the filter refused every candidate: to this encoder all patents are alike; training uses the unfiltered "
+                "negatives (negatives.scoring.max_ratio is %s)",
+                self.config.negatives.scoring.max_ratio,
+            )
+            table = self._need("negatives").table("negatives")
+        pq.write_table(table, folder / "negatives.parquet", compression="zstd")
+        return Outcome(rows={"negatives": len(table)}, report=mined.report)
 
     def _train(self, folder: Path, base: Path) -> Outcome:
         resume_from = None
