@@ -1,0 +1,52 @@
+"""What the engines are told, and what is said when they cannot start; with engines that do start: tests/llm."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from patent_embed.config import LlmConfig, QueriesConfig
+from patent_embed.errors import UserError
+from pipelines import llm_backend
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
+def test_without_vllm() -> None:
+    with pytest.raises(UserError, match=r"vLLM, which is not installed.*--query_backend rules"):
+        llm_backend.check_engine(LlmConfig())
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_without_enough_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(llm_backend, "_has_distribution", lambda name: False)
+    monkeypatch.setattr(llm_backend, "cluster_resources", lambda: (2.0, 3))
+    with pytest.raises(UserError, match=r"needs 4 GPU.*the cluster has 3"):
+        llm_backend.check_engine(LlmConfig(replicas=2, tensor_parallel_size=2))
+    assert not llm_backend.check_engine(LlmConfig(replicas=3))
+
+
+def test_without_the_model(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no config\.json"):
+        llm_backend.has_chat_template(str(tmp_path / "nothing"))
+
+
+def test_what_the_engine_is_told() -> None:
+    pytest.importorskip("ray.data.llm")
+    llm = LlmConfig(model="m", replicas=2, tensor_parallel_size=4, engine={"max_num_seqs": 512})
+    config = llm_backend.engine_config(QueriesConfig(llm=llm), chat=True, on_cpu=False)
+    assert config.engine_kwargs["enable_prefix_caching"] is True
+    assert config.engine_kwargs["tensor_parallel_size"] == 4
+    assert config.engine_kwargs["max_num_seqs"] == 512
+    assert config.concurrency == (2, 2)
+    assert config.should_continue_on_error
+    assert not config.log_engine_metrics
+    assert config.placement_group_config is None
+    on_cpu = llm_backend.engine_config(QueriesConfig(llm=llm), chat=False, on_cpu=True)
+    assert on_cpu.placement_group_config["bundles"] == [{"CPU": 0.5}]
+    assert on_cpu.runtime_env["env_vars"]["OMP_NUM_THREADS"] == "1"
+    assert llm_backend.sampling(QueriesConfig(), chat=True)["structured_outputs"]
+    assert llm_backend.sampling(QueriesConfig(), chat=False)["stop"] == ["\n"]
