@@ -117,7 +117,8 @@ def _shares_main_group(codes: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
 
 def _families(splits: pa.Table) -> np.ndarray:
     """(n,) number of each patent's family."""
-    return pc.dictionary_encode(splits["family"].combine_chunks()).indices.to_numpy().astype(np.int64)
+    family: np.ndarray = pc.dictionary_encode(splits["family"].combine_chunks()).indices.to_numpy().astype(np.int64)
+    return family
 
 
 def validation_ndcg(encoder: Encoder, data: RetrievalSet, k: int = 10) -> float:

@@ -199,8 +199,8 @@ def rows_of(ids: pa.ChunkedArray, corpus_ids: pa.ChunkedArray) -> Rows:
 def headline_mask(source: pa.ChunkedArray, wanted: Sequence[str] | None, enough: int = ENOUGH_QUERIES) -> np.ndarray:
     """Which queries of a split count in its headline metrics, by their sources: (q,) bool.
 
-    With ``wanted`` None: all but those of rules where at least ``enough`` such queries exist. A rule query is lifted from its
-    abstract, so it rewards word overlap; it stands in only where nothing better exists. Raises UserError when
+    With ``wanted`` None: all but those of rules where at least ``enough`` such queries exist. A rule query is lifted
+    from its abstract, so it rewards word overlap; it stands in only where nothing better exists. Raises UserError when
     ``wanted`` matches none of the queries.
     """
     found = source.to_pylist()

@@ -59,7 +59,8 @@ class TripletData:
         sizes = np.diff(starts, append=len(self.triplets))
         order = np.random.default_rng([seed, epoch]).permutation(len(starts))
         inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes[order]) - sizes[order], sizes[order])
-        return np.repeat(starts[order], sizes[order]) + inside
+        rows: np.ndarray = np.repeat(starts[order], sizes[order]) + inside
+        return rows
 
 
 @dataclass
@@ -206,9 +207,9 @@ class Trainer:
         loss = self._loss(everything, inverse.reshape(-1, 3), self.data.family[texts])
         (gradient,) = torch.autograd.grad(loss, everything)
         gradient = gradient[shares[distributed.rank()]]
-        for number, (chunk, part) in enumerate(zip(chunks, gradient.split([len(c) for c in chunks]), strict=True)):
+        for number, (chunk, part) in enumerate(zip(chunks, torch.split(gradient, [len(c) for c in chunks]), strict=True)):
             output = outputs[number] if keep_graph else self._embed(chunk, number, grad=True)
-            output.backward(part.to(output.dtype))
+            torch.autograd.backward(output, part.to(output.dtype))
         parameters = list(self.parameters.values())
         for parameter in parameters:
             if parameter.grad is None:

@@ -17,9 +17,9 @@ import ray
 from patent_embed import __version__
 from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step, file_digest, folder_digest
 from patent_embed.config import Config
-from patent_embed.encoder import resolve_model
 from patent_embed.errors import UserError
 from patent_embed.hard_negatives import Embeddings, mine_scored_negatives
+from patent_embed.hub import resolve_model
 from patent_embed.negatives import mine_negatives
 from patent_embed.progress import ProgressLog, duration, say
 from patent_embed.queries import find_query_cache
@@ -261,7 +261,7 @@ class Pipeline:
         table = mined.table
         if not len(table):
             log.warning(
-                "the filter refused every candidate: to this encoder all patents are alike; training uses the unfiltered "
+                "the filter refused every candidate: to this encoder all patents are alike; training uses unfiltered "
                 "negatives (negatives.scoring.max_ratio is %s)",
                 self.config.negatives.scoring.max_ratio,
             )

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.ray
 SECRET = "sk-test-0123456789-secret"
 SETTINGS = (
     *("--query_backend", "rules", "--num_epochs", "2", "--batch_size", "64", "--learning_rate", "1e-3"),
-    *("--set", "negatives.scoring.max_ratio=null"),  # to random weights all texts are alike: the filter would refuse all
+    *("--set", "negatives.scoring.max_ratio=null"),  # random weights find all texts alike: it would refuse all
 )
 
 
