@@ -145,9 +145,19 @@ class NegativesConfig(_Section):
         default_factory=RungShares, description="optimized_mixed: quota a rung; mixed: chance of a rung for a slot"
     )
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+    rounds: int = Field(1, ge=1, le=5, description="2: train, mine again with the tuned encoder, train anew; and so on")
     distributed: bool = Field(
         False, description="mine by Ray Data instead of in one process, which is faster up to tens of millions"
     )
+
+    @model_validator(mode="after")
+    def _rounds_need_scores(self) -> NegativesConfig:
+        if self.rounds > 1 and not self.scoring.enabled and self.strategy != "hard":
+            raise ValueError(
+                f"rounds {self.rounds} would mine the same negatives again: without scores they do not depend on the "
+                "encoder; set negatives.scoring.enabled=true"
+            )
+        return self
 
 
 class ModelConfig(_Section):

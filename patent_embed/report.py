@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -221,7 +222,29 @@ def _negatives(found: Mapping[str, Any]) -> str:
         parts.append("No shortfall: every anchor has all its negatives.")
     if found.get("anchors_without_negatives"):
         parts.append(f"{found['anchors_without_negatives']:,} of {found['anchors']:,} anchors have no negative.")
+    parts.append(_counts("candidates refused because", found.get("filtered", {})))
+    if scores := found.get("scores"):
+        quantiles = list(scores["positive"])
+        rows = [[name, *(f"{scores[name].get(q, math.nan):.3f}" for q in quantiles)] for name in scores]
+        parts += ["Scores to the query, by quantile:", markdown_table(["", *quantiles], rows)]
+    if groups := found.get("largest_groups"):
+        parts.append("Largest groups: " + ", ".join(f"{g['main_group']} ({g['patents']:,})" for g in groups) + ".")
+    if examples := found.get("examples"):
+        parts += ["### Examples", *map(_example, examples)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _example(anchor: Mapping[str, Any]) -> str:
+    """A query with its patent and the patent's negatives, as a list."""
+
+    def patent(found: Mapping[str, Any]) -> str:
+        return f"{found['publication_number']} {found['title']} ({', '.join(found['codes'])})"
+
+    lines = [f"- **{anchor['query'] or '(no query)'}**", f"    - positive: {patent(anchor)}"]
+    for negative in anchor["negatives"]:
+        score = "" if negative["score"] is None else f", score {negative['score']:.3f}"
+        lines.append(f"    - {negative['rung']}{score}: {patent(negative)}")
+    return "\n".join(lines)
 
 
 def _training(report: RunReport) -> str:

@@ -207,7 +207,8 @@ class Trainer:
         loss = self._loss(everything, inverse.reshape(-1, 3), self.data.family[texts])
         (gradient,) = torch.autograd.grad(loss, everything)
         gradient = gradient[shares[distributed.rank()]]
-        for number, (chunk, part) in enumerate(zip(chunks, torch.split(gradient, [len(c) for c in chunks]), strict=True)):
+        parts = torch.split(gradient, [len(chunk) for chunk in chunks])
+        for number, (chunk, part) in enumerate(zip(chunks, parts, strict=True)):
             output = outputs[number] if keep_graph else self._embed(chunk, number, grad=True)
             torch.autograd.backward(output, part.to(output.dtype))
         parameters = list(self.parameters.values())

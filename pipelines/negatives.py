@@ -19,9 +19,11 @@ from ray.data import Dataset
 from patent_embed import partitioned
 from patent_embed.config import NegativesConfig
 from patent_embed.errors import UserError
+from patent_embed.hard_negatives import Embeddings, mine_scored_negatives
 from patent_embed.ladder import GROUP_CAP
-from patent_embed.negatives import Tally
+from patent_embed.negatives import Mined, Tally
 from patent_embed.partitioned import Buckets, Directory
+from pipelines.runtime import cluster_resources
 
 _ENTRIES_A_PART = 400_000  # about 200 MB at work in a search task
 _BATCH = 1 << 17  # patents
@@ -73,6 +75,18 @@ def mine_negatives_ray(
             total.add(numbers)
     total.anchors[0] += len(directory.ids) - total.anchors.sum()  # blocks without a single code have no rows
     return total.report(census.main_groups)
+
+
+def mine_scored(
+    corpus: pa.Table, splits: pa.Table, config: NegativesConfig, seed: int, embeddings: Embeddings
+) -> Mined:
+    """``hard_negatives.mine_scored_negatives`` on a GPU where the cluster has one, otherwise here."""
+    _, gpus = cluster_resources() if ray.is_initialized() else (0, 0)
+    if not gpus:
+        return mine_scored_negatives(corpus, splits, config, seed, embeddings)
+    task = ray.remote(num_gpus=1)(mine_scored_negatives)
+    mined: Mined = ray.get(task.remote(corpus, splits, config, seed, embeddings, device="cuda"))
+    return mined
 
 
 def _count(batch: pa.Table, directory: Any) -> pa.Table:

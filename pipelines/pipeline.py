@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from patent_embed import __version__
 from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step, file_digest, folder_digest
 from patent_embed.config import Config
 from patent_embed.errors import UserError
-from patent_embed.hard_negatives import Embeddings, mine_scored_negatives
+from patent_embed.hard_negatives import Embeddings
 from patent_embed.hub import resolve_model
-from patent_embed.negatives import mine_negatives
+from patent_embed.negatives import examples, mine_negatives
 from patent_embed.progress import ProgressLog, duration, say
 from patent_embed.queries import find_query_cache
 from patent_embed.splits import split_table
@@ -35,12 +36,28 @@ SCORED = "negatives-scored"
 _TRAINING_LOGISTICS = {"log_every", "keep_checkpoints", "checkpoint_every_n_epochs", "num_workers", "use_gpu"}
 
 
+# Raised when a step's code gives another result from the same settings and inputs; a step not named is at 1.
+_CODE_VERSIONS: dict[str, int] = {}
+_TABLES = {name: name for name in ("ingest", "splits", "queries", "negatives")}
+
+
 @dataclass(frozen=True)
 class Stage:
     """A step of the plan, and the function that does it in a folder."""
 
     step: Step
     work: Callable[[Path], Outcome]
+
+
+class _Plan:
+    """Steps in order. An input is the name of an earlier step, or a digest."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, Stage] = {}
+
+    def add(self, name: str, work: Callable[[Path], Outcome], settings: Mapping[str, Any], **inputs: str) -> None:
+        upstream = {key: self.stages[i].step.digest if i in self.stages else i for key, i in inputs.items()}
+        self.stages[name] = Stage(Step(name, _CODE_VERSIONS.get(name, 1), settings, upstream), work)
 
 
 @dataclass
@@ -61,90 +78,73 @@ class Pipeline:
 
     def stages(self) -> list[Stage]:
         """All steps in the order they run."""
-        config, seed = self.config, self.config.run.seed
+        config, seed = self.config, {"seed": self.config.run.seed}
         root, files, _ = ingest.find_input(config.data.data_dir)
         cache = find_query_cache(root, config.queries.cache) if config.queries.use_cache else None
         base = resolve_model(config.model.name, trust_remote_code=config.model.trust_remote_code)
-        base_digest = folder_digest(base)
-
-        stages: dict[str, Stage] = {}
-
-        def add(name: str, work: Callable[[Path], Outcome], code: int, settings: dict[str, Any], **inputs: str) -> str:
-            upstream = {key: stages[value].step.digest if value in stages else value for key, value in inputs.items()}
-            stages[name] = Stage(Step(name, code, settings, upstream), work)
-            return name
-
-        data = config.data.model_dump(mode="json", exclude={"data_dir"})
-        add(
+        plan = _Plan()
+        plan.add(
             "ingest",
-            lambda folder: ingest.ingest(folder, root, files, config.data, seed),
-            1,
-            data | ({"seed": seed} if config.data.max_samples else {}),
+            lambda folder: ingest.ingest(folder, root, files, config.data, config.run.seed),
+            config.data.model_dump(exclude={"data_dir"}) | (seed if config.data.max_samples else {}),
             files=ingest.input_digest(root, files),
         )
-        add("splits", self._split, 1, config.splits.model_dump() | {"seed": seed}, ingest="ingest")
-        add(
-            "queries",
-            lambda folder: self._write_queries(folder, cache),
-            1,
-            queries.digest_settings(config.queries) | {"seed": seed},
-            ingest="ingest",
-            **({"cache": file_digest(cache)} if cache else {}),
-        )
-        ladder = config.negatives.model_dump(mode="json", exclude={"scoring", "distributed"}) | {"seed": seed}
-        add("negatives", self._mine, 1, ladder, ingest="ingest", splits="splits")
-        model = config.model.model_dump(mode="json", exclude={"name"})
-        judged = config.evaluation.model_dump(mode="json") | {"seed": seed}
-        tables = {"ingest": "ingest", "splits": "splits", "queries": "queries", "negatives": "negatives"}
+        plan.add("splits", self._split, config.splits.model_dump() | seed, ingest="ingest")
+        cached = {"cache": file_digest(cache)} if cache else {}
+        settings = queries.digest_settings(config.queries) | seed
+        plan.add("queries", lambda folder: self._write_queries(folder, cache), settings, ingest="ingest", **cached)
+        ladder = config.negatives.model_dump(mode="json", exclude={"scoring", "distributed", "rounds"}) | seed
+        plan.add("negatives", self._mine, ladder, ingest="ingest", splits="splits")
+        judged = config.evaluation.model_dump(mode="json") | seed
         if config.evaluation.bm25:
-            add("evaluate-bm25", lambda folder: evaluate.evaluate_bm25(folder, self._need, config), 1, judged, **tables)
-        systems = self._systems(base, base_digest)
-        for name, (path, digest) in systems.items():
-            if name == "tuned" and not config.run.test_only:
-                settings = config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
-                settings |= model | {"seed": seed, "val_query_sources": config.evaluation.query_sources}
-                inputs = dict(tables)
-                if config.negatives.scoring.enabled or config.negatives.strategy == "hard":
-                    scoring = ladder | config.negatives.scoring.model_dump(mode="json")
-                    inputs["negatives"] = add(SCORED, self._mine_scored, 1, scoring, **tables, vectors="embed-base")
-                digest = add(
-                    "train", lambda folder: self._train(folder, base), 1, settings, model=base_digest, **tables
-                )
-            self._add_evaluation(add, name, path, digest, model, judged, tables)
-        return list(stages.values())
-
-    def _systems(self, base: Path, base_digest: str) -> dict[str, tuple[Callable[[], Path], str]]:
-        """The encoders to measure: name → where it lies once it exists, and its digest where it exists already."""
-        systems: dict[str, tuple[Callable[[], Path], str]] = {"base": (lambda: base, base_digest)}
-        if not self.config.run.test_only:
-            systems["tuned"] = (lambda: self._need("train").path / "model", "")
+            plan.add(
+                "evaluate-bm25", lambda folder: evaluate.evaluate_bm25(folder, self._need, config), judged, **_TABLES
+            )
+        self._add_embedding(plan, "base", lambda: base, folder_digest(base))
+        plan.add("evaluate-base", self._evaluate("base"), judged, vectors="embed-base", **_TABLES)
+        if not config.run.test_only:
+            self._add_training(plan, base, ladder)
         elif (self.out / publish.MODEL).is_dir():
             tuned = self.out / publish.MODEL
-            systems["tuned"] = (lambda: tuned, folder_digest(tuned))
-        return systems
+            self._add_embedding(plan, "tuned", lambda: tuned, folder_digest(tuned))
+        if "embed-tuned" in plan.stages:
+            plan.add("evaluate-tuned", self._evaluate("tuned"), judged, vectors="embed-tuned", **_TABLES)
+        return list(plan.stages.values())
 
-    def _add_evaluation(
-        self,
-        add: Callable[..., str],
-        name: str,
-        path: Callable[[], Path],
-        model_digest: str,
-        model: dict[str, Any],
-        judged: dict[str, Any],
-        tables: dict[str, str],
-    ) -> None:
-        """Two steps: the vectors of all texts, which other work can share, and the metrics."""
-        config = self.config
+    def _add_training(self, plan: _Plan, base: Path, ladder: dict[str, Any]) -> None:
+        """Mine, train and embed, as many rounds as asked: each mines with the vectors of the round before."""
+        config, rounds = self.config, self.config.negatives.rounds
+        settings = config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
+        settings |= config.model.model_dump(exclude={"name"})
+        settings |= {"seed": config.run.seed, "val_query_sources": config.evaluation.query_sources}
+        scoring = ladder | config.negatives.scoring.model_dump(mode="json")
+        vectors = "embed-base"
+        for number in range(1, rounds + 1):
+            mark, name = ("", "tuned") if number == rounds else (f"-{number}", f"round-{number}")
+            mined, trained = "negatives", f"train{mark}"
+            if config.negatives.scoring.enabled or config.negatives.strategy == "hard":
+                mined = f"{SCORED}{mark}"
+                plan.add(mined, partial(self._mine_scored, vectors=vectors), scoring, vectors=vectors, **_TABLES)
+            inputs = _TABLES | {"negatives": mined, "model": folder_digest(base)}
+            plan.add(trained, partial(self._train, base=base, negatives=mined), settings, **inputs)
+            self._add_embedding(plan, name, partial(self._trained_model, trained), trained)
+            vectors = f"embed-{name}"
 
-        def vectors(folder: Path) -> Outcome:
-            need = self._need
-            return embed.embed(folder, need("ingest"), need("queries"), path(), config.model, self.progress.texts)
+    def _add_embedding(self, plan: _Plan, name: str, model: Callable[[], Path], digest: str) -> None:
+        """The vectors of all texts, for evaluation and mining. ``model`` is asked when the step runs."""
 
-        def measure(folder: Path) -> Outcome:
-            return evaluate.evaluate_encoder(folder, name, self._need, config)
+        def work(folder: Path) -> Outcome:
+            need, config = self._need, self.config.model
+            return embed.embed(folder, need("ingest"), need("queries"), model(), config, self.progress.texts)
 
-        embedded = add(f"embed-{name}", vectors, 1, model, model=model_digest, ingest="ingest", queries="queries")
-        add(f"evaluate-{name}", measure, 1, judged, vectors=embedded, **tables)
+        settings = self.config.model.model_dump(exclude={"name"})
+        plan.add(f"embed-{name}", work, settings, model=digest, ingest="ingest", queries="queries")
+
+    def _evaluate(self, name: str) -> Callable[[Path], Outcome]:
+        return lambda folder: evaluate.evaluate_encoder(folder, name, self._need, self.config)
+
+    def _trained_model(self, step: str) -> Path:
+        return self._need(step).path / "model"
 
     # Running.
 
@@ -157,7 +157,7 @@ class Pipeline:
             note = ""
             if (
                 found is None
-                and stage.step.name == "train"
+                and stage.step.name.startswith("train")
                 and (path := latest_checkpoint(self.store.path(stage.step)))
             ):
                 note = f"checkpoint {path.name} can be resumed"
@@ -182,7 +182,7 @@ class Pipeline:
         if artifact is not None:
             self.reused.add(step.name)
         else:
-            if step.name in ("train", "embed-base", "embed-tuned"):
+            if step.name.startswith(("train", "embed")):
                 say(head.rstrip())
             artifact = self.store.run(step, stage.work, keep_partial=self._resuming(step))
         self.artifacts[step.name] = artifact
@@ -194,7 +194,7 @@ class Pipeline:
             say(f"      {line}")
         if step.name == "ingest":
             self._require_two_patents(artifact)
-        if step.name in ("negatives", SCORED):
+        if step.name.startswith("negatives"):
             self._require_negatives(artifact)
 
     def _find(self, step: Step) -> Artifact | None:
@@ -204,7 +204,7 @@ class Pipeline:
         return self.artifacts[name]
 
     def _resuming(self, step: Step) -> bool:
-        if step.name != "train":
+        if not step.name.startswith("train"):
             return False
         checkpoint = latest_checkpoint(self.store.path(step))
         if self.config.run.resume is None and checkpoint is not None:
@@ -243,33 +243,31 @@ class Pipeline:
         pq.write_table(mined.table, folder / "negatives.parquet", compression="zstd")
         return Outcome(rows={"negatives": len(mined.table)}, report=mined.report)
 
-    def _mine_scored(self, folder: Path) -> Outcome:
-        """The negatives to train on: scored by the base encoder and filtered."""
-        vectors, asked = self._need("embed-base").path, self._need("queries").table("queries")
+    def _mine_scored(self, folder: Path, vectors: str) -> Outcome:
+        """The negatives to train on: scored by the encoder of the step ``vectors``, and filtered."""
+        found, asked = self._need(vectors).path, self._need("queries").table("queries")
         embeddings = Embeddings(
-            np.load(vectors / "passages.npy"),
-            np.load(vectors / "queries.npy"),
+            np.load(found / "passages.npy"),
+            np.load(found / "queries.npy"),
             asked["publication_number"].combine_chunks(),
         )
-        mined = mine_scored_negatives(
-            self._need("ingest").table("corpus").select(["publication_number", "codes"]),
-            self._need("splits").table("splits"),
-            self.config.negatives,
-            self.config.run.seed,
-            embeddings,
-        )
-        table = mined.table
+        corpus = self._need("ingest").table("corpus").select(["publication_number", "title", "codes"])
+        splits, settings, seed = self._need("splits").table("splits"), self.config.negatives, self.config.run.seed
+        mined = negatives.mine_scored(corpus, splits, settings, seed, embeddings)
+        table, report = mined.table, mined.report
         if not len(table):
             log.warning(
                 "the filter refused every candidate: to this encoder all patents are alike; training uses unfiltered "
                 "negatives (negatives.scoring.max_ratio is %s)",
-                self.config.negatives.scoring.max_ratio,
+                settings.scoring.max_ratio,
             )
-            table = self._need("negatives").table("negatives")
+            unscored = self._need("negatives")
+            table, report = unscored.table("negatives"), unscored.report
         pq.write_table(table, folder / "negatives.parquet", compression="zstd")
-        return Outcome(rows={"negatives": len(table)}, report=mined.report)
+        readable = examples(table, corpus, asked, seed)
+        return Outcome(rows={"negatives": len(table)}, report=report | {"examples": readable})
 
-    def _train(self, folder: Path, base: Path) -> Outcome:
+    def _train(self, folder: Path, base: Path, negatives: str) -> Outcome:
         resume_from = None
         if self.config.run.resume == "latest":
             resume_from = latest_checkpoint(folder)
@@ -277,7 +275,9 @@ class Pipeline:
                 say("      nothing to resume: no checkpoint of these settings is here, training starts at epoch 1")
         elif self.config.run.resume is not None:
             resume_from = Path(self.config.run.resume)
-        return train(folder, self.config, base, self.artifacts, folder.name, resume_from, self.progress.training_event)
+        tables = {name: self._need(name) for name in ("ingest", "splits", "queries")}
+        tables["negatives"] = self._need(negatives)
+        return train(folder, self.config, base, tables, folder.name, resume_from, self.progress.training_event)
 
     def _require_two_patents(self, ingested: Artifact) -> None:
         patents = ingested.manifest.rows["patents"]

@@ -70,7 +70,7 @@ def stage_notes(name: str, artifact: Artifact) -> list[str]:
         if strangers := report.get("cache_without_patent"):
             lines.append(f"{strangers:,} cached queries belong to no patent here")
         return lines
-    if name in ("negatives", "negatives-scored"):
+    if name.startswith("negatives"):
         lines = ["by rung: " + _counts(report["rungs"])]
         if refused := {reason: count for reason, count in report.get("filtered", {}).items() if count}:
             lines.append("refused: " + _counts(refused))
@@ -78,7 +78,7 @@ def stage_notes(name: str, artifact: Artifact) -> list[str]:
             none = report["anchors_without_negatives"]
             lines.append(f"{sum(short.values()):,} patents got fewer than asked for, {none:,} of them none")
         return lines
-    if name == "train":
+    if name.startswith("train"):
         return [f"best epoch {report['best_epoch']}" + (", stopped early" if report["stopped_early"] else "")]
     return []
 

@@ -52,7 +52,7 @@ def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of two layers with random weights and a character vocabulary, as an ordinary SentenceTransformer folder."""
+    """A BERT of two layers with random weights and a character vocabulary, as a SentenceTransformer folder."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer

@@ -20,8 +20,8 @@ def parse(*arguments: str) -> Config:
 
 
 FROZEN_OPTIONS = {
-    "data_dir", "output_dir", "model_name", "max_samples", "batch_size", "learning_rate", "num_epochs", "margin", "loss",
-    "negatives_per_positive", "negative_strategy", "use_lora", "no_use_lora", "num_workers", "query_backend",
+    "data_dir", "output_dir", "model_name", "max_samples", "batch_size", "learning_rate", "num_epochs", "margin",
+    "loss", "negatives_per_positive", "negative_strategy", "use_lora", "no_use_lora", "num_workers", "query_backend",
     "use_api_llm", "llm_api_key", "llm_base_url", "llm_model", "no_query_cache", "use_cache", "no_use_cache", "resume",
     "checkpoint_every_n_epochs", "test_only", "seed", "log_level",
     "config", "set", "recommended", "quick_test", "plan",

@@ -117,7 +117,9 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gemma")
     file = gguf.assemble(folder / "gguf" / "model.gguf", overwrite=True)
     model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.bfloat16)
-    del model.config.quantization_config  # the weights are dequantised; vLLM would believe this entry
+    # The weights are dequantised, but transformers does not know it, and vLLM would believe what it wrote.
+    del model.config.quantization_config
+    model.hf_quantizer, model.is_quantized = None, False
     model.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     tokenizer.chat_template = None
