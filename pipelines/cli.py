@@ -125,6 +125,6 @@ def _add_sample_options(parser: argparse.ArgumentParser) -> None:
 def _sample(parsed: argparse.Namespace) -> int:
     from patent_embed.sample import write_sample
 
-    write_sample(parsed.folder, parsed.count, seed=parsed.seed, layout=parsed.layout)
-    print(f"{parsed.count} generated patents in {parsed.folder}")
+    write_sample(parsed.folder, parsed.count, seed=parsed.seed, layout=parsed.layout, queries=True)
+    print(f"{parsed.count} generated patents and queries for them in {parsed.folder}")
     return 0

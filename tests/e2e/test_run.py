@@ -127,11 +127,18 @@ def test_a_second_run_reuses_everything(finished) -> None:
 
 def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
     arguments, _, _ = finished
-    plan = run(*arguments, "--margin", "0.2", "--plan").stdout.splitlines()[1:]
-    words = [line.split() for line in plan]
-    verdict = {name.rpartition("-")[0]: what for _, name, what, *_ in words}
-    rerun = {name for name, what in verdict.items() if what == "run"}
-    assert rerun == {"train", "embed-tuned", "evaluate-tuned"}
+
+    def rerun(*changes: str) -> set[str]:
+        words = [line.split() for line in run(*arguments, *changes, "--plan").stdout.splitlines()[1:]]
+        return {name.rpartition("-")[0] for _, name, what, *_ in words if what == "run"}
+
+    trained = {"train", "embed-tuned", "evaluate-tuned"}
+    assert rerun() == set()
+    assert rerun("--margin", "0.2") == trained
+    assert rerun("--set", "training.log_every=3", "--num_workers", "2") == set()
+    assert rerun("--set", "negatives.scoring.pool=8") == {"negatives-scored", *trained}
+    assert rerun("--set", "negatives.scoring.enabled=false") == trained
+    assert rerun("--set", "negatives.rounds=2") == {"negatives-scored", "train-1", "embed-round-1", *trained}
     seeded = run(*arguments, "--seed", "7", "--plan").stdout
     assert seeded.count(" reuse ") == 1  # ingest
     assert "120 patents" in seeded
