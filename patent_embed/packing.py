@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from patent_embed.dropout import dropout as drop
 from patent_embed.errors import UserError
 
 ATTENTION = "patent_embed_packed"
@@ -193,10 +194,24 @@ def _exact_attention(
             last += 1
         end = begin + length * (last - first)
         rq, rk, rv = (t[begin:end].view(last - first, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v))
-        output = scaled_dot_product_attention(rq, rk, rv, dropout_p=dropout, is_causal=causal, scale=scale)
+        if dropout:
+            output = _attention_with_dropout(rq, rk, rv, scale, dropout, causal)
+        else:
+            output = scaled_dot_product_attention(rq, rk, rv, is_causal=causal, scale=scale)
         outputs.append(output.transpose(1, 2).flatten(0, 1))
         begin, first = end, last
     return torch.cat(outputs)
+
+
+def _attention_with_dropout(
+    q: Tensor, k: Tensor, v: Tensor, scale: float | None, dropout: float, causal: bool
+) -> Tensor:
+    """Plain attention, (texts, heads, length, size), whose weights are dropped by ``dropout.dropout``."""
+    scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if causal:
+        length = scores.shape[-1]
+        scores = scores.masked_fill(torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1), -torch.inf)
+    return drop(scores.softmax(-1), dropout) @ v
 
 
 def register() -> None:

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from patent_embed import distributed, losses
 from patent_embed.config import TrainingConfig
+from patent_embed.dropout import use_fast_dropout
 from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
 from patent_embed.packing import Tokens, pack
@@ -113,6 +114,8 @@ class Trainer:
         self.state = TrainState(fingerprint)
         self.parameters: dict[str, torch.nn.Parameter] = dict(encoder.trainable_parameters())
         self.device = next(iter(self.parameters.values())).device
+        if self.device.type == "cpu":
+            use_fast_dropout(encoder.model)
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]  # biases and norms
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]

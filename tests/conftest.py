@@ -26,14 +26,14 @@ def ray_cluster() -> Iterator[None]:
     """A real local Ray cluster with two CPUs."""
     import ray
 
-    from pipelines.runtime import quiet_ray_data
+    from pipelines.runtime import WORKER_ENV, quiet_ray_data
 
     ray.init(
         num_cpus=2,
         object_store_memory=256 << 20,
         log_to_driver=False,
         include_dashboard=False,
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false"}},
+        runtime_env={"env_vars": WORKER_ENV | {"PYTHONPATH": str(ROOT)}},
     )
     quiet_ray_data()
     yield
