@@ -49,7 +49,7 @@ class ParseFiles:
 
 def find_input(data_dir: str) -> tuple[Path, list[Path], int]:
     """The data root, its patent files, and how many other files were passed over."""
-    root = Path(data_dir)
+    root = Path(data_dir).resolve()
     if not root.exists():
         raise UserError(
             f"data_dir {data_dir!r} does not exist: there is nothing to read; set --data_dir to a folder of patents "

@@ -71,7 +71,7 @@ class Pipeline:
     reused: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.out = Path(self.config.run.output_dir)
+        self.out = Path(self.config.run.output_dir).resolve()  # workers have another working directory
         self.store = ArtifactStore(self.out / "steps")
 
     # The plan: every digest follows from the settings, the input files and the model, before anything runs.
@@ -81,7 +81,7 @@ class Pipeline:
         config, seed = self.config, {"seed": self.config.run.seed}
         root, files, _ = ingest.find_input(config.data.data_dir)
         cache = find_query_cache(root, config.queries.cache) if config.queries.use_cache else None
-        base = resolve_model(config.model.name, trust_remote_code=config.model.trust_remote_code)
+        base = resolve_model(config.model.name, trust_remote_code=config.model.trust_remote_code).resolve()
         plan = _Plan()
         plan.add(
             "ingest",
@@ -168,7 +168,7 @@ class Pipeline:
         started = time.time()
         stages = self.stages()
         self.progress = ProgressLog(self.out / "progress.jsonl", self.config.training.log_every)
-        say(f"patent-embed {__version__}  data {self.config.data.data_dir}  output {self.out}")
+        say(f"patent-embed {__version__}  data {self.config.data.data_dir}  output {self.config.run.output_dir}")
         todo = any(self._find(stage.step) is None for stage in stages)
         with ray_session(self.config.run.log_level) if todo else contextlib.nullcontext():
             for number, stage in enumerate(stages, start=1):
@@ -274,7 +274,7 @@ class Pipeline:
             if resume_from is None:
                 say("      nothing to resume: no checkpoint of these settings is here, training starts at epoch 1")
         elif self.config.run.resume is not None:
-            resume_from = Path(self.config.run.resume)
+            resume_from = Path(self.config.run.resume).resolve()
         tables = {name: self._need(name) for name in ("ingest", "splits", "queries")}
         tables["negatives"] = self._need(negatives)
         return train(folder, self.config, base, tables, folder.name, resume_from, self.progress.training_event)

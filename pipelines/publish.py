@@ -48,7 +48,8 @@ def publish(
         say()
         say(comparison_table(results, [c for c in report.comparisons if c.split == split], split=split))
     say()
-    say(f"done in {duration(seconds)}: {out / 'report.md'}" + (f", model in {out / MODEL}" if trained else ""))
+    shown = Path(config.run.output_dir)
+    say(f"done in {duration(seconds)}: {shown / 'report.md'}" + (f", model in {shown / MODEL}" if trained else ""))
     return report
 
 

@@ -40,7 +40,9 @@ def run(*arguments: str | Path, check: int = 0, **env: str) -> subprocess.Comple
 def finished(tmp_path_factory: pytest.TempPathFactory, sample_folder: Path, tiny_model: Path):
     """(arguments, output folder, terminal output) of a whole run."""
     out = tmp_path_factory.mktemp("run")
-    arguments = ("--data_dir", sample_folder, "--output_dir", out, "--model_name", tiny_model, *SETTINGS)
+    # Relative paths, as users give them: the workers' working directory is another one.
+    data, output, model = (os.path.relpath(path) for path in (sample_folder, out, tiny_model))
+    arguments = ("--data_dir", data, "--output_dir", output, "--model_name", model, *SETTINGS)
     return arguments, out, run(*arguments, OPENAI_API_KEY=SECRET)
 
 
