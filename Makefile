@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 demo: setup
-	$(BIN)/patent-embed sample $(DEMO)/patents --count 600
+	$(BIN)/patent-embed sample $(DEMO)/patents --count 500
 	$(BIN)/python pipelines/run.py --config configs/demo.yaml --data_dir $(DEMO)/patents --output_dir $(DEMO)/output
 
 test: setup
