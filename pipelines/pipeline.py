@@ -168,7 +168,9 @@ class Pipeline:
         started = time.time()
         stages = self.stages()
         self.progress = ProgressLog(self.out / "progress.jsonl", self.config.training.log_every)
-        say(f"patent-embed {__version__}  data {self.config.data.data_dir}  output {self.config.run.output_dir}")
+        say(f"patent-embed {__version__}")
+        say(f"data    {self.config.data.data_dir}")
+        say(f"output  {self.config.run.output_dir}")
         todo = any(self._find(stage.step) is None for stage in stages)
         with ray_session(self.config.run.log_level) if todo else contextlib.nullcontext():
             for number, stage in enumerate(stages, start=1):

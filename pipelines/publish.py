@@ -49,7 +49,10 @@ def publish(
         say(comparison_table(results, [c for c in report.comparisons if c.split == split], split=split))
     say()
     shown = Path(config.run.output_dir)
-    say(f"done in {duration(seconds)}: {shown / 'report.md'}" + (f", model in {shown / MODEL}" if trained else ""))
+    say(f"done in {duration(seconds)}")
+    say(f"report  {shown / 'report.md'}")
+    if trained:
+        say(f"model   {shown / MODEL}")
     return report
 
 
