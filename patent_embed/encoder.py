@@ -146,12 +146,12 @@ class Encoder:
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Embeddings of a batch that lies on ``device``: (n, dim) fp32, of length 1, in the order asked for."""
-        hidden = packing.packed_forward(self.model, batch, self._first_position).float()
+        hidden = packing.packed_forward(self.model, batch, self._first_position)
         bounds = batch.cu_seq_lens.long()
         if self.pooling == "mean":
-            pooled = torch.segment_reduce(hidden, "mean", offsets=bounds, axis=0)
+            pooled = torch.segment_reduce(hidden.float(), "mean", offsets=bounds, axis=0)
         else:
-            pooled = hidden[bounds[:-1] if self.pooling == "cls" else bounds[1:] - 1]
+            pooled = hidden[bounds[:-1] if self.pooling == "cls" else bounds[1:] - 1].float()
         return normalize(pooled[batch.inverse], dim=-1)
 
     def encode(

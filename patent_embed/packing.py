@@ -80,12 +80,35 @@ class PackedBatch:
     max_length: int
     inverse: Tensor
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.input_ids, self.position_ids, self.cu_seq_lens, self.inverse
+
     def to(self, device: torch.device | str) -> PackedBatch:
-        if torch.device(device).type == "cpu":
-            return self
-        tensors = (self.input_ids, self.position_ids, self.cu_seq_lens, self.inverse)
-        ids, positions, bounds, inverse = (t.pin_memory().to(device, non_blocking=True) for t in tensors)
+        ids, positions, bounds, inverse = (to_device(t, device) for t in self.tensors)
         return PackedBatch(ids, positions, bounds, self.max_length, inverse)
+
+
+def fill_up(batch: PackedBatch, texts: int, tokens: int) -> PackedBatch:
+    """``batch`` with meaningless texts at its end, ``texts`` texts and ``tokens`` tokens in all; at least one token
+    each. They come last in the order asked for."""
+    have, filled = len(batch.inverse), batch.input_ids.shape[1]
+    lengths = torch.full((texts - have,), (tokens - filled) // (texts - have))
+    lengths[: (tokens - filled) % (texts - have)] += 1
+    bounds = torch.cat([batch.cu_seq_lens, (filled + lengths.cumsum(0)).to(torch.int32)])
+    starts = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
+    return PackedBatch(
+        input_ids=torch.cat([batch.input_ids, batch.input_ids.new_zeros((1, tokens - filled))], 1),
+        position_ids=torch.cat([batch.position_ids, (torch.arange(tokens - filled) - starts)[None]], 1),
+        cu_seq_lens=bounds,
+        max_length=max(batch.max_length, int(lengths[0])),
+        inverse=torch.cat([batch.inverse, torch.arange(have, texts)]),
+    )
+
+
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """``tensor`` on ``device``, by a copy that nobody waits for."""
+    return tensor if torch.device(device).type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def pack(tokens: Tokens, indices: np.ndarray | None = None) -> PackedBatch:
@@ -157,7 +180,8 @@ def packed_attention(
             "model.max_seq_length to the window, or choose another model"
         )
     causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
-    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, heads, head size)
+    # (T, heads, head size), by views alone: indexing with [0] would cost two copies in the backward pass.
+    q, k, v = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))
     if k.shape[1] != q.shape[1]:
         k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))
     if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):

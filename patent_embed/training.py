@@ -16,6 +16,7 @@ import contextlib
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,12 +27,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from patent_embed import distributed, losses
+from patent_embed import distributed, fused, losses
 from patent_embed.config import TrainingConfig
 from patent_embed.dropout import use_fast_dropout
 from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
-from patent_embed.packing import Tokens, pack
+from patent_embed.fused import Fused, Graphs
+from patent_embed.packing import Tokens, pack, to_device
 
 STATE_FILE = "state.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -114,6 +116,12 @@ class Trainer:
         self.state = TrainState(fingerprint)
         self.parameters: dict[str, torch.nn.Parameter] = dict(encoder.trainable_parameters())
         self.device = next(iter(self.parameters.values())).device
+        self._fused: Fused | None = None
+        self._graphs: Graphs | None = None
+        if precision == "bf16" and fused.supported(encoder.model, self.device):
+            self._fused = Fused(encoder.model)
+            if distributed.world_size() == 1:  # capturing beside NCCL's own thread has not been tried
+                self._graphs = Graphs(encoder)
         if self.device.type == "cpu":
             use_fast_dropout(encoder.model)
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
@@ -163,31 +171,42 @@ class Trainer:
         order = self.data.epoch_order(self.seed, state.epoch)
         self.encoder.model.train()
         total, started = 0.0, time.perf_counter()
-        for begin in range(0, len(order), size):
-            rows = order[begin : begin + size]
-            rate = self.learning_rate_at(state.step)
-            loss = self._train_step(rows, rate)
-            state.step += 1
+        running: deque[tuple[dict[str, Any], int, Callable[[], float]]] = deque()
+
+        def finish() -> None:
+            nonlocal total
+            event, triplets, fetch = running.popleft()
+            loss = fetch()
             if not math.isfinite(loss):
                 raise UserError(
-                    f"the loss is {loss} at step {state.step} (learning rate {rate:.3g}): the weights are lost from "
-                    "here; set a lower --learning_rate"
+                    f"the loss is {loss} at step {event['step']} (learning rate {event['lr']:.3g}): the weights are "
+                    "lost from here; set a lower --learning_rate"
                 )
-            total += loss * len(rows)
-            speed = (begin + len(rows)) / (time.perf_counter() - started)
-            left = (self.config.epochs - state.epoch) * len(order) - begin - len(rows)
-            reporter.step(
-                {
+            total += loss * triplets
+            done = event.pop("done")
+            speed = done / (time.perf_counter() - started)
+            left = (self.config.epochs - state.epoch) * len(order) - done
+            reporter.step({**event, "loss": loss, "triplets_per_s": speed, "eta_s": left / speed})
+
+        with self._fused or contextlib.nullcontext():
+            for begin in range(0, len(order), size):
+                rows = order[begin : begin + size]
+                rate = self.learning_rate_at(state.step)
+                loss = self._train_step(rows, rate)
+                state.step += 1
+                event = {
                     "epoch": state.epoch + 1,
                     "epochs": self.config.epochs,
                     "step": state.step,
                     "steps": self.total_steps,
-                    "loss": loss,
                     "lr": rate,
-                    "triplets_per_s": speed,
-                    "eta_s": left / speed,
+                    "done": begin + len(rows),
                 }
-            )
+                running.append((event, len(rows), _fetch(loss)))
+                if len(running) > (self.device.type == "cuda"):  # a GPU works on a step while the next is prepared
+                    finish()
+            while running:
+                finish()
         return total / len(order)
 
     def learning_rate_at(self, step: int) -> float:
@@ -197,14 +216,16 @@ class Trainer:
             return self.config.learning_rate * (step + 1) / warmup
         return self.config.learning_rate * (self.total_steps - step) / max(1, self.total_steps - warmup)
 
-    def _train_step(self, rows: np.ndarray, rate: float) -> float:
+    def _train_step(self, rows: np.ndarray, rate: float) -> Tensor:
         """One optimizer step on the triplets ``rows``; returns their mean loss."""
         texts, inverse = np.unique(self.data.triplets[rows], return_inverse=True)
         shares = distributed.split_by_weight(self.data.tokens.lengths[texts], distributed.world_size())
         mine = texts[shares[distributed.rank()]]
         chunks = list(self._chunks(mine))
         keep_graph = len(chunks) == 1
-        outputs = [self._embed(chunk, number, grad=keep_graph) for number, chunk in enumerate(chunks)]
+        outputs = [
+            self._embed(chunk, number, grad=keep_graph, capture=keep_graph) for number, chunk in enumerate(chunks)
+        ]
         local = torch.cat(outputs) if outputs else torch.zeros((0, self.encoder.dim), device=self.device)
         everything = distributed.gather_rows(local, [s.stop - s.start for s in shares]).requires_grad_()
         loss = self._loss(everything, inverse.reshape(-1, 3), self.data.family[texts])
@@ -224,16 +245,21 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(loss.detach())
+        return loss.detach()
 
-    def _embed(self, texts: np.ndarray, chunk: int, *, grad: bool) -> Tensor:
+    def _embed(self, texts: np.ndarray, chunk: int, *, grad: bool, capture: bool = False) -> Tensor:
+        batch = pack(self.data.tokens, texts)
+        # Capturing draws random numbers, so it comes before the seed.
+        embed = self._graphs.prepare(batch) if capture and self._graphs is not None else None
         # The same seed for a text chunk's two passes: dropout must not differ between them.
         seeds = np.random.SeedSequence([self.seed, self.state.step, distributed.rank(), chunk])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
-        bf16 = self.precision == "bf16"
+        if embed is not None:
+            return embed()
+        bf16 = self.precision == "bf16" and self._fused is None
         autocast = torch.autocast(self.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
         with torch.set_grad_enabled(grad), autocast:
-            return self.encoder.forward(pack(self.data.tokens, texts).to(self.device))
+            return self.encoder.forward(batch.to(self.device))
 
     def _chunks(self, texts: np.ndarray) -> Iterator[np.ndarray]:
         """Cut ``texts`` so that each piece stays within the tokens of one forward pass."""
@@ -247,7 +273,7 @@ class Trainer:
 
     def _loss(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray) -> Tensor:
         """Mean loss of the global batch. ``triplets`` are rows of ``embeddings``."""
-        rows = torch.from_numpy(triplets).to(embeddings.device)
+        rows = to_device(torch.from_numpy(triplets), embeddings.device)
         if self.config.loss == "triplet":
             anchor, positive, negative = (embeddings[rows[:, i]] for i in range(3))
             return losses.triplet_loss(anchor, positive, negative, self.config.margin, self.config.distance).mean()
@@ -257,10 +283,10 @@ class Trainer:
         excluded = family[queries][:, None] == family[candidates][None, :]
         device = embeddings.device
         return losses.info_nce_loss(
-            embeddings[torch.from_numpy(queries).to(device)],
-            embeddings[torch.from_numpy(candidates).to(device)],
-            torch.from_numpy(target).to(device),
-            torch.from_numpy(excluded).to(device),
+            embeddings[to_device(torch.from_numpy(queries), device)],
+            embeddings[to_device(torch.from_numpy(candidates), device)],
+            to_device(torch.from_numpy(target), device),
+            to_device(torch.from_numpy(excluded), device),
             self.config.temperature,
         ).mean()
 
@@ -307,6 +333,22 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(self._best[name])
+
+
+def _fetch(loss: Tensor) -> Callable[[], float]:
+    """Reads ``loss`` later without waiting for what the GPU is given until then."""
+    if loss.device.type != "cuda":
+        return lambda: float(loss)
+    host = torch.empty((), pin_memory=True)
+    host.copy_(loss, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+
+    def value() -> float:
+        arrived.synchronize()
+        return float(host)
+
+    return value
 
 
 def read_state(folder: Path) -> TrainState:

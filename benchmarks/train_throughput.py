@@ -1,0 +1,204 @@
+"""Training speed: Trainer beside SentenceTransformerTrainer at its defaults (bf16), on the same triplets.
+
+    python benchmarks/train_throughput.py                              # one GPU: BERT-base, random weights
+    python benchmarks/train_throughput.py --batch 32 128 --shared 3    # k=3 negatives share query and positive
+    python benchmarks/train_throughput.py --toy                        # CPU, seconds: that it runs
+
+LoRA r=16 on query, key, value and dense, all dropout 0.1, optimizer step included. Queries have 18..42 tokens, passages
+130..332 (means 30 and 231), all different. One JSON line a row: medians over windows of steps, CUDA-synchronised;
+``seconds`` runs from the first step to the last, warm-up included. A useful FLOP is one that a frozen weight needs for
+a token: 2 in the forward pass, 2 for the gradient of the activations; padding, attention and adapters do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from patent_embed.config import LoraConfig, TrainingConfig
+from patent_embed.encoder import Encoder
+from patent_embed.model_folder import write_sentence_transformer_files
+from patent_embed.packing import Tokens
+from patent_embed.training import Trainer, TripletData
+
+HAN = [bytes([row + 0xA0, cell + 0xA0]).decode("gb2312") for row in range(16, 56) for cell in range(1, 90)]
+TARGETS = ["query", "key", "value", "dense"]
+
+
+def make_model(folder: Path, toy: bool) -> Path:
+    """The shape of bge-base-zh with random weights and a tokenizer of one token a character."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = specials + HAN + [f"[unused{i}]" for i in range(21128 - len(HAN) - len(specials))]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(vocabulary), **(small if toy else {}))).save_pretrained(folder)
+    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
+    write_sentence_transformer_files(folder, 32 if toy else 768, "cls", {"query": "", "passage": ""}, 512)
+    return folder
+
+
+def make_texts(triplets: int, shared: int, toy: bool) -> list[tuple[str, str, str]]:
+    """Distinct triplets of random characters; ``shared`` in a row have one query and one positive."""
+    rng = np.random.default_rng(0)
+
+    def text(low: int, high: int) -> str:
+        length = int(rng.integers(low, high + 1)) - 2  # [CLS] and [SEP]
+        return "".join(HAN[i] for i in rng.integers(0, len(HAN), length))
+
+    query, passage = ((5, 9), (12, 24)) if toy else ((18, 42), (130, 332))
+    rows: list[tuple[str, str, str]] = []
+    while len(rows) < triplets:
+        head = (text(*query), text(*passage))
+        rows += [(*head, text(*passage)) for _ in range(shared)]
+    return rows[:triplets]
+
+
+class Clock:
+    """Seconds of windows of ``steps`` training steps, after ``warmup`` steps."""
+
+    def __init__(self, warmup: int, steps: int, device: str) -> None:
+        self.warmup, self.steps, self.cuda = warmup, steps, device == "cuda"
+        self.count, self.seconds = 0, []  # type: int, list[float]
+        self.last = time.perf_counter()
+
+    def tick(self) -> None:
+        self.count += 1
+        if self.count >= self.warmup and (self.count - self.warmup) % self.steps == 0:
+            if self.cuda:
+                torch.cuda.synchronize()
+            now = time.perf_counter()
+            if self.count > self.warmup:
+                self.seconds.append(now - self.last)
+            self.last = now
+
+    # The two calls of a training.Reporter.
+    def step(self, event: dict[str, Any]) -> None:
+        self.tick()
+
+    def epoch(self, metrics: dict[str, Any], write: Callable[[Path], None] | None) -> None:
+        pass
+
+
+def run_stock(folder: Path, rows: list[tuple[str, str, str]], batch: int, clock: Clock, device: str) -> None:
+    import peft
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.losses import TripletDistanceMetric, TripletLoss
+    from transformers import TrainerCallback
+
+    class Ticks(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            clock.tick()
+
+    model = SentenceTransformer(str(folder), device=device)
+    model.add_adapter(
+        peft.LoraConfig(
+            r=16,
+            lora_alpha=32,
+            lora_dropout=0.1,
+            target_modules=TARGETS,
+            exclude_modules=r".*pooler.*",
+            task_type="FEATURE_EXTRACTION",
+        )
+    )
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(("anchor", "positive", "negative"))}
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = SentenceTransformerTrainingArguments(
+            scratch, per_device_train_batch_size=batch, num_train_epochs=1, learning_rate=2e-5, bf16=device == "cuda",
+            report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True, use_cpu=device == "cpu",
+        )  # fmt: skip
+        loss = TripletLoss(model, distance_metric=TripletDistanceMetric.EUCLIDEAN, triplet_margin=0.3)
+        trainer = SentenceTransformerTrainer(
+            model, arguments, train_dataset=Dataset.from_dict(columns), loss=loss, callbacks=[Ticks()]
+        )
+        trainer.train()
+
+
+def prepare(folder: Path, rows: list[tuple[str, str, str]], batch: int, device: str) -> Trainer:
+    encoder = Encoder.load(folder, device=device)
+    places: dict[str, int] = {}
+    triplets = np.array([[places.setdefault(text, len(places)) for text in row] for row in rows])
+    tokens: Tokens = encoder.tokenize(list(places), "passage")
+    data = TripletData(tokens, triplets, np.arange(len(places)))
+    needed = int(1.1 * batch * tokens.lengths[triplets].sum(1).mean())
+    config = TrainingConfig(batch_size=batch, epochs=1, max_tokens_per_forward=max(65_536, needed))
+    encoder.add_lora(LoraConfig(r=16, alpha=32, dropout=0.1))
+    precision = "bf16" if device == "cuda" else "fp32"
+    return Trainer(encoder, data, config, seed=0, fingerprint="0" * 64, validate=None, precision=precision)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, nargs="+", default=[32, 128, 256], help="triplets a step")
+    parser.add_argument("--stock_batch", type=int, nargs="*", default=[32])
+    parser.add_argument("--shared", type=int, default=1, help="triplets that share a query and a positive")
+    parser.add_argument("--windows", type=int, default=5)
+    parser.add_argument("--triplets", type=int, default=1280, help="triplets a window, about")
+    parser.add_argument("--toy", action="store_true", help="tiny sizes on the CPU")
+    args = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() and not args.toy else "cpu"
+    stock_speed: float | None = None
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = make_model(Path(scratch), args.toy)
+        for kind, batch in [*(("stock", b) for b in args.stock_batch), *(("packed", b) for b in args.batch)]:
+            # A third of the work for the slow row.
+            steps = 2 if args.toy else max(4, args.triplets // batch // (3 if kind == "stock" else 1))
+            clock = Clock(2 if args.toy else 8, steps, device)
+            rows = make_texts(batch * (clock.warmup + args.windows * steps + 1), args.shared, args.toy)
+            prepared = None if kind == "stock" else prepare(folder, rows, batch, device)
+            if device == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            started = time.perf_counter()
+            if prepared is None:
+                run_stock(folder, rows, batch, clock, device)
+            else:
+                prepared.fit(clock)
+            seconds = time.perf_counter() - started
+            distinct = {text for row in rows for text in row}
+            tokens = sum(len(text) + 2 for text in distinct) / len(rows)
+            speeds = [batch * clock.steps / s for s in clock.seconds]
+            speed = statistics.median(speeds)
+            stock_speed = speed if stock_speed is None and kind == "stock" else stock_speed
+            weights = 2 * 32 * (2 * 32 + 64) if args.toy else 12 * 768 * (4 * 768 + 2 * 3072)
+            result = {
+                "benchmark": "train_throughput",
+                "row": kind,
+                "batch": batch,
+                "shared": args.shared,
+                "triplets_per_s": round(speed, 1),
+                "slowest_fastest": [round(min(speeds), 1), round(max(speeds), 1)],
+                "tokens_per_triplet": round(tokens, 1),
+                "tokens_per_s": round(speed * tokens),
+                "useful_tflop_per_s": round(speed * tokens * 4 * weights / 1e12, 2),
+                "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None,
+                "ratio_to_stock": round(speed / stock_speed, 2) if stock_speed else None,
+                "seconds": round(seconds, 2),
+                "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+                "torch": torch.__version__,
+            }
+            print(json.dumps(result), flush=True)
+            del prepared
+            gc.collect()
+            if device == "cuda":
+                torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()
