@@ -187,7 +187,7 @@ def _is_specific(what: str) -> bool:
 
 
 def _untitled(what: str, title: str) -> str:
-    """ "防止蒜泥变绿的方法" → "防止蒜泥变绿": without an end that is the title's own end."""
+    """ "减少台灯频闪的装置" → "减少台灯频闪": without an end that is the title's own end."""
     front, _, back = what.rpartition("的")
     return front if front and (title.endswith(back) or back in title) else what
 

@@ -159,7 +159,7 @@ class Trainer:
         best = state.best_value
         if value is None or best is None or value > best + self.config.early_stopping_threshold:
             state.best_epoch, state.best_value, state.stale = state.epoch, value, 0
-            self._best = {name: p.detach().cpu().clone() for name, p in self.parameters.items()}
+            self._best = self.encoder.adapter_state()
         else:
             state.stale += 1
             state.stopped = 0 < self.config.early_stopping_patience <= state.stale
@@ -294,9 +294,8 @@ class Trainer:
 
     def save(self, folder: Path) -> None:
         """Write weights, best weights, optimizer and position. The state file comes last and vouches for the rest."""
-        weights = {name: p.detach().cpu().contiguous() for name, p in self.parameters.items()}
-        save_file(weights, folder / WEIGHTS_FILE)
-        save_file({name: t.contiguous() for name, t in self._best.items()}, folder / BEST_FILE)
+        save_file(self.encoder.adapter_state(), folder / WEIGHTS_FILE)
+        save_file(self._best, folder / BEST_FILE)
         moments = {
             f"{name}/{key}": torch.as_tensor(value).detach().cpu().contiguous()
             for name, p in self.parameters.items()
@@ -316,23 +315,17 @@ class Trainer:
             )
         weights, best = load_file(folder / WEIGHTS_FILE), load_file(folder / BEST_FILE)
         moments = load_file(folder / OPTIMIZER_FILE)
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(weights[name])
-                self.optimizer.state[parameter] = {
-                    key.rpartition("/")[2]: value.to(self.device) if value.ndim else value
-                    for key, value in moments.items()
-                    if key.rpartition("/")[0] == name
-                }
+        self.encoder.load_adapter_state(weights)
+        for key, value in moments.items():
+            name, _, moment = key.rpartition("/")
+            self.optimizer.state[self.parameters[name]][moment] = value.to(self.device) if value.ndim else value
         self.state, self._best = state, best
 
     def load_best(self) -> None:
         """Put the best epoch's weights into the encoder."""
         if set(self._best) != set(self.parameters):
             raise RuntimeError(f"the best epoch ({self.state.best_epoch}) has no weights for every trained parameter")
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(self._best[name])
+        self.encoder.load_adapter_state(self._best)
 
 
 def _fetch(loss: Tensor) -> Callable[[], float]:

@@ -81,7 +81,7 @@ def mine_scored(
     corpus: pa.Table, splits: pa.Table, config: NegativesConfig, seed: int, embeddings: Embeddings
 ) -> Mined:
     """``hard_negatives.mine_scored_negatives`` on a GPU where the cluster has one, otherwise here."""
-    _, gpus = cluster_resources() if ray.is_initialized() else (0, 0)
+    _, gpus = cluster_resources()
     if not gpus:
         return mine_scored_negatives(corpus, splits, config, seed, embeddings)
     task = ray.remote(num_gpus=1)(mine_scored_negatives)

@@ -69,6 +69,7 @@ class Pipeline:
     store: ArtifactStore = field(init=False)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     reused: set[str] = field(default_factory=set)
+    passed_over: int = field(default=0, init=False)  # files in the data folder that hold no patents
 
     def __post_init__(self) -> None:
         self.out = Path(self.config.run.output_dir).resolve()  # workers have another working directory
@@ -79,9 +80,10 @@ class Pipeline:
     def stages(self) -> list[Stage]:
         """All steps in the order they run."""
         config, seed = self.config, {"seed": self.config.run.seed}
-        root, files, _ = ingest.find_input(config.data.data_dir)
+        root, files, self.passed_over = ingest.find_input(config.data.data_dir)
         cache = find_query_cache(root, config.queries.cache) if config.queries.use_cache else None
         base = resolve_model(config.model.name, trust_remote_code=config.model.trust_remote_code).resolve()
+        base_digest = folder_digest(base)
         plan = _Plan()
         plan.add(
             "ingest",
@@ -100,10 +102,10 @@ class Pipeline:
             plan.add(
                 "evaluate-bm25", lambda folder: evaluate.evaluate_bm25(folder, self._need, config), judged, **_TABLES
             )
-        self._add_embedding(plan, "base", lambda: base, folder_digest(base))
+        self._add_embedding(plan, "base", lambda: base, base_digest)
         plan.add("evaluate-base", self._evaluate("base"), judged, vectors="embed-base", **_TABLES)
         if not config.run.test_only:
-            self._add_training(plan, base, ladder)
+            self._add_training(plan, base, base_digest, ladder)
         elif (self.out / publish.MODEL).is_dir():
             tuned = self.out / publish.MODEL
             self._add_embedding(plan, "tuned", lambda: tuned, folder_digest(tuned))
@@ -111,7 +113,7 @@ class Pipeline:
             plan.add("evaluate-tuned", self._evaluate("tuned"), judged, vectors="embed-tuned", **_TABLES)
         return list(plan.stages.values())
 
-    def _add_training(self, plan: _Plan, base: Path, ladder: dict[str, Any]) -> None:
+    def _add_training(self, plan: _Plan, base: Path, base_digest: str, ladder: dict[str, Any]) -> None:
         """Mine, train and embed, as many rounds as asked: each mines with the vectors of the round before."""
         config, rounds = self.config, self.config.negatives.rounds
         settings = config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
@@ -125,7 +127,7 @@ class Pipeline:
             if config.negatives.scoring.enabled or config.negatives.strategy == "hard":
                 mined = f"{SCORED}{mark}"
                 plan.add(mined, partial(self._mine_scored, vectors=vectors), scoring, vectors=vectors, **_TABLES)
-            inputs = _TABLES | {"negatives": mined, "model": folder_digest(base)}
+            inputs = _TABLES | {"negatives": mined, "model": base_digest}
             plan.add(trained, partial(self._train, base=base, negatives=mined), settings, **inputs)
             self._add_embedding(plan, name, partial(self._trained_model, trained), trained)
             vectors = f"embed-{name}"
@@ -195,6 +197,8 @@ class Pipeline:
         for line in publish.stage_notes(step.name, artifact):
             say(f"      {line}")
         if step.name == "ingest":
+            if self.passed_over:
+                say(f"      {self.passed_over:,} files of other kinds passed over")
             self._require_two_patents(artifact)
         if step.name.startswith("negatives"):
             self._require_negatives(artifact)

@@ -62,8 +62,6 @@ def stage_notes(name: str, artifact: Artifact) -> list[str]:
     if name == "ingest":
         lines = [f"{count:,} rejected: {reason}" for reason, count in rejects.items()]
         lines += [f"rejects with file names: {artifact.path / 'rejects.parquet'}"] if rejects else []
-        if ignored := report.get("ignored_files"):
-            lines.append(f"{ignored:,} files of other kinds passed over")
         if cut := report.get("cut_abstracts"):
             lines.append(f"{cut:,} abstracts cut at the length limit")
         return lines

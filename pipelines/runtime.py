@@ -18,8 +18,8 @@ log = logging.getLogger("patent_embed")
 ROOT = Path(__file__).resolve().parent.parent
 WORKER_ENV = {
     "TOKENIZERS_PARALLELISM": "false",
-    # glibc keeps freed memory instead of returning it: torch on a CPU otherwise faults in every activation anew, which
-    # made a multiplication of 10 million floats five times slower (benchmarks/dropout.py shows it).
+    # glibc keeps freed memory instead of returning it: torch on a CPU otherwise faults in every activation anew.
+    # benchmarks/dropout.py with and without these: 0.031 and 0.107 s for its larger layer, forward and backward.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
 }

@@ -164,8 +164,12 @@ def test_too_little_data_stops_with_advice(tmp_path: Path, tiny_model: Path) -> 
     done = run("--data_dir", one, *common, check=2)
     assert "at least two in one main group" in done.stderr
     assert "Traceback" not in done.stderr
-    same = write_json_lines(tmp_path / "same.jsonl", [patent(f"CN{i}A") for i in range(9)])  # all share G06T3/40
-    done = run("--data_dir", same, *common, check=2)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.txt").write_text("not a patent")
+    all_of_one_subgroup = [patent(f"CN{i}A") for i in range(9)]
+    same = write_json_lines(tmp_path / "data" / "same.jsonl", all_of_one_subgroup)
+    done = run("--data_dir", same.parent, *common, check=2)
+    assert "1 files of other kinds passed over" in done.stdout
     assert "no patent can get a negative" in done.stderr
 
 

@@ -52,7 +52,7 @@ def test_indexing_codes_are_kept_apart() -> None:
         ({"title": ""}, "missing_title"),
         ({"abstract": None}, "missing_abstract"),
         ({"abstract": "\n\u3000\x00"}, "missing_abstract"),
-        ({"abstract": "本外观设计为圆形酒瓶。"}, "abstract_too_short"),
+        ({"abstract": "这是一个花瓶的外形。"}, "abstract_too_short"),
         ({"classifications": []}, "missing_classifications"),
         ({"classifications": [{"code": ""}]}, "missing_classifications"),
         ({"classifications": "H01M"}, "no_full_code"),
@@ -91,10 +91,10 @@ def test_text_is_cleaned() -> None:
     record = parse(
         patent(
             "CN1A",
-            abstract="摘要：本发明提供一种膀胱冲洗囊袋，\n 贮液囊由带有刻\n度的塑料袋构成，\u3000系带 A  B。\ufeff",
+            abstract="摘要：本发明提供一种可折叠花架，\n 立柱由带有孔\n洞的铝管制成，\u3000横杆 A  B。\ufeff",
         )
     )
-    assert record.abstract == "本发明提供一种膀胱冲洗囊袋，贮液囊由带有刻度的塑料袋构成，系带 A B。"
+    assert record.abstract == "本发明提供一种可折叠花架，立柱由带有孔洞的铝管制成，横杆 A B。"
     assert records.clean_abstract("[0000]    Abstract A tool comprising a motor.") == "A tool comprising a motor."
     assert records.clean_abstract("摘要生成方法包括分词") == "摘要生成方法包括分词"  # the word itself is content here
 
@@ -107,7 +107,7 @@ def test_a_long_abstract_is_cut_and_says_so() -> None:
 def test_chinese_version_is_preferred() -> None:
     versions = [
         {"lang": "EN", "text": "A method " * 10},
-        {"lang": "CN", "text": "一种控制个人数位助理手机的方法。" * 3},
+        {"lang": "CN", "text": "一种让台灯随环境变暗的方法。" * 3},
     ]
     assert parse(patent("CN1A", abstract=versions)).language == "zh"
 
@@ -117,8 +117,8 @@ def test_chinese_version_is_preferred() -> None:
     [
         ("一种LED驱动电路，包括PWM控制器", "zh"),
         ("A LED driver with a PWM controller", "en"),
-        ("移動車両電源装置の回生電力を吸収する手段として", "other"),
-        ("혼합-세포 유전자 요법", "other"),
+        ("折りたたみ式の花台に関するものである", "other"),
+        ("접이식 화분 받침대", "other"),
         ("12345", "other"),
     ],
 )
