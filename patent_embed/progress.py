@@ -56,8 +56,8 @@ class ProgressLog:
             )
         elif kind == "step" and (event["step"] % self._log_every == 0 or event["step"] in (1, event["steps"])):
             say(
-                f"      epoch {event['epoch']}/{event['epochs']}  step {event['step']:,}/{event['steps']:,}  "
-                f"loss {event['loss']:.4f}  lr {event['lr']:.2e}  {event['triplets_per_s']:,.1f} triplets/s  "
+                f"  epoch {event['epoch']}/{event['epochs']}  step {event['step']}/{event['steps']}  "
+                f"loss {event['loss']:.4f}  lr {event['lr']:.1e}  {event['triplets_per_s']:.1f} triplets/s  "
                 f"ETA {duration(event['eta_s'])}"
             )
         elif kind == "epoch":

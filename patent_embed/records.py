@@ -175,17 +175,21 @@ def to_table(records: list[Record]) -> pa.Table:
 def list_files(root: Path) -> tuple[list[Path], int]:
     """Patent files below ``root`` (or ``root`` itself), sorted, and the number of other files that were passed over.
 
-    Passed over: other suffixes, hidden files, query caches, and the ``processed`` folder where they usually lie.
+    Passed over: other suffixes, hidden files, and the ``processed`` folder where query caches usually lie; a query
+    cache is neither used here nor counted.
     """
     if root.is_file():
         return ([root], 0) if root.name.endswith(SUFFIXES) else ([], 1)
     found, ignored = [], 0
     for path in root.rglob("*"):
-        if not path.is_file():
+        if not path.is_file() or path.name == QUERY_CACHE_NAME:
             continue
         inside = path.relative_to(root).parts
-        usable = path.name.endswith(SUFFIXES) and path.name != QUERY_CACHE_NAME
-        if usable and "processed" not in inside[:-1] and not any(part.startswith(".") for part in inside):
+        if (
+            path.name.endswith(SUFFIXES)
+            and "processed" not in inside[:-1]
+            and not any(part.startswith(".") for part in inside)
+        ):
             found.append(path)
         else:
             ignored += 1

