@@ -120,7 +120,7 @@ def measure(method: str, rows: int, device: str) -> dict[str, Any]:
     return {
         "benchmark": "hard_negatives",
         "method": method,
-        "device": device,
+        "device": device if method == "ours" else GivenVectors.device,
         "rows": rows,
         "seconds": round(seconds, 2),
         "peak_gib": round(peak, 2),

@@ -55,9 +55,10 @@ class ProgressLog:
                 f"{event['trained_parameters']:,} parameters on {event['device']}{resumed}"
             )
         elif kind == "step" and (event["step"] % self._log_every == 0 or event["step"] in (1, event["steps"])):
-            say(
-                f"  epoch {event['epoch']}/{event['epochs']}  step {event['step']}/{event['steps']}  "
-                f"loss {event['loss']:.4f}  lr {event['lr']:.1e}  {event['triplets_per_s']:.1f} triplets/s  "
+            speed, rate = event["triplets_per_s"], f"{event['lr']:.1e}".replace("e-0", "e-")
+            say(  # of 80 columns at most
+                f"  epoch {event['epoch']}/{event['epochs']} step {event['step']}/{event['steps']} "
+                f"loss {event['loss']:.4f} lr {rate} {speed:.{0 if speed >= 100 else 1}f} triplets/s "
                 f"ETA {duration(event['eta_s'])}"
             )
         elif kind == "epoch":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -20,12 +19,15 @@ pytestmark = pytest.mark.ray
 
 
 def weights(out: Path) -> dict:
-    return load_file(out / "adapter" / "adapter_model.safetensors")
+    """Of the best epoch, and of the last one."""
+    (last,) = (out / "steps").glob("train-*/attempt-*/epoch-0003/weights.safetensors")
+    return load_file(out / "adapter" / "adapter_model.safetensors") | load_file(last)
 
 
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, sample_folder: Path, tiny_model: Path) -> None:
     arguments = [
-        *("--data_dir", sample_folder, "--model_name", tiny_model, "--query_backend", "rules", "--batch_size", "4"),
+        # Small batches make epochs of seconds, so that the second is not over before the worker dies with its driver.
+        *("--data_dir", sample_folder, "--model_name", tiny_model, "--query_backend", "rules", "--batch_size", "1"),
         *("--num_epochs", "3", "--learning_rate", "1e-3", "--set", "evaluation.bm25=false"),
     ]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -52,9 +54,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, sample_folder:
     plan = run(*arguments, "--output_dir", killed, "--plan")
     assert "can be resumed" in plan.stdout
     done = run(*arguments, "--output_dir", killed, "--resume")
-    assert re.search(
-        "going on after epoch [12]$", done.stdout, re.MULTILINE
-    )  # 2: the worker outlived its driver a little
+    assert "going on after epoch 1" in done.stdout
     expected, found = weights(whole), weights(killed)
     assert expected.keys() == found.keys()
     assert all((expected[name] == found[name]).all() for name in expected)
