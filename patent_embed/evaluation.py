@@ -1,7 +1,8 @@
 """Retrieval measured: systems on the same queries against the whole corpus, and whether one is better than another.
 
-A query's relevant set is its own patent and that patent's family. Everything is kept as one row a query
-(``PER_QUERY``): summaries, slices and paired tests are views of that table.
+A query's relevant set is its own patent and that patent's family; ``GRADED`` is a second view, through the
+classification (``relevance``). Everything is kept as one row a query (``PER_QUERY``): summaries, slices and paired
+tests are views of that table.
 """
 
 from __future__ import annotations
@@ -13,18 +14,24 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from patent_embed import metrics
 from patent_embed.errors import UserError
+from patent_embed.projection import PatentMap
+from patent_embed.relevance import IpcRelevance
 from patent_embed.search import Rows, Vectors, exact_search, pair_scores
 
 EVALUATED_SPLITS = ("val", "test")
 HEADLINE = "ndcg@10"
 RETRIEVAL_METRICS = ("ndcg@10", "mrr@10", "map@50", "recall@1", "recall@5", "recall@10", "recall@50")
+GRADED = "graded_ndcg@10"
 PAIR_METRICS = ("triplet_accuracy", "positive_similarity", "negative_similarity")
+METRICS = (*RETRIEVAL_METRICS, GRADED, *PAIR_METRICS)
 DEPTH = 50  # documents retrieved for each query
 RULES = "rules"
 ENOUGH_QUERIES = 50
+RESAMPLES = 10_000
 
 PER_QUERY = pa.schema(
     [
@@ -36,9 +43,11 @@ PER_QUERY = pa.schema(
         ("headline", pa.bool_()),  # counts in the headline metrics of its split
         ("relevant", pa.int32()),  # size of the relevant set
         ("rank", pa.int32()),  # of the first relevant document; 0: not among the first DEPTH
-        *((name, pa.float64()) for name in RETRIEVAL_METRICS),
+        ("first", pa.string()),  # the document at the top
+        *((name, pa.float64()) for name in (*RETRIEVAL_METRICS, GRADED)),  # GRADED: null where no codes are known
         ("positive_similarity", pa.float64()),
         ("negative_similarity", pa.float64()),  # mean over the query's negatives; null without any
+        ("negative_similarities", pa.list_(pa.float32())),  # of each of them
         ("triplets", pa.int32()),
         ("triplets_won", pa.int32()),  # with a positive strictly more similar than the negative
     ]
@@ -79,11 +88,19 @@ class EmbeddingSystem:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """One system's results: ``per_query`` has the columns of ``PER_QUERY``, queries in their order."""
+    """One system's results.
+
+    Attributes:
+        per_query: the columns of ``PER_QUERY``, queries in their order.
+        general: of an encoder: similarities of general sentence pairs (``forgetting.PAIRS``).
+        map: of an encoder: where it puts the test patents.
+    """
 
     name: str
     scale: str
     per_query: pa.Table
+    general: pa.Table | None = None
+    map: PatentMap | None = None
 
     def rows(self, split: str, *, headline: bool = True) -> pa.Table:
         chosen = pc.equal(self.per_query["split"], split)
@@ -107,12 +124,12 @@ def summarise(per_query: pa.Table) -> dict[str, Any]:
     over triplets, everything else over queries."""
     triplets = pc.sum(per_query["triplets"]).as_py() or 0
     means: dict[str, float | None] = {
-        name: pc.mean(per_query[name]).as_py() for name in (*RETRIEVAL_METRICS, "positive_similarity")
+        name: pc.mean(per_query[name]).as_py() for name in (*RETRIEVAL_METRICS, GRADED, "positive_similarity")
     }
     weighted = pc.sum(pc.multiply(per_query["negative_similarity"], per_query["triplets"])).as_py()
     means["negative_similarity"] = weighted / triplets if triplets else None
     means["triplet_accuracy"] = pc.sum(per_query["triplets_won"]).as_py() / triplets if triplets else None
-    return {"queries": len(per_query), "metrics": {name: means[name] for name in (*RETRIEVAL_METRICS, *PAIR_METRICS)}}
+    return {"queries": len(per_query), "metrics": {name: means[name] for name in METRICS}}
 
 
 def evaluate(
@@ -122,6 +139,7 @@ def evaluate(
     splits: pa.Table,
     negatives: pa.Table,
     query_sources: Sequence[str] | None = None,
+    codes: pa.ChunkedArray | None = None,
 ) -> EvalResult:
     """Measure ``system`` on the queries of val and test.
 
@@ -130,6 +148,7 @@ def evaluate(
         splits: ``publication_number, family, split``; the system's document rows are its rows, sorted by id.
         negatives: ``publication_number, negative``.
         query_sources: of the headline set, see ``headline_mask``.
+        codes: full codes of each document, rows as in ``splits``; None: graded relevance is not measured.
     """
     ids = splits["publication_number"]
     own = rows_of(queries["publication_number"], ids)
@@ -147,6 +166,8 @@ def evaluate(
     hit = metrics.hits(ranked, family[own], family)
     relevant = metrics.group_sizes(family[own], family)
     anchor, negative = _negatives_of(own, negatives, ids)
+    graded = None if codes is None else _graded(IpcRelevance(codes), own, ranked)
+    first = ranked[:, 0] if ranked.shape[1] else np.full(len(own), -1)
     positive_score = system.pairs(chosen, own)
     negative_score = system.pairs(chosen[anchor], negative)
     triplets = np.bincount(anchor, minlength=len(own))
@@ -160,14 +181,24 @@ def evaluate(
         "headline": headline,
         "relevant": relevant,
         "rank": metrics.first_rank(hit),
+        "first": ids.take(pa.array(first, mask=first < 0)),
         **{metric: _METRIC[metric.partition("@")[0]](hit, relevant, metric) for metric in RETRIEVAL_METRICS},
+        GRADED: pa.nulls(len(own)) if graded is None else graded,
         "positive_similarity": positive_score,
         "negative_similarity": pa.array(negative_sum / np.maximum(triplets, 1), mask=triplets == 0),
+        "negative_similarities": pa.ListArray.from_arrays(
+            np.concatenate([[0], np.cumsum(triplets)]).astype(np.int32), negative_score.astype(np.float32)
+        ),
         "triplets": triplets,
         "triplets_won": np.bincount(anchor[positive_score[anchor] > negative_score], minlength=len(own)),
     }
     arrays = [_column(columns[field.name]).cast(field.type) for field in PER_QUERY]
     return EvalResult(name, system.scale, pa.table(arrays, schema=PER_QUERY))
+
+
+def _graded(relevance: IpcRelevance, own: Rows, ranked: Rows) -> NDArray[np.float64]:
+    k = _cut(GRADED)
+    return metrics.graded_ndcg(relevance.grades(own, ranked[:, :k]), relevance.ideal(own, k))
 
 
 _METRIC = {
@@ -263,19 +294,31 @@ def compare(
     for key in ("publication_number", "query_no"):
         if ours[key].to_pylist() != theirs[key].to_pylist():
             raise ValueError(f"{system.name} and {baseline.name} were not measured on the same {split} queries")
+    return compare_rows(system.name, baseline.name, ours, theirs, split=split, metric=metric, seed=seed)
+
+
+def compare_rows(
+    system: str,
+    baseline: str,
+    ours: pa.Table,
+    theirs: pa.Table,
+    *,
+    split: str,
+    metric: str,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> Comparison | None:
+    """``compare`` of given rows of ``PER_QUERY``, the same queries in both tables; None without any."""
     if not len(ours):
         return None
     own, other = (table[metric].to_numpy() for table in (ours, theirs))
     patent = pc.dictionary_encode(ours["publication_number"].combine_chunks()).indices.to_numpy().astype(np.int64)
     difference = own - other
     low, high = metrics.paired_bootstrap(difference, patent, seed)
-    p_value = metrics.paired_randomisation(difference, patent, seed)
-    verdict = "no difference"
-    if p_value < 0.05 and (low > 0 or high < 0):
-        verdict = "better" if low > 0 else "worse"
+    p_value = metrics.paired_randomisation(difference, patent, seed, resamples)
     return Comparison(
-        system=system.name,
-        baseline=baseline.name,
+        system=system,
+        baseline=baseline,
         split=split,
         metric=metric,
         queries=len(ours),
@@ -286,5 +329,12 @@ def compare(
         low=low,
         high=high,
         p_value=p_value,
-        verdict=verdict,
+        verdict=verdict(low, high, p_value),
     )
+
+
+def verdict(low: float, high: float, p_value: float) -> str:
+    """``better`` or ``worse`` where interval and test agree that there is a difference, else ``no difference``."""
+    if p_value < 0.05 and (low > 0 or high < 0):
+        return "better" if low > 0 else "worse"
+    return "no difference"

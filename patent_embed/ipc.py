@@ -13,6 +13,16 @@ from functools import lru_cache
 
 # Boundaries keep an application number or a Locarno class ("21-01-C0293") from looking like a symbol.
 _SYMBOL = re.compile(r"(?<![A-Z0-9])([A-HY])\s?(\d{2})\s?([A-Z])\s*(\d{1,4})\s*/\s*(\d{2,6})(?!\d)")
+SECTIONS = {
+    "A": "human necessities",
+    "B": "operations, transport",
+    "C": "chemistry, metallurgy",
+    "D": "textiles, paper",
+    "E": "fixed constructions",
+    "F": "mechanical engineering",
+    "G": "physics",
+    "H": "electricity",
+}
 _INDEXING_MAIN_GROUP = 1000  # CPC: main groups from 1000 up, mostly 2000 up, only index; they do not classify.
 
 

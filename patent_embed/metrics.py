@@ -1,4 +1,4 @@
-"""Retrieval metrics for binary relevance, as one value per query, so that systems can be compared in pairs.
+"""Retrieval metrics as one value per query, so that systems can be compared in pairs, and the statistics of that.
 
 A ranking is a row of corpus rows, best first, ties by (-score, row); -1 stands for "nothing more was found". What is
 relevant is a set: a query's own patent and its whole family. Definitions are those of trec_eval and ranx.
@@ -44,6 +44,13 @@ def ndcg(hit: NDArray[np.bool_], relevant: NDArray[np.int64], k: int) -> Floats:
     best = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(relevant, k)]
     gained = hit[:, :k] @ discount[: hit.shape[1]]
     return _ratio(gained, best)
+
+
+def graded_ndcg(gain: Floats, ideal: Floats) -> Floats:
+    """nDCG@k with graded, linear gains (as in trec_eval): ``gain`` (q, <= k) of the documents ranked, ``ideal`` (q, k)
+    of the best possible ranking. (q,) in 0..1."""
+    discount = 1 / np.log2(np.arange(2, ideal.shape[1] + 2))
+    return _ratio(gain @ discount[: gain.shape[1]], ideal @ discount)
 
 
 def reciprocal_rank(hit: NDArray[np.bool_], k: int) -> Floats:
@@ -116,6 +123,15 @@ def paired_randomisation(difference: Floats, unit: NDArray[np.int64], seed: int,
         # A hair of slack: the same set of signs must count as equal whatever the order of the sum.
         as_large += int((np.abs(signs @ total) >= observed - 1e-12).sum())
     return (as_large + 1) / (resamples + 1)
+
+
+def holm(p_values: Floats) -> Floats:
+    """P-values (m,) adjusted for m tests by Holm's step-down procedure (Holm 1979): those below 0.05 hold together at
+    the 5 % level, whatever the tests have in common."""
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    return np.minimum(adjusted, 1.0)
 
 
 def _per_unit(values: Floats, unit: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:

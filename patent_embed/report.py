@@ -1,4 +1,4 @@
-"""What a run found, for people (terminal table, report.md) and for programs (metrics.json)."""
+"""What a run found, for people (terminal table, report.md; report.html is ``html_report``) and for programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import textwrap
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ import yaml
 
 from patent_embed.artifacts import write_atomic, write_json
 from patent_embed.evaluation import EVALUATED_SPLITS, HEADLINE, Comparison, EvalResult
+from patent_embed.forgetting import LANGUAGES, Forgetting
 from patent_embed.progress import duration
+from patent_embed.rank_changes import RankChanges
+from patent_embed.slices import ENOUGH_FOR_A_SLICE, SliceReport
 
 METRICS_SCHEMA_VERSION = 1
 _WIDTH = 80
-_LABELS = {
+LABELS = {
     "ndcg@10": "nDCG@10",
     "mrr@10": "MRR@10",
     "map@50": "MAP@50",
@@ -26,11 +29,12 @@ _LABELS = {
     "recall@5": "R@5",
     "recall@10": "R@10",
     "recall@50": "R@50",
+    "graded_ndcg@10": "IPC nDCG@10",
     "triplet_accuracy": "triplets",
     "positive_similarity": "cos pos.",
     "negative_similarity": "cos neg.",
 }
-_TERMINAL = ("ndcg@10", "mrr@10", "recall@1", "recall@5", "recall@10", "recall@50", "triplet_accuracy")
+_TERMINAL = ("ndcg@10", "mrr@10", "map@50", "recall@1", "recall@10", "recall@50", "triplet_accuracy")
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,23 @@ class RunReport:
     Attributes:
         results: systems in the order of their rows: the floor, the base model, the tuned model.
         comparisons: the first one is the verdict.
+        title: what was compared.
+        slices: of the first comparison.
+        forgetting: of the first comparison, on general sentence pairs: all of them first, then each language.
+        changes: queries that won and lost most in the first comparison.
         data: counts of what went in: ``{"records": 5753, "patents": 5741, "families": 5700}``.
         rejects: records that were not used, by reason.
         splits: patents in each split.
         query_sources: queries by source.
+        query_filters: queries that a model wrote and a filter refused, by reason.
         negatives: of the negatives step: ``anchors``, ``negatives``, ``rungs`` (by rung), ``shortfall`` (missing
             negatives → anchors), ``anchors_without_negatives``.
         history: an entry an epoch with ``epoch`` and any of ``loss``, ``val_ndcg@10``, ``train_seconds``; epoch 0 is
             the model before training.
         best_epoch: whose weights were kept.
+        loss_curve: optimizer step and its loss.
         timings: seconds of each step, in order.
+        throughput: of the steps where it says something: ``{"train": "3.8 triplets/s"}``.
         reused: steps whose result was there already; their time is that of the run that made it.
         settings: the resolved config without secrets.
         versions: of this program and of what it stands on.
@@ -57,14 +68,21 @@ class RunReport:
 
     results: Sequence[EvalResult]
     comparisons: Sequence[Comparison] = ()
+    title: str = "Retrieval before and after fine-tuning"
+    slices: SliceReport | None = None
+    forgetting: Sequence[Forgetting] = ()
+    changes: RankChanges | None = None
     data: Mapping[str, int] = field(default_factory=dict)
     rejects: Mapping[str, int] = field(default_factory=dict)
     splits: Mapping[str, int] = field(default_factory=dict)
     query_sources: Mapping[str, int] = field(default_factory=dict)
+    query_filters: Mapping[str, int] = field(default_factory=dict)
     negatives: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     best_epoch: int | None = None
+    loss_curve: Sequence[tuple[int, float]] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+    throughput: Mapping[str, str] = field(default_factory=dict)
     reused: Collection[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -72,30 +90,67 @@ class RunReport:
 
 def verdict_line(comparison: Comparison) -> str:
     """``tuned is better than base on test nDCG@10: 0.755 → 0.852, +0.097 [+0.080, +0.110], p < 0.001, 180 queries``"""
-    c, metric = comparison, _LABELS[comparison.metric]
+    c, metric = comparison, LABELS[comparison.metric]
     finding = {
         "better": f"{c.system} is better than {c.baseline}",
         "worse": f"{c.system} is worse than {c.baseline}",
         "no difference": f"no difference between {c.system} and {c.baseline} can be shown",
     }[c.verdict]
-    p_value = "p < 0.001" if c.p_value < 0.001 else f"p = {c.p_value:.3f}"
     return (
         f"{finding} on {c.split} {metric}: {c.baseline_mean:.4f} → {c.system_mean:.4f}, "
-        f"{c.difference:+.4f} [{c.low:+.4f}, {c.high:+.4f}], {p_value}, {c.queries:,} queries"
+        f"{c.difference:+.4f} [{c.low:+.4f}, {c.high:+.4f}], {p_text(c.p_value)}, {c.queries:,} queries"
     )
+
+
+def p_text(p_value: float) -> str:
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+def slices_line(found: SliceReport) -> str:
+    """The second line of a verdict: the slices that became worse, by name, or that none did."""
+    if not found.tested:
+        return f"no slice has {ENOUGH_FOR_A_SLICE} queries, so none was tested"
+    tested = f"{found.tested} slices of at least {ENOUGH_FOR_A_SLICE} queries tested, p adjusted by Holm"
+    named = [
+        f"{part.dimension} {part.value} ({c.baseline_mean:.4f} → {c.system_mean:.4f}, {c.difference:+.4f} "
+        f"[{c.low:+.4f}, {c.high:+.4f}], {p_text(c.p_value)}, {c.queries:,} queries)"
+        for part in found.found("worse")
+        if (c := part.comparison)
+    ]
+    if not named:
+        return f"no slice in which {found.system} is worse than {found.baseline} can be shown ({tested})"
+    return f"but {found.system} is worse than {found.baseline} in " + "; ".join(named) + f" ({tested})"
+
+
+def forgetting_line(found: Forgetting) -> str:
+    """What became of the similarity of general sentences: drop or rise of Spearman's correlation."""
+    f = found
+    said = {"worse": "got worse", "better": "got better", "no difference": "no change can be shown"}[f.verdict]
+    language = f" in {LANGUAGES[f.language]}" if f.language in LANGUAGES else ""
+    return (
+        f"general sentence pairs{language}: {said}, Spearman {f.baseline_correlation:.4f} → "
+        f"{f.system_correlation:.4f}, {f.difference:+.4f} [{f.low:+.4f}, {f.high:+.4f}], {f.pairs:,} pairs"
+    )
+
+
+def verdict_lines(report: RunReport) -> list[str]:
+    """The verdict, its slices, the general sentences, and the other comparisons."""
+    lines = [verdict_line(comparison) for comparison in report.comparisons]
+    second = [slices_line(report.slices)] if report.slices else []
+    return [*lines[:1], *second, *map(forgetting_line, report.forgetting[:1]), *lines[1:]]
 
 
 def comparison_table(
     results: Sequence[EvalResult], comparisons: Iterable[Comparison] = (), *, split: str = "test"
 ) -> str:
     """A table for the terminal, at most 80 columns wide, with the verdicts below it."""
-    rows = [["", *(_LABELS[name] for name in _TERMINAL)]]
+    rows = [["", *(LABELS[name] for name in _TERMINAL)]]
     for result in results:
         found = result.summary(split)["metrics"]
         rows.append([result.name, *(_number(found[name], "-") for name in _TERMINAL)])
     widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
     widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - 2 * len(_TERMINAL))
-    lines = [_headline(results, split)]
+    lines = [headline(results, split)]
     for row in rows:
         cells = (
             _fit(cell, width, right=place > 0) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -106,10 +161,16 @@ def comparison_table(
     return "\n".join(lines)
 
 
-def write_metrics(path: Path, results: Sequence[EvalResult], comparisons: Sequence[Comparison] = ()) -> None:
+def write_metrics(
+    path: Path,
+    results: Sequence[EvalResult],
+    comparisons: Sequence[Comparison] = (),
+    slices: SliceReport | None = None,
+    forgetting: Sequence[Forgetting] = (),
+) -> None:
     """metrics.json: ``schema_version``, ``headline`` (the metric that decides), ``systems`` (name → scale, and for
     each split the sources and number of the headline queries, ``metrics``, and the same ``by_source``; a metric
-    without anything to measure is null), ``comparisons``."""
+    without anything to measure is null), ``comparisons``, ``slices`` and ``forgetting`` of the first of them."""
     systems = {
         result.name: {"scale": result.scale} | {split: result.summary(split) for split in EVALUATED_SPLITS}
         for result in results
@@ -121,6 +182,8 @@ def write_metrics(path: Path, results: Sequence[EvalResult], comparisons: Sequen
             "headline": HEADLINE,
             "systems": systems,
             "comparisons": [comparison.as_dict() for comparison in comparisons],
+            "slices": [asdict(part) for part in slices.slices] if slices else [],
+            "forgetting": [asdict(found) | {"verdict": found.verdict} for found in forgetting],
         },
     )
 
@@ -128,7 +191,7 @@ def write_metrics(path: Path, results: Sequence[EvalResult], comparisons: Sequen
 def write_report_md(path: Path, report: RunReport) -> None:
     """report.md: verdict, results, slices, data, training, timings, settings."""
     parts = [
-        "# Retrieval before and after fine-tuning",
+        f"# {report.title}",
         *_verdicts(report),
         *(_results(report.results, split) for split in reversed(EVALUATED_SPLITS)),
         *(_slices(report.results, split) for split in reversed(EVALUATED_SPLITS)),
@@ -149,24 +212,30 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def metrics_table(results: Sequence[EvalResult], split: str) -> str:
     """All headline metrics of ``split`` as a Markdown table, empty without queries."""
+    rows = metric_rows(results, split)
+    return markdown_table(["", *LABELS.values()], rows) if rows else ""
+
+
+def metric_rows(results: Sequence[EvalResult], split: str) -> list[list[str]]:
+    """Name and headline metrics (``LABELS``) of each system, as text; none without queries."""
     if not any(len(result.rows(split)) for result in results):
-        return ""
+        return []
     rows = []
     for result in results:
         found = result.summary(split)["metrics"]
         # BM25 scores have no upper bound: beside cosines they would only mislead.
         shown = {
-            name: found[name] if result.scale == "cosine" or "similarity" not in name else None for name in _LABELS
+            name: found[name] if result.scale == "cosine" or "similarity" not in name else None for name in LABELS
         }
-        rows.append([result.name, *(_number(shown[name], "–") for name in _LABELS)])
-    return markdown_table(["", *_LABELS.values()], rows)
+        rows.append([result.name, *(_number(shown[name], "–") for name in LABELS)])
+    return rows
 
 
 def _verdicts(report: RunReport) -> list[str]:
     if not report.comparisons:
         return []
-    first, *others = report.comparisons
-    return [f"**{verdict_line(first)}**", *(verdict_line(other) for other in others), _HOW]
+    first, *others = verdict_lines(report)
+    return [f"**{first}**", *others, _HOW]
 
 
 _HOW = (
@@ -175,7 +244,8 @@ _HOW = (
 )
 
 
-def _headline(results: Sequence[EvalResult], split: str) -> str:
+def headline(results: Sequence[EvalResult], split: str) -> str:
+    """``test: 479 queries (cache) against the whole corpus``"""
     summary: dict[str, Any] = results[0].summary(split) if results else {"queries": 0, "sources": []}
     sources = f" ({', '.join(summary['sources'])})" if summary["sources"] else ""
     return f"{split}: {summary['queries']:,} queries{sources} against the whole corpus"
@@ -183,7 +253,7 @@ def _headline(results: Sequence[EvalResult], split: str) -> str:
 
 def _results(results: Sequence[EvalResult], split: str) -> str:
     table = metrics_table(results, split)
-    return f"## {_headline(results, split)}\n\n{table}" if table else ""
+    return f"## {headline(results, split)}\n\n{table}" if table else ""
 
 
 def _slices(results: Sequence[EvalResult], split: str) -> str:
@@ -198,7 +268,7 @@ def _slices(results: Sequence[EvalResult], split: str) -> str:
     ]
     table = markdown_table(["source", "queries", *slices], rows)
     note = "\n\nRule queries are lifted from the abstracts and reward word overlap." if "rules" in sources else ""
-    return f"## {split}: {_LABELS[HEADLINE]} by query source\n\n{table}{note}"
+    return f"## {split}: {LABELS[HEADLINE]} by query source\n\n{table}{note}"
 
 
 def _data(report: RunReport) -> str:
@@ -207,6 +277,7 @@ def _data(report: RunReport) -> str:
         _counts("rejected because", report.rejects),
         _counts("split (patents)", report.splits),
         _counts("query source", report.query_sources),
+        _counts("written queries refused because", report.query_filters),
     ]
     return "\n\n".join(["## Data", *(table for table in tables if table)]) if any(tables) else ""
 

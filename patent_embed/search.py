@@ -10,7 +10,7 @@ where a row lies in a block can therefore never change a rank.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,14 @@ def top_k(scores: Vectors, k: int) -> tuple[Vectors, Rows]:
     rows = np.concatenate([above, tied[: k - len(above)]])
     rows = rows[np.lexsort((rows, -scores[rows]))]
     return scores[rows], rows
+
+
+def merge_top_k(parts: Sequence[tuple[Vectors, Rows]], k: int) -> tuple[Vectors, Rows]:
+    """The k best by (-score, row) of ``exact_search`` results (q, any) over disjoint parts of a corpus: what a search
+    in all of it gives, since a score belongs to its pair alone."""
+    scores, rows = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
 def exact_search(

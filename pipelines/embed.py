@@ -12,6 +12,7 @@ import ray
 
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config import ModelConfig
+from patent_embed.forgetting import general_texts
 from pipelines.runtime import Stopwatch, cluster_resources
 
 _TEXTS_PER_BATCH = 1024
@@ -86,14 +87,19 @@ def embed(
     config: ModelConfig,
     on_progress: Callable[[int, int, float], None] | None = None,
 ) -> Outcome:
-    """Write ``passages.npy`` (rows as in the corpus) and ``queries.npy`` (rows as in the queries) into ``folder``."""
+    """Write ``passages.npy`` (rows as in the corpus), ``queries.npy`` (rows as in the queries) and ``general.npy``
+    (rows as in ``general_texts``) into ``folder``."""
     passages, asked = ingest.table("corpus")["abstract"], queries.table("queries")["query"]
-    kinds = ["passage"] * len(passages) + ["query"] * len(asked)
-    texts = pa.table({"text": pa.chunked_array(passages.chunks + asked.chunks), "kind": pa.array(kinds)})
+    general = pa.array(general_texts())
+    kinds = ["passage"] * (len(passages) + len(general)) + ["query"] * len(asked)
+    texts = pa.table(
+        {"text": pa.chunked_array([*passages.chunks, general, *asked.chunks]), "kind": pa.array(kinds, pa.string())}
+    )
     watch = Stopwatch()
     embeddings = embed_texts(texts, model_path, config, on_progress)
-    np.save(folder / "passages.npy", embeddings[: len(passages)])
-    np.save(folder / "queries.npy", embeddings[len(passages) :])
+    parts = np.split(embeddings, [len(passages), len(passages) + len(general)])
+    for name, part in zip(("passages", "general", "queries"), parts, strict=True):
+        np.save(folder / f"{name}.npy", part)
     return Outcome(
         rows={"passages": len(passages), "queries": len(asked)},
         report={"texts_per_s": round(len(texts) / watch.seconds, 1), "dim": int(embeddings.shape[1])},

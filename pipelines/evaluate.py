@@ -4,14 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
+import ray
 
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.bm25 import Bm25
 from patent_embed.config import Config
 from patent_embed.evaluation import EmbeddingSystem, EvalResult, System, evaluate
+from patent_embed.forgetting import pair_similarities
+from patent_embed.projection import PatentMap, chosen_patents, patent_map
+from patent_embed.search import Rows, Vectors, exact_search, merge_top_k
+from pipelines.runtime import cluster_resources
+
+# Multiplications from which shards pay: below, this process is done before Ray has started a worker.
+_WORTH_SHARDING = 1e12
+_SHARD_BYTES = 1 << 30
+
+
+class ShardedSystem(EmbeddingSystem):
+    """Cosine similarity, searched in shards of the passages on Ray Data: on all GPUs, or on all nodes.
+
+    ``passages``: path of the (n, d) float32 array, readable on every node.
+    """
+
+    def __init__(self, queries: Vectors, passages: Path, shard_rows: int | None = None) -> None:
+        super().__init__(queries, np.load(passages, mmap_mode="r"))
+        self._path, self._rows = passages, shard_rows
+
+    def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
+        cpus, gpus = cluster_resources()
+        documents, dim = self._passages.shape
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        # Every worker gets a shard at least, and a shard fits into memory.
+        rows = self._rows or min(-(-documents // (gpus or nodes)), _SHARD_BYTES // (4 * dim))
+        shards = [{"begin": begin, "end": min(begin + rows, documents)} for begin in range(0, documents, rows)]
+        found = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
+            _search_shard,
+            fn_args=(ray.put(self._queries[queries]), str(self._path.resolve()), k),
+            batch_size=1,
+            num_gpus=1 if gpus else None,
+            num_cpus=1 if gpus else max(1, int(cpus / nodes)),
+        )
+        parts = []
+        for shard in found.iter_rows():
+            shape = (len(queries), -1)
+            scores = np.frombuffer(shard["scores"], np.float32).reshape(shape)
+            parts.append((scores, np.frombuffer(shard["rows"], np.int64).reshape(shape)))
+        return merge_top_k(parts, k)
+
+
+def _search_shard(batch: dict[str, np.ndarray], queries: Any, path: str, k: int) -> dict[str, Any]:
+    """Ray Data UDF: the best documents of rows ``begin`` to ``end``, as bytes, for all queries."""
+    import torch
+
+    begin, end = int(batch["begin"][0]), int(batch["end"][0])
+    shard = np.load(path, mmap_mode="r")[begin:end]
+    vectors = ray.get(queries) if isinstance(queries, ray.ObjectRef) else queries
+    scores, rows = exact_search(vectors, shard, k, device="cuda" if torch.cuda.is_available() else None)
+    return {"scores": [scores.tobytes()], "rows": [(rows + begin).tobytes()]}
 
 
 def evaluate_bm25(folder: Path, need: Callable[[str], Artifact], config: Config) -> Outcome:
@@ -24,8 +78,24 @@ def evaluate_bm25(folder: Path, need: Callable[[str], Artifact], config: Config)
 def evaluate_encoder(folder: Path, name: str, need: Callable[[str], Artifact], config: Config) -> Outcome:
     """Measure the encoder whose vectors are in ``embed-<name>``."""
     vectors = need(f"embed-{name}").path
-    system = EmbeddingSystem(np.load(vectors / "queries.npy"), np.load(vectors / "passages.npy", mmap_mode="r"))
-    return _measure(folder, name, system, need, config)
+    queries, passages = np.load(vectors / "queries.npy"), np.load(vectors / "passages.npy", mmap_mode="r")
+    splits, corpus = need("splits").table("splits"), need("ingest").table("corpus").select(["codes"])
+    outcome = _measure(folder, name, _system(queries, vectors / "passages.npy"), need, config)
+    pq.write_table(pair_similarities(np.load(vectors / "general.npy")), folder / "general.parquet", compression="zstd")
+    test = np.flatnonzero(np.asarray(splits["split"].to_pylist(), object) == "test")
+    test = test[chosen_patents(splits["publication_number"].take(pa.array(test)).to_pylist())]
+    if len(test):
+        codes = [listed[0] for listed in corpus["codes"].take(pa.array(test)).to_pylist()]
+        outcome.report["map"] = _write_map(folder, patent_map(np.asarray(passages[test]), codes))
+    return outcome
+
+
+def _system(queries: Vectors, passages: Path) -> System:
+    vectors = np.load(passages, mmap_mode="r")
+    several = cluster_resources()[1] > 0 or len(ray.nodes()) > 1
+    if several and queries.size * float(len(vectors)) > _WORTH_SHARDING:
+        return ShardedSystem(queries, passages)
+    return EmbeddingSystem(queries, vectors)
 
 
 def _measure(folder: Path, name: str, system: System, need: Callable[[str], Artifact], config: Config) -> Outcome:
@@ -36,11 +106,24 @@ def _measure(folder: Path, name: str, system: System, need: Callable[[str], Arti
         need("splits").table("splits"),
         need("negatives").table("negatives"),
         config.evaluation.query_sources,
+        need("ingest").table("corpus")["codes"],
     )
     pq.write_table(result.per_query, folder / "per_query.parquet", compression="zstd")
     return Outcome(rows={"queries": len(result.per_query)}, report={"scale": result.scale})
 
 
+def _write_map(folder: Path, found: PatentMap) -> dict[str, Any]:
+    columns = {"section": found.sections, "x": found.points[:, 0], "y": found.points[:, 1]}
+    pq.write_table(pa.table(columns), folder / "map.parquet", compression="zstd")
+    return {"explained": found.explained, "neighbours": dict(found.neighbours)}
+
+
 def load_result(name: str, artifact: Artifact) -> EvalResult:
     """The result of an evaluation step."""
-    return EvalResult(name, artifact.report["scale"], artifact.table("per_query"))
+    general = artifact.table("general") if "general.parquet" in artifact.manifest.files else None
+    found = None
+    if about := artifact.report.get("map"):
+        table = artifact.table("map")
+        points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
+        found = PatentMap(table["section"].to_pylist(), points, about["explained"], about["neighbours"])
+    return EvalResult(name, artifact.report["scale"], artifact.table("per_query"), general, found)

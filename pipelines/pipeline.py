@@ -36,8 +36,9 @@ SCORED = "negatives-scored"
 _TRAINING_LOGISTICS = {"log_every", "keep_checkpoints", "checkpoint_every_n_epochs", "num_workers", "use_gpu"}
 
 
-# Raised when a step's code gives another result from the same settings and inputs; a step not named is at 1.
-_CODE_VERSIONS: dict[str, int] = {}
+# Raised when a step's code gives another result from the same settings and inputs; a step not named is at 1. The names
+# are the parts before the first hyphen.
+_CODE_VERSIONS: dict[str, int] = {"embed": 2, "evaluate": 2}
 _TABLES = {name: name for name in ("ingest", "splits", "queries", "negatives")}
 
 
@@ -57,7 +58,7 @@ class _Plan:
 
     def add(self, name: str, work: Callable[[Path], Outcome], settings: Mapping[str, Any], **inputs: str) -> None:
         upstream = {key: self.stages[i].step.digest if i in self.stages else i for key, i in inputs.items()}
-        self.stages[name] = Stage(Step(name, _CODE_VERSIONS.get(name, 1), settings, upstream), work)
+        self.stages[name] = Stage(Step(name, _CODE_VERSIONS.get(name.partition("-")[0], 1), settings, upstream), work)
 
 
 @dataclass

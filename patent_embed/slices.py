@@ -1,0 +1,181 @@
+"""Where a system got better and where worse: the same queries cut along what is known of them.
+
+Many slices are looked at, so some differ by chance. The p-values of one comparison are therefore adjusted together
+(Holm), over all slices with enough queries, and only what is left is called better or worse. A slice with fewer
+queries is shown and not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from patent_embed import metrics
+from patent_embed.evaluation import HEADLINE, RESAMPLES, Comparison, EvalResult, compare_rows, rows_of, verdict
+from patent_embed.ipc import main_group, section, subclass
+
+ENOUGH_FOR_A_SLICE = 30
+SOURCE = "query source"
+_GROUP_SIZES = ((1, "alone in its main group"), (9, "2 to 9 patents"), (49, "10 to 49 patents"))
+_LARGE_GROUP = "50 patents or more"
+
+Labels = NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Queries of one kind.
+
+    Attributes:
+        dimension, value: ``section``, ``G``.
+        queries: how many.
+        means: system → mean of the headline metric.
+        comparison: of the two systems in question, its ``p_value`` adjusted; None where there are too few queries.
+    """
+
+    dimension: str
+    value: str
+    queries: int
+    means: Mapping[str, float]
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True)
+class SliceReport:
+    """``system`` against ``baseline`` in every slice of a split."""
+
+    system: str
+    baseline: str
+    split: str
+    slices: Sequence[Slice]
+
+    @property
+    def tested(self) -> int:
+        return sum(part.comparison is not None for part in self.slices)
+
+    def found(self, verdict: str) -> list[Slice]:
+        """The slices that are ``better`` or ``worse``, largest difference first."""
+        judged = [s for s in self.slices if s.comparison is not None and s.comparison.verdict == verdict]
+        return sorted(judged, key=lambda s: -abs(s.comparison.difference) if s.comparison else 0.0)
+
+
+def query_labels(per_query: pa.Table, queries: pa.Table, corpus: pa.Table, splits: pa.Table) -> dict[str, Labels]:
+    """What each row of ``per_query`` belongs to: dimension → label (q,).
+
+    Args:
+        per_query: as in ``evaluation.PER_QUERY``.
+        queries: ``publication_number, query_no, query``.
+        corpus: ``publication_number, abstract, codes``, rows as in ``splits``.
+        splits: ``publication_number, split``.
+
+    A patent's section, subclass and main group are those of its first code. It is in the domain of the training when
+    any of its main groups has a patent in the training split. Lengths are cut at the median of the split's queries.
+    """
+    own = rows_of(per_query["publication_number"], corpus["publication_number"])
+    codes = corpus["codes"].to_pylist()
+    first_groups = np.array([main_group(listed[0]) for listed in codes], object)
+    names, inverse, count = np.unique(first_groups.astype(str), return_inverse=True, return_counts=True)
+    trained = np.asarray(splits["split"].to_pylist(), object) == "train"
+    seen = {main_group(code) for row in np.flatnonzero(trained) for code in codes[row]}
+    asked = queries["query"].take(pa.array(rows_of(_keys(per_query), _keys(queries))))
+    of_patent: dict[str, Callable[[int], str]] = {
+        "section": lambda row: section(codes[row][0]),
+        "subclass": lambda row: subclass(codes[row][0]),
+        "main-group size": lambda row: _group_size(int(count[inverse[row]])),
+        "main group in training": lambda row: (
+            "seen in training" if any(main_group(code) in seen for code in codes[row]) else "unseen in training"
+        ),
+    }
+    split = np.asarray(per_query["split"].to_pylist(), object)
+    lengths = {
+        "query length": pc.utf8_length(asked).to_numpy(),
+        "abstract length": pc.utf8_length(corpus["abstract"]).to_numpy()[own],
+    }
+    return {
+        SOURCE: np.asarray(per_query["source"].to_pylist(), object),
+        "query kind": np.asarray(per_query["kind"].to_pylist(), object),
+        **{name: np.array([label(row) for row in own.tolist()], object) for name, label in of_patent.items()},
+        **{name: _halves(values, split) for name, values in lengths.items()},
+    }
+
+
+def compare_slices(
+    system: EvalResult,
+    baseline: EvalResult,
+    labels: Mapping[str, Labels],
+    *,
+    split: str = "test",
+    others: Sequence[EvalResult] = (),
+    enough: int = ENOUGH_FOR_A_SLICE,
+    seed: int = 0,
+) -> SliceReport:
+    """``system`` against ``baseline`` in every slice of ``split``, with the means of ``others`` beside them.
+
+    ``labels``: from ``query_labels``, rows as in ``per_query``. Slices are of the headline queries; only the query
+    sources are compared over all queries, or there would be one.
+    """
+    shown = {result.name: result for result in (*others, baseline, system)}
+    in_split = np.asarray(system.per_query["split"].to_pylist(), object) == split
+    headline = system.per_query["headline"].to_numpy()
+    cuts: list[tuple[str, str, pa.Array]] = []
+    for dimension, of_query in labels.items():
+        rows = np.flatnonzero(in_split if dimension == SOURCE else in_split & headline)
+        for value in sorted(set(of_query[rows])):
+            cuts.append((dimension, value, pa.array(rows[of_query[rows] == value])))
+    tested = {(d, v) for d, v, rows in cuts if len(rows) >= enough and sum(other == d for other, _, _ in cuts) > 1}
+    # The smallest p-value that so many resamples can give must survive the adjustment.
+    resamples = max(RESAMPLES, 40 * len(tested))
+    slices = []
+    for dimension, value, rows in cuts:
+        tables = {name: result.per_query.take(rows) for name, result in shown.items()}
+        comparison = None
+        if (dimension, value) in tested:
+            ours, theirs = tables[system.name], tables[baseline.name]
+            comparison = compare_rows(
+                *(system.name, baseline.name, ours, theirs),
+                split=split,
+                metric=HEADLINE,
+                seed=seed,
+                resamples=resamples,
+            )
+        means = {name: float(table[HEADLINE].to_numpy().mean()) for name, table in tables.items()}
+        slices.append(Slice(dimension, value, len(rows), means, comparison))
+    return SliceReport(system.name, baseline.name, split, _adjusted(slices))
+
+
+def _adjusted(slices: Sequence[Slice]) -> list[Slice]:
+    raw = [part.comparison.p_value for part in slices if part.comparison]
+    p_values = iter(metrics.holm(np.array(raw)).tolist())
+    adjusted = []
+    for part in slices:
+        if c := part.comparison:
+            p_value = next(p_values)
+            judged = replace(c, p_value=p_value, verdict=verdict(c.low, c.high, p_value))
+            part = replace(part, comparison=judged)
+        adjusted.append(part)
+    return adjusted
+
+
+def _keys(table: pa.Table) -> pa.ChunkedArray:
+    number = pc.cast(table["query_no"], pa.string())
+    return pc.binary_join_element_wise(table["publication_number"], number, "#")
+
+
+def _group_size(patents: int) -> str:
+    return next((name for most, name in _GROUP_SIZES if patents <= most), _LARGE_GROUP)
+
+
+def _halves(length: NDArray[np.int64], split: Labels) -> Labels:
+    """Short or long, at the median of the queries of the same split."""
+    labels = np.empty(len(length), object)
+    for part in set(split.tolist()):
+        mine = np.flatnonzero(split == part)
+        middle = int(np.median(length[mine]))
+        names = np.array([f"up to {middle} characters", f"over {middle} characters"], object)
+        labels[mine] = names[(length[mine] > middle).astype(int)]
+    return labels
