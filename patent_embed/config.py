@@ -188,6 +188,9 @@ class TrainingConfig(_Section):
     margin: float = Field(0.3, gt=0, description="triplet: at most 2, the largest distance between unit vectors")
     temperature: float = Field(0.05, gt=0, description="infonce")
     max_grad_norm: float = Field(1.0, gt=0)
+    matryoshka_dims: list[int] | None = Field(
+        None, min_length=1, description="also train the first so many numbers of each embedding, for every entry"
+    )
     use_lora: bool = True
     lora: LoraConfig = Field(default_factory=LoraConfig)
     query_sources: list[str] | None = Field(
@@ -206,6 +209,9 @@ class TrainingConfig(_Section):
     num_workers: int = Field(1, ge=1, description="data-parallel Ray Train workers")
     use_gpu: bool | None = Field(None, description="None: when the cluster has GPUs")
     log_every: int = Field(10, ge=1, description="steps between progress lines on the terminal; the JSONL has all")
+    trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(
+        ["tensorboard"], description="where loss and val nDCG@10 also go; what is not installed is left out"
+    )
 
     @model_validator(mode="after")
     def _margin_can_be_reached(self) -> TrainingConfig:
@@ -307,16 +313,24 @@ def load_config(
     overlays: Iterable[Path] = (),
     recommended: bool = False,
     quick_test: bool = False,
+    preset: str | None = None,
     options: Mapping[str, Any] | None = None,
     settings: Iterable[str] = (),
 ) -> Config:
-    """Merge, later wins: class defaults, YAML ``overlays`` in order, the two presets, ``options`` (dotted path to
-    value), ``settings`` (``"section.key=value"`` with a YAML value). Raises UserError naming the key and value."""
+    """Merge, later wins: class defaults, YAML ``overlays`` in order, the presets (``recommended`` is short for that
+    ``preset``), ``options`` (dotted path to value), ``settings`` (``"section.key=value"`` with a YAML value).
+    Raises UserError naming the key and value."""
+    if recommended and preset not in (None, "recommended"):
+        raise UserError(f"--recommended and --preset {preset} are two recipes; choose one")
     tree: dict[str, Any] = {}
     for path in overlays:
         _merge(tree, _read_yaml(path))
-    if recommended:
+    if recommended or preset == "recommended":
         _merge(tree, recommended_settings())
+    elif preset == "best":
+        _merge(tree, BEST)
+    elif preset is not None:
+        raise UserError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
     if quick_test:
         _merge(tree, QUICK_TEST)
     for dotted, value in (options or {}).items():
@@ -337,6 +351,21 @@ _RECOMMENDED = (
     ("training", ("batch_size", "learning_rate", "epochs", "warmup_ratio", "weight_decay", "loss", "distance")),
     ("training", ("margin", "use_lora", "lora", "checkpoint_every_n_epochs", "early_stopping_patience")),
 )
+
+PRESETS = ("recommended", "best")
+
+# What did best on the validation queries of real patents: docs/quality.md.
+BEST: dict[str, Any] = {
+    # The loss already has every other passage of the batch: scored, harder ones made it worse.
+    "negatives": {"scoring": {"enabled": False}},
+    "training": {
+        "loss": "infonce",
+        "temperature": 0.02,
+        "batch_size": 128,
+        "learning_rate": 5e-4,
+        "epochs": 10,
+    },
+}
 
 QUICK_TEST: dict[str, Any] = {
     "data": {"max_samples": 100},

@@ -33,6 +33,10 @@ if TYPE_CHECKING or importlib.util.find_spec("triton") is not None:
     from patent_embed import fused_kernels as kernels
 
 
+# Compiling and capturing take some 11 s on a machine's first run; a step of 32 triplets then takes 65 ms less.
+PAYS_FROM_STEPS = 200
+
+
 def supported(model: nn.Module, device: torch.device) -> bool:
     """Whether ``Fused`` does something here: Triton, a GPU with native bf16, and LoRA adapters."""
     return (

@@ -3,10 +3,14 @@ batch job reads the same."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger("patent_embed")
 
 
 def say(text: str = "") -> None:
@@ -31,17 +35,24 @@ class ProgressLog:
     def __init__(self, path: Path, log_every: int, min_seconds: float = 10.0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8")
+        self._lost = False  # an event could not be written
         self._log_every = log_every
         self._min_seconds = min_seconds
         self._last_bar = time.perf_counter()
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # what was said above is said
+            self._file.close()
 
     def record(self, event: str, **content: Any) -> None:
         content = {"time": round(time.time(), 3), "event": event, **content}
-        self._file.write(json.dumps(content, ensure_ascii=False) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(content, ensure_ascii=False) + "\n")
+            self._file.flush()
+        except OSError as error:  # a full disk: what has results to lose says so
+            if not self._lost:
+                log.warning("%s: events are missing from here: %s", self._file.name, error.strerror)
+            self._lost = True
 
     def training_event(self, event: dict[str, Any]) -> None:
         """An event of the training loop: recorded, and shown as a line."""

@@ -116,9 +116,13 @@ class Trainer:
         self.state = TrainState(fingerprint)
         self.parameters: dict[str, torch.nn.Parameter] = dict(encoder.trainable_parameters())
         self.device = next(iter(self.parameters.values())).device
+        self.steps_per_epoch = math.ceil(len(data.triplets) / config.batch_size)
+        self.total_steps = self.steps_per_epoch * config.epochs
+        self._dims = _checked_dims(config.matryoshka_dims, encoder.dim)
         self._fused: Fused | None = None
         self._graphs: Graphs | None = None
-        if precision == "bf16" and fused.supported(encoder.model, self.device):
+        pays = self.total_steps >= fused.PAYS_FROM_STEPS
+        if precision == "bf16" and pays and fused.supported(encoder.model, self.device):
             self._fused = Fused(encoder.model)
             if distributed.world_size() == 1:  # capturing beside NCCL's own thread has not been tried
                 self._graphs = Graphs(encoder)
@@ -130,8 +134,6 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]], lr=config.learning_rate, fused=self.device.type == "cuda"
         )
-        self.steps_per_epoch = math.ceil(len(data.triplets) / config.batch_size)
-        self.total_steps = self.steps_per_epoch * config.epochs
         self._best: dict[str, Tensor] = {}
 
     def fit(self, reporter: Reporter) -> TrainState:
@@ -272,7 +274,14 @@ class Trainer:
             begin = max(end, begin + 1)
 
     def _loss(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray) -> Tensor:
-        """Mean loss of the global batch. ``triplets`` are rows of ``embeddings``."""
+        """Mean loss of the global batch; with Matryoshka dimensions the mean over them (Kusupati et al., arXiv
+        2205.13147, eq. 1 with equal weights). ``triplets`` are rows of ``embeddings``, which have unit length."""
+        if not self._dims:
+            return self._plain_loss(embeddings, triplets, family)
+        parts = [torch.nn.functional.normalize(embeddings[:, :dim], dim=-1) for dim in self._dims]
+        return torch.stack([self._plain_loss(part, triplets, family) for part in parts]).mean()
+
+    def _plain_loss(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray) -> Tensor:
         rows = to_device(torch.from_numpy(triplets), embeddings.device)
         if self.config.loss == "triplet":
             anchor, positive, negative = (embeddings[rows[:, i]] for i in range(3))
@@ -326,6 +335,16 @@ class Trainer:
         if set(self._best) != set(self.parameters):
             raise RuntimeError(f"the best epoch ({self.state.best_epoch}) has no weights for every trained parameter")
         self.encoder.load_adapter_state(self._best)
+
+
+def _checked_dims(dims: list[int] | None, full: int) -> list[int]:
+    """``dims`` and the whole embedding, largest first; nothing where no other is asked for."""
+    if wrong := [dim for dim in dims or () if not 1 <= dim <= full]:
+        raise UserError(
+            f"training.matryoshka_dims has {wrong}, the encoder's embeddings have {full} numbers: there would be "
+            f"nothing to cut; set dimensions from 1 to {full}"
+        )
+    return sorted({*dims, full}, reverse=True) if dims else []
 
 
 def _fetch(loss: Tensor) -> Callable[[], float]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patent_embed import __version__
-from patent_embed.config import OPTIONS, Config, Option, load_config
+from patent_embed.config import OPTIONS, PRESETS, Config, Option, load_config
 from patent_embed.errors import UserError
 
 _PROGRAM = "patent-embed"
@@ -50,11 +50,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="any setting; may be repeated"
     )
     for name, text in (
-        ("recommended", "pin the recommended recipe against the config file"),
+        ("recommended", "pin the recommended recipe against the config file (--preset recommended)"),
         ("quick_test", "smoke run: 100 patents, 2 epochs, batch 4, bundled encoder, rule queries"),
         ("plan", "print what would run or be reused, and stop"),
     ):
         parser.add_argument(*spellings(name), action="store_true", dest=name, help=text)
+    parser.add_argument("--preset", choices=PRESETS, help="a recipe: the recommended one, or what did best on val")
     for option in OPTIONS:
         _add_option(parser, option)
 
@@ -92,6 +93,7 @@ def config_from(parsed: argparse.Namespace) -> Config:
         overlays=[Path(path) for path in parsed.config],
         recommended=parsed.recommended,
         quick_test=parsed.quick_test,
+        preset=parsed.preset,
         options=options,
         settings=parsed.set,
     )

@@ -27,13 +27,21 @@ from patent_embed.queries import find_query_cache
 from patent_embed.splits import split_table
 from pipelines import embed, evaluate, ingest, negatives, publish, queries
 from pipelines.runtime import ray_session
+from pipelines.trackers import Trackers
 from pipelines.train import latest_checkpoint, train
 
 log = logging.getLogger("patent_embed")
 
 SCORED = "negatives-scored"
 # Settings that change how training runs, not what comes out.
-_TRAINING_LOGISTICS = {"log_every", "keep_checkpoints", "checkpoint_every_n_epochs", "num_workers", "use_gpu"}
+_TRAINING_LOGISTICS = {
+    "log_every",
+    "trackers",
+    "keep_checkpoints",
+    "checkpoint_every_n_epochs",
+    "num_workers",
+    "use_gpu",
+}
 
 
 # Raised when a step's code gives another result from the same settings and inputs; a step not named is at 1.
@@ -296,7 +304,15 @@ class Pipeline:
             resume_from = Path(self.config.run.resume).resolve()
         tables = {name: self._need(name) for name in ("ingest", "splits", "queries")}
         tables["negatives"] = self._need(negatives)
-        return train(folder, self.config, base, tables, folder.name, resume_from, self.progress.training_event)
+        settings = self.config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
+        trackers = Trackers(self.config.training.trackers, self.out / "tensorboard" / folder.name, settings)
+
+        def on_event(event: dict[str, Any]) -> None:
+            trackers.event(event)
+            self.progress.training_event(event)
+
+        with contextlib.closing(trackers):
+            return train(folder, self.config, base, tables, folder.name, resume_from, on_event)
 
     def _require_two_patents(self, ingested: Artifact) -> None:
         patents = ingested.manifest.rows["patents"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -21,6 +23,7 @@ from patent_embed.errors import UserError
 from pipelines.runtime import cluster_resources, event_stream
 
 _MAX_WORKER_FAILURES = 2
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def train(
@@ -62,7 +65,12 @@ def train(
                 failure_config=ray.train.FailureConfig(max_failures=_MAX_WORKER_FAILURES),
             ),
         )
-        outcome = trainer.fit().return_value
+        try:
+            outcome = trainer.fit().return_value
+        except ray.train.ControllerError as error:  # Ray Train's own files lie beside the checkpoints
+            if getattr(error.controller_failure, "errno", None) not in _FULL:
+                raise
+            raise UserError(_no_space(folder)) from None
     if "error" in outcome:
         raise UserError(outcome["error"])
     _drop_old_attempts(folder, keep=attempt)
@@ -145,11 +153,23 @@ class _RayReporter:
 
 
 def _worker(loop: dict[str, Any]) -> dict[str, Any]:
-    """Runs on every training worker. A user's mistake comes back as a value: raised, it would be tried again."""
+    """Runs on every training worker. What another try would not mend comes back as a value: raised, it would be tried
+    again."""
     try:
         return _train_worker(loop)
     except UserError as error:
         return {"error": str(error)}
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        return {"error": _no_space(loop["out"])}
+
+
+def _no_space(folder: Path | str) -> str:
+    return (
+        f"no space is left on the disk of {str(folder)!r} or of {tempfile.gettempdir()!r} for a checkpoint; the "
+        "checkpoints before it are whole: free space, then go on with --resume"
+    )
 
 
 def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
@@ -201,6 +221,8 @@ def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
             "val_queries": len(val.queries),
             "trained_parameters": sum(p.numel() for p in trainer.parameters.values()),
             "device": str(device),
+            "pid": os.getpid(),
+            "node": ray.util.get_node_ip_address(),
             "from_epoch": trainer.state.epoch,
         },
     )

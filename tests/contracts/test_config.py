@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from patent_embed.config import OPTIONS, Config, dump_config, load_config, recommended_settings
+from patent_embed.config import BEST, OPTIONS, Config, dump_config, load_config, recommended_settings
 from patent_embed.errors import UserError
 from pipelines.cli import add_run_options, config_from, spellings
 from tests.conftest import ROOT
@@ -24,7 +24,7 @@ FROZEN_OPTIONS = {
     "loss", "negatives_per_positive", "negative_strategy", "use_lora", "no_use_lora", "num_workers", "query_backend",
     "use_api_llm", "llm_api_key", "llm_base_url", "llm_model", "no_query_cache", "use_cache", "no_use_cache", "resume",
     "checkpoint_every_n_epochs", "test_only", "seed", "log_level",
-    "config", "set", "recommended", "quick_test", "plan",
+    "config", "set", "recommended", "preset", "quick_test", "plan",
 }  # fmt: skip
 
 
@@ -79,6 +79,7 @@ def test_both_spellings() -> None:
         (("--set", "epochs"), "is not section.key=value"),
         (("--set", "splits.train=0.5"), "must be 1"),
         (("--config", "/nowhere.yaml"), "cannot be read"),
+        (("--recommended", "--preset", "best"), "are two recipes"),
     ],
 )
 def test_wrong_settings_are_named(arguments: tuple[str, ...], says: str) -> None:
@@ -94,6 +95,9 @@ def test_every_overlay_in_the_repository_loads(path: Path) -> None:
 def test_overlays_named_like_a_preset_are_that_preset() -> None:
     assert yaml.safe_load((ROOT / "configs/recommended.yaml").read_text()) == recommended_settings()
     assert load_config(overlays=[ROOT / "configs/quick_test.yaml"]) == load_config(quick_test=True)
+    assert yaml.safe_load((ROOT / "configs/best.yaml").read_text()) == BEST
+    assert parse("--preset", "best").training == load_config(overlays=[ROOT / "configs/best.yaml"]).training
+    assert parse("--preset", "recommended") == parse("--recommended")
 
 
 def test_the_key_is_in_no_dump(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,11 @@ from tests.unit.test_training import Silent, make_data
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
+@pytest.fixture(autouse=True)
+def fused_in_short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("patent_embed.fused.PAYS_FROM_STEPS", 0)
+
+
 def error(actual: Tensor, expected: Tensor) -> float:
     return ((actual.float() - expected.float()).norm() / expected.float().norm()).item()
 

@@ -16,7 +16,7 @@ import torch.multiprocessing
 from patent_embed.config import LoraConfig, ModelConfig, TrainingConfig
 from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
-from patent_embed.packing import Tokens
+from patent_embed.packing import Tokens, pack
 from patent_embed.training import Trainer, TripletData
 
 WORDS = ["转轴", "壳体", "滤网", "电机", "阀门", "弹簧", "传感器", "支架", "水泵", "齿轮", "线圈", "活塞"]
@@ -171,6 +171,81 @@ def test_cutting_a_step_into_forward_passes_does_not_change_it(tiny_model: Path,
     assert runs[0][0] == pytest.approx(runs[1][0], abs=1e-6)
     for name, value in runs[0][1].items():
         torch.testing.assert_close(value, runs[1][1][name], atol=1e-5, rtol=0)
+
+
+def test_training_is_that_of_sentence_transformers(tiny_model: Path) -> None:
+    """Packed, each text encoded once: the losses and weights of padded batches under its own TripletLoss."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.losses import TripletDistanceMetric, TripletLoss
+    from sentence_transformers.models import Normalize
+
+    trainer, reporter = make_trainer(tiny_model, dropout=0.0, use_lora=False, epochs=2), Silent()
+    start = weights(trainer)
+    trainer.fit(reporter)
+
+    modules = list(SentenceTransformer(str(tiny_model), device="cpu"))
+    model = SentenceTransformer(modules=[*modules[:2], Normalize()], device="cpu")
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    modules[0].auto_model.config.attention_probs_dropout_prob = 0.0
+    model.train()
+    parameters = {name: p for name, p in modules[0].auto_model.named_parameters() if name in start}
+    assert all(torch.equal(parameters[name], value) for name, value in start.items())
+    decayed = [p for p in parameters.values() if p.ndim > 1]
+    others = [p for p in parameters.values() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0}])
+    loss = TripletLoss(model, distance_metric=TripletDistanceMetric.EUCLIDEAN, triplet_margin=0.3)
+
+    def padded(rows: np.ndarray) -> dict[str, torch.Tensor]:
+        texts = trainer.data.tokens.take(rows)
+        ids = [torch.from_numpy(part.astype(np.int64)) for part in np.split(texts.ids, texts.offsets[1:-1])]
+        mask = [torch.ones_like(part) for part in ids]
+        fill = torch.nn.utils.rnn.pad_sequence
+        return {"input_ids": fill(ids, batch_first=True), "attention_mask": fill(mask, batch_first=True)}
+
+    step, losses = 0, []
+    for epoch in range(2):
+        order = trainer.data.epoch_order(5, epoch)
+        for begin in range(0, len(order), 8):
+            triplets = trainer.data.triplets[order[begin : begin + 8]]
+            value = loss([padded(triplets[:, part]) for part in range(3)], torch.empty(0))
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
+            for group in optimizer.param_groups:
+                group["lr"] = trainer.learning_rate_at(step)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(value.item())
+            step += 1
+    assert reporter.losses == pytest.approx(losses, abs=1e-5)
+    moved = max((value - start[name]).abs().max().item() for name, value in weights(trainer).items())
+    apart = max((value - parameters[name]).abs().max().item() for name, value in weights(trainer).items())
+    assert apart < 0.02 * moved
+
+
+def test_matryoshka_trains_the_first_numbers(tiny_model: Path) -> None:
+    """The loss is the mean of those of the cut and again normalised embeddings; every size gets better."""
+    trainer = make_trainer(tiny_model, dropout=0.0, matryoshka_dims=[8], epochs=8, learning_rate=5e-3)
+    full = trainer.encoder.dim
+    embeddings = torch.nn.functional.normalize(torch.randn(30, full), dim=-1)
+    triplets, family = np.arange(30).reshape(10, 3), np.arange(30)
+    small = torch.nn.functional.normalize(embeddings[:, :8], dim=-1)
+    parts = [trainer._plain_loss(each, triplets, family) for each in (embeddings, small)]
+    assert trainer._loss(embeddings, triplets, family).item() == pytest.approx(sum(parts).item() / 2)
+
+    def small_loss(state: Trainer) -> float:
+        state.encoder.model.eval()
+        with torch.no_grad():
+            texts = state.encoder.forward(pack(state.data.tokens))
+        cut = torch.nn.functional.normalize(texts[:, :8], dim=-1)
+        return state._plain_loss(cut, state.data.triplets, state.data.family).item()
+
+    before = small_loss(trainer)
+    trainer.fit(Silent())
+    assert small_loss(trainer) < 0.7 * before
+    with pytest.raises(UserError, match=r"matryoshka_dims has \[9999\]"):
+        make_trainer(tiny_model, matryoshka_dims=[9999])
 
 
 def test_a_lost_training_says_so(tiny_model: Path) -> None:
