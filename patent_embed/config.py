@@ -188,6 +188,9 @@ class TrainingConfig(_Section):
     margin: float = Field(0.3, gt=0, description="triplet: at most 2, the largest distance between unit vectors")
     temperature: float = Field(0.05, gt=0, description="infonce")
     max_grad_norm: float = Field(1.0, gt=0)
+    base_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the base model's weights in the published ones (LM-Cocktail)"
+    )
     matryoshka_dims: list[int] | None = Field(
         None, min_length=1, description="also train the first so many numbers of each embedding, for every entry"
     )

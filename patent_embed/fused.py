@@ -77,34 +77,38 @@ class Graphs:
     """``encoder.forward`` and its backward pass as CUDA graphs, one for each size of a batch: a small batch is
     otherwise bound by the time Python takes to launch some 2,000 kernels.
 
-    Batches are filled up to few sizes; a size's first batch costs some forward and backward passes. For use inside one
-    ``Fused`` only: the graphs remember where the weights lie.
+    Batches are filled up to few sizes, since every graph keeps memory; a size's first batch costs some forward and
+    backward passes. For use inside one ``Fused`` only: the graphs remember where the weights lie.
+
+    Args:
+        longest: tokens of the longest text that will come.
     """
 
     LARGEST = 32_768  # tokens; above, the GPU is the slower one
-    _QUANTUM = 1024
+    _TOKENS, _TEXTS = 1024, 32  # sizes are multiples of these
+    _FILLERS = 8  # at least so many meaningless texts share what is missing
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, longest: int) -> None:
         self._encoder = encoder
-        self._graphs: dict[tuple[int, int, int], nn.Module] = {}
+        self._longest = -(-max(longest, self._TOKENS // self._FILLERS + 2) // 128) * 128
+        self._graphs: dict[tuple[int, int], nn.Module] = {}
         self._pool = torch.cuda.graph_pool_handle()
         # Capturing makes the gradients' nodes on a stream of its own; the waiting that this costs is nothing.
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
 
     def prepare(self, batch: PackedBatch) -> Callable[[], Tensor] | None:
         """What embeds ``batch``, which lies on the CPU; its result is valid until the next call. None: too large."""
-        texts = len(batch.inverse)
-        if batch.input_ids.shape[1] > self.LARGEST:
+        texts, tokens = len(batch.inverse), batch.input_ids.shape[1]
+        if tokens > self.LARGEST:
             return None
-        to_texts = (texts + 4 + 7) // 8 * 8
-        tokens = -(-(batch.input_ids.shape[1] + to_texts - texts) // self._QUANTUM) * self._QUANTUM
-        batch = fill_up(batch, to_texts, tokens)
-        longest = -(-batch.max_length // 128) * 128
+        to_texts = -(-(texts + self._FILLERS) // self._TEXTS) * self._TEXTS
+        to_tokens = -(-(tokens + to_texts - texts) // self._TOKENS) * self._TOKENS
+        batch = fill_up(batch, to_texts, to_tokens)
         arguments = tuple(to_device(t, self._encoder.device) for t in batch.tensors)
-        key = (to_texts, tokens, longest)
+        key = (to_texts, to_tokens)
         if key not in self._graphs:
             graphed: Any = torch.cuda.make_graphed_callables(
-                _Embed(self._encoder, longest), arguments, allow_unused_input=True, pool=self._pool
+                _Embed(self._encoder, self._longest), arguments, allow_unused_input=True, pool=self._pool
             )
             self._graphs[key] = graphed
         return lambda: self._graphs[key](*arguments)[:texts]

@@ -125,7 +125,7 @@ class Trainer:
         if precision == "bf16" and pays and fused.supported(encoder.model, self.device):
             self._fused = Fused(encoder.model)
             if distributed.world_size() == 1:  # capturing beside NCCL's own thread has not been tried
-                self._graphs = Graphs(encoder)
+                self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
         if self.device.type == "cpu":
             use_fast_dropout(encoder.model)
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
@@ -135,6 +135,8 @@ class Trainer:
             [group for group in groups if group["params"]], lr=config.learning_rate, fused=self.device.type == "cuda"
         )
         self._best: dict[str, Tensor] = {}
+        # What LoRA adds is zero at the start, so only full fine-tuning has something to remember.
+        self._base = encoder.adapter_state() if config.base_share and not config.use_lora else {}
 
     def fit(self, reporter: Reporter) -> TrainState:
         """Train to the last epoch or until early stopping, from the state that is loaded."""
@@ -331,10 +333,18 @@ class Trainer:
         self.state, self._best = state, best
 
     def load_best(self) -> None:
-        """Put the best epoch's weights into the encoder."""
+        """Put the best epoch's weights into the encoder, ``base_share`` of the way back to the base model's (Xiao et
+        al., LM-Cocktail, arXiv 2311.13534)."""
         if set(self._best) != set(self.parameters):
             raise RuntimeError(f"the best epoch ({self.state.best_epoch}) has no weights for every trained parameter")
-        self.encoder.load_adapter_state(self._best)
+        share = self.config.base_share
+        if not share:
+            weights = self._best
+        elif self._base:
+            weights = {name: torch.lerp(value, self._base[name], share) for name, value in self._best.items()}
+        else:  # a layer's change is B A: one factor is shortened
+            weights = {n: value * (1 - share) if ".lora_B." in n else value for n, value in self._best.items()}
+        self.encoder.load_adapter_state(weights)
 
 
 def _checked_dims(dims: list[int] | None, full: int) -> list[int]:

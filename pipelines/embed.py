@@ -12,7 +12,7 @@ import ray
 
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config import ModelConfig
-from pipelines.runtime import Stopwatch, cluster_resources
+from pipelines.runtime import GPU_ENV, Stopwatch, cluster_resources
 
 _TEXTS_PER_BATCH = 1024
 _CORES_PER_ACTOR = 4
@@ -60,6 +60,7 @@ def embed_texts(
         compute=ray.data.ActorPoolStrategy(size=actors),
         num_gpus=1 if gpus else None,
         num_cpus=1 if gpus else threads,
+        **({"runtime_env": {"env_vars": GPU_ENV}} if gpus else {}),
     )
     result: np.ndarray | None = None
     watch, done, first = Stopwatch(), 0, 0

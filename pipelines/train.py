@@ -20,7 +20,7 @@ import ray.train.torch
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config import Config
 from patent_embed.errors import UserError
-from pipelines.runtime import cluster_resources, event_stream
+from pipelines.runtime import GPU_ENV, cluster_resources, event_stream
 
 _MAX_WORKER_FAILURES = 2
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -63,6 +63,7 @@ def train(
                 storage_path=str(folder.resolve()),
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.training.keep_checkpoints),
                 failure_config=ray.train.FailureConfig(max_failures=_MAX_WORKER_FAILURES),
+                worker_runtime_env={"env_vars": GPU_ENV} if scaling.use_gpu else None,
             ),
         )
         try:
