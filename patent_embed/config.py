@@ -63,9 +63,18 @@ class LlmConfig(_Section):
     replicas: int = Field(1, ge=1, description="engines")
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs an engine")
     batch_size: int = Field(256, ge=1, description="prompts handed to an engine at once")
-    max_concurrent_batches: int = Field(16, ge=1, description="batches an engine holds, so that it never runs dry")
+    max_concurrent_batches: int = Field(8, ge=1, description="batches an engine holds, so that it never runs dry")
     max_model_len: int = Field(4096, ge=256, description="tokens of prompt and answer together")
     engine: dict[str, Any] = Field(default_factory=dict, description="further vLLM engine arguments")
+    sampling: dict[str, Any] = Field(default_factory=dict, description="further vLLM sampling parameters")
+    node_wait_s: float = Field(600, gt=0, description="how long a lost GPU node may take to come back")
+
+
+class RoundTripConfig(_Section):
+    """A filter that also drops val and test queries which this encoder finds hard: its figures then flatter it."""
+
+    encoder: str | None = Field(None, description="hub id, local folder or 'bundled'; None: no such filter")
+    k: int = Field(10, ge=1, description="a query must find its own patent among the first k of its split")
 
 
 QueryKind = Literal["question", "keywords", "scenario", "claim"]
@@ -88,6 +97,8 @@ class QueriesConfig(_Section):
     top_p: float = Field(0.9, gt=0, le=1)
     max_tokens: int = Field(128, ge=16, description="of one answer")
     max_prompt_chars: int = Field(3000, ge=200, description="of an abstract in a prompt; the rest is left out")
+    round_trip: RoundTripConfig = Field(default_factory=RoundTripConfig)
+    export_cache: bool = Field(False, description="also write llm_queries_cache.json into the output folder")
     llm: LlmConfig = Field(default_factory=LlmConfig)
     api: ApiConfig = Field(default_factory=ApiConfig)
 

@@ -84,9 +84,17 @@ class ProgressLog:
 
     def texts(self, done: int, total: int, seconds: float) -> None:
         """Progress of an embedding step, shown every few seconds."""
-        self.record("embedded", done=done, total=total, seconds=round(seconds, 3))
+        self._amount("embedded", "texts", done, total, seconds)
+
+    def queries(self, done: int, total: int, seconds: float) -> None:
+        """The same of a query step."""
+        self._amount("generated", "queries", done, total, seconds)
+
+    def _amount(self, event: str, things: str, done: int, total: int, seconds: float) -> None:
+        self.record(event, done=done, total=total, seconds=round(seconds, 3))
         now = time.perf_counter()
         if done < total and now - self._last_bar >= self._min_seconds:
             self._last_bar = now
-            rate = done / seconds
-            say(f"      {done:,}/{total:,} texts  {rate:,.0f}/s  ETA {duration((total - done) / rate)}")
+            rate = done / max(seconds, 1e-3)
+            speed = f"{rate:,.{0 if rate >= 10 else 1}f}/s"
+            say(f"      {done:,}/{total:,} {things}  {speed}  ETA {duration((total - done) / rate)}")

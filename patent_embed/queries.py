@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from patent_embed.artifacts import write_json
 from patent_embed.config import QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.records import QUERY_CACHE_NAME, clean_text
@@ -68,6 +69,23 @@ def read_query_cache(path: Path) -> dict[str, str]:
         query = entry.get("query") if isinstance(entry, dict) else None
         queries[number] = clean_text(query) if isinstance(query, str) else ""
     return queries
+
+
+def write_query_cache(path: Path, table: pa.Table) -> int:
+    """Write a queries table as an ``llm_queries_cache.json``; the number of entries.
+
+    A patent's first query goes in, with its source and kind. Rule queries are left out: they cost nothing, and would
+    come back as if a model had written them.
+    """
+    entries = {
+        row["publication_number"]: {"query": row["query"], "patent_id": row["publication_number"]}
+        | {"source": row["source"], "kind": row["kind"]}
+        for row in reversed(table.to_pylist())
+        if row["source"] != "rules"
+    }
+    numbers = sorted(entries)
+    write_json(path, {"patent_ids": numbers, "queries_by_id": {number: entries[number] for number in numbers}})
+    return len(numbers)
 
 
 def build_queries(

@@ -44,6 +44,8 @@ class RunReport:
         rejects: records that were not used, by reason.
         splits: patents in each split.
         query_sources: queries by source.
+        queries: of the queries step, where a model wrote: ``generated``, ``reused_answers``, ``accepted_answers``,
+            ``rejected_answers`` and ``rejected_examples`` (by reason), ``errors``, ``tokens``.
         negatives: of the negatives step: ``anchors``, ``negatives``, ``rungs`` (by rung), ``shortfall`` (missing
             negatives → anchors), ``anchors_without_negatives``.
         history: an entry an epoch with ``epoch`` and any of ``loss``, ``val_ndcg@10``, ``train_seconds``; epoch 0 is
@@ -61,6 +63,7 @@ class RunReport:
     rejects: Mapping[str, int] = field(default_factory=dict)
     splits: Mapping[str, int] = field(default_factory=dict)
     query_sources: Mapping[str, int] = field(default_factory=dict)
+    queries: Mapping[str, Any] = field(default_factory=dict)
     negatives: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     best_epoch: int | None = None
@@ -133,6 +136,7 @@ def write_report_md(path: Path, report: RunReport) -> None:
         *(_results(report.results, split) for split in reversed(EVALUATED_SPLITS)),
         *(_slices(report.results, split) for split in reversed(EVALUATED_SPLITS)),
         _data(report),
+        _queries(report.queries),
         _negatives(report.negatives),
         _training(report),
         _timings(report),
@@ -209,6 +213,33 @@ def _data(report: RunReport) -> str:
         _counts("query source", report.query_sources),
     ]
     return "\n\n".join(["## Data", *(table for table in tables if table)]) if any(tables) else ""
+
+
+def _queries(found: Mapping[str, Any]) -> str:
+    """What became of a model's answers."""
+    if "generated" not in found:
+        return ""
+    verdicts = {"accepted": found["accepted_answers"]} | found["rejected_answers"]
+    rows = [
+        [f"rejected: {name}" if name != "accepted" else name, f"{count:,}"]
+        + [" / ".join(_quoted(each) for each in found["rejected_examples"].get(name, ()))]
+        for name, count in verdicts.items()
+    ]
+    parts = [
+        "## Queries by a model",
+        f"{found['generated']:,} answers were generated in this run, {found['reused_answers']:,} were there already. A "
+        "rejected answer is asked for once more.",
+        markdown_table(["answers", "", "examples"], rows),
+        _counts("requests that failed", found.get("errors", {})),
+        _counts("query kind", found.get("kinds", {})),
+        _counts("tokens", found.get("tokens", {})),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _quoted(text: str) -> str:
+    """A model's words, as text in a table whatever they are."""
+    return "`" + text.replace("`", "'").replace("|", "/") + "`" if text else "(empty)"
 
 
 def _negatives(found: Mapping[str, Any]) -> str:

@@ -84,12 +84,13 @@ def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
 
 
 def config_from(parsed: argparse.Namespace) -> Config:
-    """The resolved config of a parsed ``run`` command. The API key may also come from OPENAI_API_KEY."""
+    """The resolved config of a parsed ``run`` command. Key and endpoint may also come from OPENAI_API_KEY and
+    OPENAI_BASE_URL."""
     options = {key.removeprefix("setting:"): value for key, value in vars(parsed).items() if key.startswith("setting:")}
     key = os.environ.get("OPENAI_API_KEY")
     if key and "queries.api.key" not in options:
         options["queries.api.key"] = key
-    return load_config(
+    config = load_config(
         overlays=[Path(path) for path in parsed.config],
         recommended=parsed.recommended,
         quick_test=parsed.quick_test,
@@ -97,6 +98,10 @@ def config_from(parsed: argparse.Namespace) -> Config:
         options=options,
         settings=parsed.set,
     )
+    # Resolved here, since workers on other machines have another environment.
+    if config.queries.api.base_url is None and (url := os.environ.get("OPENAI_BASE_URL")):
+        config.queries.api.base_url = url
+    return config
 
 
 def _run(parsed: argparse.Namespace) -> int:

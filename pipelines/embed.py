@@ -40,13 +40,18 @@ class EmbedTexts:
 
 
 def embed_texts(
-    texts: pa.Table, model_path: Path, config: ModelConfig, on_progress: Callable[[int, int, float], None] | None = None
+    texts: pa.Table,
+    model_path: Path,
+    config: ModelConfig,
+    on_progress: Callable[[int, int, float], None] | None = None,
+    resources: tuple[float, int] | None = None,
 ) -> np.ndarray:
     """Embeddings of ``texts`` (``text``, ``kind`` = query | passage) in row order: (len(texts), dim) float32.
 
-    ``on_progress`` is called with texts done, texts in all, and seconds.
+    ``on_progress`` is called with texts done, texts in all, and seconds. ``resources`` are the CPUs and GPUs to use;
+    None: all of the cluster.
     """
-    cpus, gpus = cluster_resources()
+    cpus, gpus = resources or cluster_resources()
     actors = gpus or max(1, int(cpus) // _CORES_PER_ACTOR)
     threads = max(1, int(cpus / actors))
     table = texts.append_column("row", pa.array(np.arange(len(texts))))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import ray
 
 from patent_embed.config import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
-from patent_embed.prompts import ANSWER_SCHEMA
+from patent_embed.prompts import ANSWER_SCHEMA, chat_messages, completion_prompt
 from patent_embed.query_store import Answer
-from patent_embed.query_writing import Request
-from pipelines.runtime import cluster_resources
+from patent_embed.query_writing import Backend, Request
+from pipelines.rounds import Rounds
+from pipelines.runtime import Stopwatch, cluster_resources
 
 log = logging.getLogger("patent_embed")
 _OTHERS = "or choose --query_backend rules (no model) or api (an OpenAI-compatible endpoint)"
@@ -69,8 +71,8 @@ def has_chat_template(model: str) -> bool:
         ) from None
 
 
-def engine_config(config: QueriesConfig, *, chat: bool, on_cpu: bool) -> Any:
-    """The Ray Data LLM configuration of the engines."""
+def engine_config(config: QueriesConfig, batch_size: int, *, chat: bool, on_cpu: bool) -> Any:
+    """The Ray Data LLM configuration of the engines, for blocks of ``batch_size`` prompts."""
     from ray.data.llm import vLLMEngineProcessorConfig
 
     llm = config.llm
@@ -81,10 +83,13 @@ def engine_config(config: QueriesConfig, *, chat: bool, on_cpu: bool) -> Any:
             "enable_prefix_caching": True,  # the instruction is the same for every patent
             "max_model_len": llm.max_model_len,
             "tensor_parallel_size": llm.tensor_parallel_size,
+            "worker_extension_cls": "pipelines.engine_guard.EngineGuard",
             **llm.engine,
         },
-        batch_size=llm.batch_size,
+        batch_size=batch_size,
         max_concurrent_batches=llm.max_concurrent_batches,
+        # No more than that: an engine that is up early would take what the others could do.
+        max_tasks_in_flight_per_actor=llm.max_concurrent_batches,
         concurrency=(llm.replicas, llm.replicas),
         chat_template_stage={"enabled": chat, **stage},
         tokenize_stage={"enabled": True, **stage},
@@ -97,57 +102,99 @@ def engine_config(config: QueriesConfig, *, chat: bool, on_cpu: bool) -> Any:
 
 
 def sampling(config: QueriesConfig, *, chat: bool) -> dict[str, Any]:
-    """vLLM's sampling parameters. No seed of its own for each request: that would slow the sampler down."""
+    """vLLM's sampling parameters."""
     params: dict[str, Any] = {
         "temperature": config.temperature,
         "top_p": config.top_p,
         "max_tokens": config.max_tokens,
     }
     # A base model continues a line of ours, which has the opening of the JSON object already.
-    return params | ({"structured_outputs": {"json": ANSWER_SCHEMA}} if chat else {"stop": ["\n"]})
+    form = {"structured_outputs": {"json": ANSWER_SCHEMA}} if chat else {"stop": ["\n"]}
+    return params | form | config.llm.sampling
 
 
-def llm_backend(config: QueriesConfig) -> Callable[[Sequence[Request]], Iterator[list[Answer]]]:
-    """A backend for ``write_queries``. Raises UserError when vLLM, GPUs or the model are missing."""
-    on_cpu = check_engine(config.llm)
-    chat = has_chat_template(config.llm.model)
+@contextlib.contextmanager
+def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Backend]:
+    """A backend for ``write_queries``; it leaves ``engine_start_s`` and ``engine_stop_s`` in ``timings``.
 
-    def ask(requests: Sequence[Request]) -> Iterator[list[Answer]]:
+    Raises UserError when vLLM, GPUs or the model are missing, and when the engines cannot start or go on. An engine that
+    dies is started anew by Ray, which then asks again for what it had in hand.
+    """
+    llm, limit = config.llm, config.max_prompt_chars
+    on_cpu = check_engine(llm)
+    chat = has_chat_template(llm.model)
+    params = sampling(config, chat=chat)
+
+    def prepare(row: dict[str, Any]) -> dict[str, Any]:
+        patent = (row["title"], row["abstract"], row["kind"], row["language"], limit)
+        prompt = {"messages": chat_messages(*patent)} if chat else {"prompt": completion_prompt(*patent)}
+        # Only a retry has a seed of its own: it keeps the sampler from repeating itself, and would slow down thousands.
+        return prompt | {"sampling_params": params | ({"seed": row["seed"]} if row["attempt"] else {})}
+
+    def finish(row: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "key": row["key"],
+            "text": row["generated_text"],
+            "prompt_tokens": row["num_input_tokens"],
+            "output_tokens": row["num_generated_tokens"],
+            "seconds": row["time_taken_llm"],
+        }
+
+    def pipeline(requests: ray.data.Dataset, size: int) -> ray.data.Dataset:
         from ray.data.llm import build_processor
-
-        params = sampling(config, chat=chat)
-
-        def prepare(row: dict[str, Any]) -> dict[str, Any]:
-            if chat:
-                return {"key": row["key"], "messages": json.loads(row["prompt"]), "sampling_params": params}
-            return {"key": row["key"], "prompt": row["prompt"], "sampling_params": params}
-
-        def finish(row: dict[str, Any]) -> dict[str, Any]:
-            return {
-                "key": row["key"],
-                "text": row["generated_text"],
-                "prompt_tokens": row["num_input_tokens"],
-                "output_tokens": row["num_generated_tokens"],
-            }
 
         small = {"num_cpus": 0.1} if on_cpu else None
         process = build_processor(
-            engine_config(config, chat=chat, on_cpu=on_cpu),
+            engine_config(config, size, chat=chat, on_cpu=on_cpu),
             preprocess=prepare,
             postprocess=finish,
             preprocess_map_kwargs=small,
             postprocess_map_kwargs=small,
         )
-        limit = config.max_prompt_chars
-        rows = [
-            {"key": each.key, "prompt": json.dumps(each.messages(limit)) if chat else each.completion(limit)}
-            for each in requests
-        ]
-        prompts = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // config.llm.batch_size))
-        for piece in process(prompts).iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield [_answer(row) for row in piece.to_pylist()]
+        return process(requests)
 
-    return ask
+    def check(idle_s: float) -> None:
+        wanted, (_, gpus) = llm.replicas * llm.tensor_parallel_size, cluster_resources()
+        if idle_s > llm.node_wait_s and gpus < wanted and not on_cpu:
+            raise UserError(
+                f"the cluster has {gpus} GPU(s) left, the engines need {wanted}, no answer came for {idle_s:.0f} s: a "
+                "node is lost; all answers so far are kept, and the same command goes on when it is back (or set "
+                "queries.llm.replicas lower; queries.llm.node_wait_s says how long to wait)"
+            )
+
+    rounds = Rounds(pipeline, lambda requests: min(llm.batch_size, -(-requests // llm.replicas)), check)
+    watch = Stopwatch()
+
+    def ask(requests: Sequence[Request]) -> Iterator[list[Answer]]:
+        nonlocal watch
+        if not rounds.started:
+            watch = Stopwatch()
+        try:
+            for piece in rounds(requests):
+                rows = piece.to_pylist()
+                busy = max((row.get("seconds") or 0.0 for row in rows), default=0.0)
+                timings.setdefault("engine_start_s", round(watch.seconds - busy, 1))
+                yield [_answer(row) for row in rows]
+        except ray.exceptions.RayError as error:
+            log.debug("the engines stopped", exc_info=error)
+            raise UserError(
+                f"the vLLM engines of {llm.model!r} stopped: {_cause(error)}; what was answered is kept, and the same "
+                "command goes on; check queries.llm (engine: memory, max_model_len), --log_level DEBUG says more"
+            ) from None
+
+    try:
+        yield ask
+    finally:
+        watch = Stopwatch()
+        rounds.close()
+        timings["engine_stop_s"] = round(watch.seconds, 1)
+
+
+def _cause(error: BaseException) -> str:
+    """The line of a remote traceback that says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(?:Error|Exception|Exit)\b\S*:", line)]
+    return (named or lines or [type(error).__name__])[-1][:300]
 
 
 def _answer(row: dict[str, Any]) -> Answer:

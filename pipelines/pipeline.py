@@ -99,9 +99,11 @@ class Pipeline:
             files=ingest.input_digest(root, files),
         )
         plan.add("splits", self._split, config.splits.model_dump() | seed, ingest="ingest")
-        cached = {"cache": file_digest(cache)} if cache else {}
+        inputs = {"cache": file_digest(cache)} if cache else {}
+        if config.queries.round_trip.encoder and config.queries.backend != "rules":
+            inputs |= {"splits": "splits", "encoder": folder_digest(resolve_model(config.queries.round_trip.encoder))}
         settings = queries.digest_settings(config.queries) | seed
-        plan.add("queries", lambda folder: self._write_queries(folder, cache), settings, ingest="ingest", **cached)
+        plan.add("queries", lambda folder: self._write_queries(folder, cache), settings, ingest="ingest", **inputs)
         ladder = config.negatives.model_dump(mode="json", exclude={"scoring", "distributed", "rounds"}) | seed
         plan.add("negatives", self._mine, ladder, ingest="ingest", splits="splits")
         judged = config.evaluation.model_dump(mode="json") | seed
@@ -251,9 +253,12 @@ class Pipeline:
         )
 
     def _write_queries(self, folder: Path, cache: Path | None) -> Outcome:
-        corpus = self._need("ingest").table("corpus")
-        store = self.out / "query_store"
-        return queries.queries_step(folder, corpus, self.config.queries, cache, store, self.config.run.seed)
+        config, corpus = self.config.queries, self._need("ingest").table("corpus")
+        splits = self._need("splits").table("splits") if config.round_trip.encoder else None
+        store, progress = self.out / "query_store", self.progress.queries
+        return queries.queries_step(
+            folder, corpus, config, cache, store, self.config.run.seed, splits=splits, on_progress=progress
+        )
 
     def _mine(self, folder: Path) -> Outcome:
         """The negatives that every system is judged on: by classification alone, so that no model has chosen them."""

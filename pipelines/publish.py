@@ -18,6 +18,8 @@ from patent_embed.evaluation import EvalResult, compare
 from patent_embed.model_card import ModelCard, write_model_card
 from patent_embed.model_folder import read_sentence_transformer_files
 from patent_embed.progress import duration, say
+from patent_embed.queries import write_query_cache
+from patent_embed.records import QUERY_CACHE_NAME
 from patent_embed.report import RunReport, comparison_table, write_metrics, write_report_md
 from pipelines.evaluate import load_result
 
@@ -34,6 +36,8 @@ def publish(
     if trained is not None:
         for name in (MODEL, ADAPTER):
             _replace_folder(trained.path / name, out / name)
+    if config.queries.export_cache:
+        write_query_cache(out / QUERY_CACHE_NAME, artifacts["queries"].table("queries"))
     measured = [name for name in _SYSTEMS if f"evaluate-{name}" in artifacts]
     results = [load_result(name, artifacts[f"evaluate-{name}"]) for name in measured]
     report = _report(config, artifacts, reused, results)
@@ -69,6 +73,16 @@ def stage_notes(name: str, artifact: Artifact) -> list[str]:
         return [f"{report['families']:,} families"]
     if name == "queries":
         lines = ["by source: " + _counts(report["sources"])]
+        if report.get("generated") or report.get("reused_answers"):
+            lines.append(f"{report['generated']:,} answers generated, {report['reused_answers']:,} reused")
+        if tokens := report.get("tokens"):
+            lines.append("tokens used: " + _counts(tokens))
+        if refused := report.get("rejected_answers"):
+            lines.append("rejected answers: " + _counts(refused))
+        if failed := report.get("errors"):
+            lines.append("requests that failed: " + _counts(failed))
+        if rejects:
+            lines.append(f"{sum(rejects.values()):,} patents without a query: " + _counts(rejects))
         if strangers := report.get("cache_without_patent"):
             lines.append(f"{strangers:,} cached queries belong to no patent here")
         return lines
@@ -114,6 +128,7 @@ def _report(
         rejects=ingested.rejects,
         splits=splits.manifest.rows,
         query_sources=artifacts["queries"].report["sources"],
+        queries=artifacts["queries"].report,
         negatives=artifacts.get("negatives-scored", artifacts["negatives"]).report,
         history=trained.report["history"] if trained else (),
         best_epoch=trained.report["best_epoch"] if trained else None,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 log = logging.getLogger("patent_embed")
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,6 +85,17 @@ def cluster_resources() -> tuple[float, int]:
     """CPUs and GPUs of the whole cluster."""
     resources = ray.cluster_resources()
     return float(resources.get("CPU", 1.0)), int(resources.get("GPU", 0))
+
+
+def free_resources() -> tuple[float, int]:
+    """CPUs and GPUs that nothing holds at this moment."""
+    resources = ray.available_resources()
+    return float(resources.get("CPU", 0.0)), int(resources.get("GPU", 0))
+
+
+def beside_the_driver() -> NodeAffinitySchedulingStrategy:
+    """Where an actor goes that the job cannot lose: it ends with the driver's node, and not before."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 @ray.remote(num_cpus=0)

@@ -250,6 +250,18 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         assert 120 <= server.total <= 120 + 24  # what was in flight is asked again
 
 
+def test_a_lost_node_is_made_up_for_by_another(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with OpenAiServer({}, answer, delay=0.1) as server:
+        command = [sys.executable, "-m", "tests.node_loss", "api", server.url, str(tmp_path / "a")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        report = json.loads(done.stdout.splitlines()[-1])
+        assert (report["lost_nodes"], report["nodes"]) == (1, 2)
+        assert (report["sources"], report["generated"]) == ({"api": 120}, 120)
+        assert 120 <= server.total <= 120 + 24  # what was in flight is asked again
+
+
 def _wait(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():

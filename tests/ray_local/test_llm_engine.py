@@ -37,15 +37,16 @@ def test_without_the_model(tmp_path: Path) -> None:
 def test_what_the_engine_is_told() -> None:
     pytest.importorskip("ray.data.llm")
     llm = LlmConfig(model="m", replicas=2, tensor_parallel_size=4, engine={"max_num_seqs": 512})
-    config = llm_backend.engine_config(QueriesConfig(llm=llm), chat=True, on_cpu=False)
+    config = llm_backend.engine_config(QueriesConfig(llm=llm), 99, chat=True, on_cpu=False)
     assert config.engine_kwargs["enable_prefix_caching"] is True
     assert config.engine_kwargs["tensor_parallel_size"] == 4
     assert config.engine_kwargs["max_num_seqs"] == 512
     assert config.concurrency == (2, 2)
+    assert config.batch_size == 99
     assert config.should_continue_on_error
     assert not config.log_engine_metrics
     assert config.placement_group_config is None
-    on_cpu = llm_backend.engine_config(QueriesConfig(llm=llm), chat=False, on_cpu=True)
+    on_cpu = llm_backend.engine_config(QueriesConfig(llm=llm), 99, chat=False, on_cpu=True)
     assert on_cpu.placement_group_config["bundles"] == [{"CPU": 0.5}]
     assert on_cpu.runtime_env["env_vars"]["OMP_NUM_THREADS"] == "1"
     assert llm_backend.sampling(QueriesConfig(), chat=True)["structured_outputs"]
