@@ -165,8 +165,9 @@ def write_queries(
 ) -> Written:
     """Queries for a corpus: cached ones first, then the model's, and where those fail what ``config.fallback`` says.
 
-    ``on_progress`` is called with the answers that have come and the number of those that are asked for. Every patent is either in the queries table or in the rejects. The result depends neither on the order of the corpus
-    nor on that of the answers. Raises UserError when the model answered nothing at all.
+    ``on_progress`` is called with the answers that have come and the number of those that are asked for. Every patent
+    is either in the queries table or in the rejects. The result depends neither on the order of the corpus nor on that
+    of the answers. Raises UserError when the model answered nothing at all.
     """
     columns = [corpus[name].to_pylist() for name in ("publication_number", "title", "abstract", "language")]
     patents = [Patent(*row) for row in sorted(zip(*columns, strict=True))]
@@ -184,8 +185,8 @@ def write_queries(
         if attempt == 0 and len(asked) >= _ALL_FAILED and all(verdict.error for verdict in verdicts.values()):
             counts = _counted(Counter(verdict.error for verdict in verdicts.values()))
             raise UserError(
-                f"the model {model!r} answered none of {len(verdicts)} requests ({counts}): all queries would be rules; "
-                f"check queries.{config.backend}, or set --query_backend rules"
+                f"the model {model!r} answered none of {len(verdicts)} requests ({counts}): all queries would be "
+                f"rules; check queries.{config.backend}, or set --query_backend rules"
             )
         asked = job.judge(zip(asked, requests, strict=True), verdicts)
     left = job.fall_back()

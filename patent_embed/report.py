@@ -220,16 +220,14 @@ def _queries(found: Mapping[str, Any]) -> str:
     if "generated" not in found:
         return ""
     verdicts = {"accepted": found["accepted_answers"]} | found["rejected_answers"]
-    rows = [
-        [f"rejected: {name}" if name != "accepted" else name, f"{count:,}"]
-        + [" / ".join(_quoted(each) for each in found["rejected_examples"].get(name, ()))]
-        for name, count in verdicts.items()
-    ]
+    rows = [[name if name == "accepted" else f"rejected: {name}", f"{count:,}"] for name, count in verdicts.items()]
+    examples = [f"- {name}: " + " ".join(map(_quoted, found["rejected_examples"].get(name, ()))) for name in verdicts]
     parts = [
         "## Queries by a model",
         f"{found['generated']:,} answers were generated in this run, {found['reused_answers']:,} were there already. A "
         "rejected answer is asked for once more.",
-        markdown_table(["answers", "", "examples"], rows),
+        markdown_table(["answers", ""], rows),
+        "\n".join(["Examples of what was rejected:", "", *examples[1:]]) if examples[1:] else "",
         _counts("requests that failed", found.get("errors", {})),
         _counts("query kind", found.get("kinds", {})),
         _counts("tokens", found.get("tokens", {})),
@@ -238,8 +236,8 @@ def _queries(found: Mapping[str, Any]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A model's words, as text in a table whatever they are."""
-    return "`" + text.replace("`", "'").replace("|", "/") + "`" if text else "(empty)"
+    """A model's words as Markdown that shows them, whatever they are."""
+    return "`" + " ".join(text.replace("`", "'").split()) + "`" if text.strip() else "(empty)"
 
 
 def _negatives(found: Mapping[str, Any]) -> str:

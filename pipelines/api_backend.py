@@ -89,7 +89,8 @@ class AskApi:
         self._fatal = ""
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        rows = zip(*(batch[name].tolist() for name in ("key", "title", "abstract", "kind", "language", "seed")))
+        names = ("key", "title", "abstract", "kind", "language", "seed")
+        rows = zip(*(batch[name].tolist() for name in names), strict=True)
         limit = self._config.max_prompt_chars
         answers = await asyncio.gather(
             *(self._ask(key, chat_messages(*patent, limit), seed) for key, *patent, seed in rows)

@@ -26,6 +26,11 @@ _OTHERS = "or choose --query_backend rules (no model) or api (an OpenAI-compatib
 # One thread and a small cache an engine: a laptop also has to run everything else.
 _CPU_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
 
+# What vLLM's own offline class takes; an engine inside Ray Data would otherwise take 128 sequences and 2048 tokens.
+_SMALL_GPU = {"max_num_seqs": 256, "max_num_batched_tokens": 8192}
+_LARGE_GPU = {"max_num_seqs": 1024, "max_num_batched_tokens": 16384}
+_LARGE_GPUS = {"H100", "H200", "B200", "B300", "GB200", "GB300"}
+
 
 def check_engine(config: LlmConfig) -> bool:
     """True when engines are to run on CPUs. Raises UserError saying what is missing."""
@@ -76,6 +81,7 @@ def engine_config(config: QueriesConfig, batch_size: int, *, chat: bool, on_cpu:
     from ray.data.llm import vLLMEngineProcessorConfig
 
     llm = config.llm
+    types = {name.partition(":")[2] for name in ray.cluster_resources() if name.startswith("accelerator_type:")}
     stage = {"num_cpus": 0.1} if on_cpu else {}  # on two cores, whole CPUs a stage would wait for each other for ever
     return vLLMEngineProcessorConfig(
         model_source=llm.model,
@@ -84,6 +90,7 @@ def engine_config(config: QueriesConfig, batch_size: int, *, chat: bool, on_cpu:
             "max_model_len": llm.max_model_len,
             "tensor_parallel_size": llm.tensor_parallel_size,
             "worker_extension_cls": "pipelines.engine_guard.EngineGuard",
+            **(_LARGE_GPU if types and types <= _LARGE_GPUS else _SMALL_GPU),
             **llm.engine,
         },
         batch_size=batch_size,
@@ -117,8 +124,8 @@ def sampling(config: QueriesConfig, *, chat: bool) -> dict[str, Any]:
 def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Backend]:
     """A backend for ``write_queries``; it leaves ``engine_start_s`` and ``engine_stop_s`` in ``timings``.
 
-    Raises UserError when vLLM, GPUs or the model are missing, and when the engines cannot start or go on. An engine that
-    dies is started anew by Ray, which then asks again for what it had in hand.
+    Raises UserError when vLLM, GPUs or the model are missing, and when the engines cannot start or go on. An engine
+    that dies is started anew by Ray, which then asks again for what it had in hand.
     """
     llm, limit = config.llm, config.max_prompt_chars
     on_cpu = check_engine(llm)

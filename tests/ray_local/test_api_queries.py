@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -23,6 +26,7 @@ from pydantic import SecretStr
 from patent_embed import sample
 from patent_embed.config import ApiConfig, QueriesConfig
 from patent_embed.errors import UserError
+from patent_embed.queries import read_query_cache
 from pipelines.queries import queries_step
 from tests.conftest import ROOT
 from tests.openai_server import OpenAiServer
@@ -173,6 +177,72 @@ def test_an_endpoint_that_is_not_there(tmp_path: Path) -> None:
         run(tmp_path / "a", corpus(100), config)
     with pytest.raises(UserError, match="OPENAI_API_KEY"):
         run(tmp_path / "b", corpus(5), QueriesConfig(backend="api"))
+
+
+def test_a_query_that_finds_another_patent_is_rejected(tiny_model: Path, tmp_path: Path) -> None:
+    table = corpus(40, {3: "错", 7: "错"})
+    abstracts = table["abstract"].to_pylist()
+    splits = pa.table({"publication_number": table["publication_number"], "split": ["train"] * 30 + ["test"] * 10})
+
+    def lifted(message: str) -> str:
+        """Words of the patent's own abstract, or of another's; random weights match by the words that are shared."""
+        given = message.split("摘要: ")[1].split("\n")[0]
+        return json.dumps({"query": (abstracts[20] if "错" in given else given)[:100]})
+
+    with OpenAiServer({}, lifted) as server:
+        config = settings(server).model_copy(update={"max_chars": 200, "copy_chars": 999, "fallback": "none"})
+        config.round_trip.encoder, config.round_trip.k = str(tiny_model), 1
+        (tmp_path / "a").mkdir()
+        queries_step(tmp_path / "a", table, config, None, tmp_path / "store", 1, splits=splits)
+    rejects = pq.read_table(tmp_path / "a" / "query_rejects.parquet").to_pylist()
+    wrong = sorted(table["publication_number"][row].as_py() for row in (3, 7))
+    assert [row["publication_number"] for row in rejects] == wrong
+    assert {row["reason"] for row in rejects} == {"round_trip"}
+
+
+def test_the_whole_job_from_the_command_line(tiny_model: Path, sample_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    good = {item["abstract"]: sample.query(7, i) for i, item in enumerate(sample.generate(120, seed=7))}
+
+    def say(message: str) -> str:
+        given = message.split("摘要: ")[1].split("\n")[0]
+        return json.dumps({"query": good[given][:40] + hashlib.md5(given.encode()).hexdigest()[:12]})
+
+    scratch = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))  # Ray's sockets need short paths
+    command = [sys.executable, "pipelines/run.py", "--data_dir", sample_folder, "--output_dir", out]
+    command += ["--model_name", tiny_model, "--query_backend", "api", "--llm_model", "m", "--num_epochs", "1"]
+    for setting in (
+        *("queries.export_cache=true", f"queries.round_trip.encoder={tiny_model}", "queries.round_trip.k=120"),
+        "negatives.scoring.max_ratio=null",
+    ):
+        command += ["--set", setting]
+    with OpenAiServer({}, say) as server:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=os.environ | {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url, "RAY_TMPDIR": str(scratch)},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        total = server.total
+    try:
+        assert list(scratch.rglob("*.log"))
+        assert KEY not in done.stdout + done.stderr
+        assert not _files_with(KEY, [out, scratch])
+    finally:
+        shutil.rmtree(scratch)
+    assert f"{total} answers generated, 0 reused" in done.stdout
+    assert f"tokens used: output {10 * total:,}, prompt {100 * total:,}" in done.stdout
+    assert "| accepted | " in (out / "report.md").read_text()
+    summary = json.loads((out / "run_summary.json").read_text())
+    cache = read_query_cache(out / "llm_queries_cache.json")
+    (queries,) = (out / "steps").glob("queries-*/queries.parquet")
+    rows = pq.read_table(queries).to_pylist()
+    assert {row["publication_number"]: row["query"] for row in rows if row["source"] == "api"} == cache
+    assert len(cache) > 100
+    assert summary["config"]["queries"]["api"]["base_url"] == server.url
 
 
 def _ray_session() -> Path:
