@@ -1,13 +1,16 @@
 """A job on three Ray nodes that loses the one with its worker: python -m tests.node_loss BACKEND WHERE FOLDER.
 
-BACKEND and WHERE are "api" and the URL of a server, or "llm" and a model folder. Prints the step's report. The node
-goes once FOLDER's store holds an answer. A program of its own, since a process has one Ray cluster.
+BACKEND and WHERE are "api" and the URL of a server, or "llm" and a model folder. Writes the step's report to
+FOLDER/report.json. The node goes once the store beside FOLDER holds an answer. A program of its own, since a process has one Ray cluster.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -33,6 +36,8 @@ def main() -> None:
         from tests.llm.tiny import corpus, settings
 
         config, table, worker = settings(where), corpus(64), "vLLMEngineStageUDF"
+    # A folder of its own, or any other ray.init() on this machine would join the cluster. Sockets need a short path.
+    os.environ["RAY_TMPDIR"] = scratch = tempfile.mkdtemp(prefix="r", dir="/tmp")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 128 << 20})
     nodes = [cluster.add_node(num_cpus=2, object_store_memory=128 << 20) for _ in range(2)]
     env = WORKER_ENV | {"PYTHONPATH": str(ROOT)}
@@ -54,9 +59,11 @@ def main() -> None:
     killer.start()
     report = queries_step(folder, table, config, None, folder.parent / "store", 1).report
     killer.join(timeout=10)
-    print(json.dumps(report | {"lost_nodes": len(lost), "nodes": sum(node["Alive"] for node in ray.nodes())}))
+    counts = {"lost_nodes": len(lost), "nodes": sum(node["Alive"] for node in ray.nodes())}
+    (folder / "report.json").write_text(json.dumps(report | counts))
     ray.shutdown()
     cluster.shutdown()
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def test_a_lost_node_is_made_up_for_by_another(tiny_llm: Path, tmp_path: Path) -
     command = [sys.executable, "-m", "tests.node_loss", "llm", str(tiny_llm), str(tmp_path / "a")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
-    report = json.loads(done.stdout.splitlines()[-1])
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert (report["lost_nodes"], report["nodes"]) == (1, 2)
     _is_whole(tmp_path, report, 0)
 

