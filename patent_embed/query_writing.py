@@ -56,8 +56,10 @@ RoundTrip = Callable[[Sequence[str], Sequence[str]], Sequence[bool]]
 def make_request(patent: Patent, query_no: int, attempt: int, model: str, config: QueriesConfig, seed: int) -> Request:
     """The request for a patent's query number ``query_no``."""
     kind = choose_kind(patent.number, query_no, config.kinds, seed)
-    asked = [PROMPT_VERSION, model, kind, patent.language, patent.title, patent.abstract]
+    asked: list[Any] = [PROMPT_VERSION, model, kind, patent.language, patent.title, patent.abstract]
     asked += [config.temperature, config.top_p, config.max_tokens, config.max_prompt_chars, seed, query_no, attempt]
+    if config.backend == "llm" and config.llm.sampling:
+        asked.append(config.llm.sampling)
     digest = hashlib.blake2b(json.dumps(asked, ensure_ascii=False).encode(), digest_size=16).hexdigest()
     return Request(patent, query_no, kind, attempt, digest, int(digest[:7], 16))
 

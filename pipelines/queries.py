@@ -22,6 +22,8 @@ from patent_embed.search import exact_search, pair_scores
 from pipelines.embed import embed_texts
 from pipelines.runtime import Stopwatch, free_resources
 
+_FILTERS = 2  # raised when the same answers would be judged in another way
+
 
 def digest_settings(config: QueriesConfig) -> dict[str, Any]:
     """The settings that decide what queries come out; the others only decide how fast."""
@@ -31,8 +33,9 @@ def digest_settings(config: QueriesConfig) -> dict[str, Any]:
     content = {"queries_per_patent", "kinds", "fallback", "copy_chars", "temperature", "top_p", "max_tokens"}
     chosen = config.model_dump(mode="json", include=content | {"max_prompt_chars"})
     fresh = {} if config.use_cache else {"fresh": True}  # what was written without a store is another artifact
+    sampled = {"sampling": config.llm.sampling} if config.backend == "llm" and config.llm.sampling else {}
     checked = {"round_trip": config.round_trip.k} if config.round_trip.encoder else {}
-    return limits | chosen | fresh | checked | {"model": model_identity(config)}
+    return limits | chosen | fresh | sampled | checked | {"model": model_identity(config), "filters": _FILTERS}
 
 
 def model_identity(config: QueriesConfig) -> str:

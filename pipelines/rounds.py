@@ -66,6 +66,7 @@ class Rounds:
         self._pipeline, self._batch_size, self._check = pipeline, batch_size, check
         self._arrived: queue.Queue[pa.Table | BaseException | None] = queue.Queue()
         self._reader: threading.Thread | None = None
+        self._closed = False
 
     @property
     def started(self) -> bool:
@@ -86,13 +87,14 @@ class Rounds:
             yield piece
 
     def close(self) -> None:
-        """End the pipeline and its actors."""
+        """End the pipeline and its actors, also in the middle: what is under way then is not waited for."""
         if self._reader is None:
             return
+        self._closed = True
         if self._reader.is_alive():
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.get(self._mailbox.put.remote(_SCHEMA.empty_table()))
-            self._reader.join(timeout=60)
+            self._reader.join(timeout=30)
         ray.kill(self._mailbox)
 
     def _start(self, rows: pa.Table) -> None:
@@ -121,6 +123,8 @@ class Rounds:
             # Without prefetching, which holds a block back until the next one is there.
             for piece in answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 self._arrived.put(piece)
+                if self._closed:
+                    return
         except BaseException as error:  # raised where the answers are read
             self._arrived.put(error)
         else:

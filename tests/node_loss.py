@@ -1,8 +1,8 @@
 """A job on three Ray nodes that loses the one with its worker: python -m tests.node_loss BACKEND WHERE FOLDER.
 
 BACKEND and WHERE are "api" and the URL of a server, or "llm" and a model folder. Writes the step's report to
-FOLDER/report.json. The node goes once the store beside FOLDER holds an answer. A program of its own, since a process has
-one Ray cluster.
+FOLDER/report.json. The node goes once the store beside FOLDER holds an answer. A program of its own, since a process
+has one Ray cluster.
 """
 
 from __future__ import annotations
