@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,21 @@ def sampling(config: QueriesConfig, *, chat: bool) -> dict[str, Any]:
     return params | form | config.llm.sampling
 
 
+def gpu_check(config: LlmConfig) -> Callable[[float], None]:
+    """A function of the seconds without an answer that raises UserError when lost GPUs do not come back in time."""
+
+    def check(idle_s: float) -> None:
+        wanted, (_, gpus) = config.replicas * config.tensor_parallel_size, cluster_resources()
+        if idle_s > config.node_wait_s and gpus < wanted:
+            raise UserError(
+                f"the cluster has {gpus} GPU(s) left, the engines need {wanted}, no answer came for {idle_s:.0f} s: a "
+                "node is lost; all answers so far are kept, and the same command goes on when it is back (or set "
+                "queries.llm.replicas lower; queries.llm.node_wait_s says how long to wait)"
+            )
+
+    return check
+
+
 @contextlib.contextmanager
 def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Backend]:
     """A backend for ``write_queries``; it leaves ``engine_start_s`` and ``engine_stop_s`` in ``timings``.
@@ -160,15 +175,7 @@ def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Ba
         )
         return process(requests)
 
-    def check(idle_s: float) -> None:
-        wanted, (_, gpus) = llm.replicas * llm.tensor_parallel_size, cluster_resources()
-        if idle_s > llm.node_wait_s and gpus < wanted and not on_cpu:
-            raise UserError(
-                f"the cluster has {gpus} GPU(s) left, the engines need {wanted}, no answer came for {idle_s:.0f} s: a "
-                "node is lost; all answers so far are kept, and the same command goes on when it is back (or set "
-                "queries.llm.replicas lower; queries.llm.node_wait_s says how long to wait)"
-            )
-
+    check = gpu_check(llm) if not on_cpu else lambda idle_s: None
     rounds = Rounds(pipeline, lambda requests: min(llm.batch_size, -(-requests // llm.replicas)), check)
     watch = Stopwatch()
 
