@@ -24,6 +24,7 @@ from patent_embed.config import ApiConfig, QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.query_store import Answer
 from patent_embed.query_writing import Request
+from pipelines.runtime import here
 
 _RETRIED = frozenset({408, 409, 429})
 # Errors after which no other request would fare better; the driver stops when it sees one.
@@ -199,7 +200,7 @@ def api_backend(config: QueriesConfig) -> Callable[[Sequence[Request]], Iterator
     public = config.model_copy(update={"api": api.model_copy(update={"key": None})})
 
     def ask(requests: Sequence[Request]) -> Iterator[list[Answer]]:
-        keys = KeyHolder.remote(secret)
+        keys = KeyHolder.options(scheduling_strategy=here()).remote(secret)
         rows = [
             {"key": each.key, "messages": json.dumps(each.messages(config.max_prompt_chars)), "seed": each.seed}
             for each in requests

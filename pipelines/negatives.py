@@ -23,7 +23,7 @@ from patent_embed.hard_negatives import Embeddings, mine_scored_negatives
 from patent_embed.ladder import GROUP_CAP
 from patent_embed.negatives import Mined, Tally
 from patent_embed.partitioned import Buckets, Directory
-from pipelines.runtime import cluster_resources
+from pipelines.runtime import cluster_gpus
 
 _ENTRIES_A_PART = 400_000  # about 200 MB at work in a search task
 _BATCH = 1 << 17  # patents
@@ -81,8 +81,7 @@ def mine_scored(
     corpus: pa.Table, splits: pa.Table, config: NegativesConfig, seed: int, embeddings: Embeddings
 ) -> Mined:
     """``hard_negatives.mine_scored_negatives`` on a GPU where the cluster has one, otherwise here."""
-    _, gpus = cluster_resources()
-    if not gpus:
+    if not cluster_gpus():
         return mine_scored_negatives(corpus, splits, config, seed, embeddings)
     task = ray.remote(num_gpus=1)(mine_scored_negatives)
     mined: Mined = ray.get(task.remote(corpus, splits, config, seed, embeddings, device="cuda"))

@@ -18,7 +18,7 @@ import ray.train.torch
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config import Config
 from patent_embed.errors import UserError
-from pipelines.runtime import cluster_resources, event_stream
+from pipelines.runtime import NodeSize, cluster_nodes, event_stream
 
 _MAX_WORKER_FAILURES = 2
 
@@ -101,23 +101,38 @@ def _drop_old_attempts(folder: Path, keep: str) -> None:
 
 def _scaling(config: Config) -> tuple[ray.train.ScalingConfig, str]:
     """Resources of each worker, and the precision that fits the device."""
-    cpus, gpus = cluster_resources()
-    workers = config.training.num_workers
+    nodes, workers = cluster_nodes(), config.training.num_workers
+    gpus = sum(node.gpus for node in nodes)
     use_gpu = gpus > 0 if config.training.use_gpu is None else config.training.use_gpu
     if use_gpu and gpus < workers:
         raise UserError(
             f"num_workers is {workers} but the cluster has {gpus} GPUs, and each worker needs one: "
             f"set --num_workers {max(gpus, 1)}, or --set training.use_gpu=false to train on CPUs"
         )
-    share = cpus / workers
-    # Whole CPUs where there are enough, otherwise a little less than the share: a small machine must not wait for ever.
-    resources: dict[str, float] = {"CPU": min(4, int(share)) if use_gpu and share >= 1 else int(share) or 0.9 * share}
+    resources: dict[str, float] = {"CPU": _cpus_per_worker(nodes, workers, use_gpu)}
     if use_gpu:
         resources["GPU"] = 1
     precision = config.training.precision
     if precision == "auto":
         precision = "bf16" if use_gpu else "fp32"
     return ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=resources), precision
+
+
+def _cpus_per_worker(nodes: list[NodeSize], workers: int, use_gpu: bool) -> float:
+    """The most CPUs, at most four beside a GPU, with which all workers find a place on the nodes."""
+
+    def fits(cpus: float) -> bool:
+        return sum(min(int(node.cpus / cpus), node.gpus if use_gpu else workers) for node in nodes) >= workers
+
+    largest = int(max(node.cpus for node in nodes))
+    whole = [cpus for cpus in range(1, (min(4, largest) if use_gpu else largest) + 1) if fits(cpus)]
+    if whole:
+        return whole[-1]
+    # A little less than the share: a small machine must not wait for ever.
+    share = 0.9 * sum(node.cpus for node in nodes) / workers
+    while not fits(share) and share > 0.01:
+        share *= 0.9
+    return share
 
 
 class _RayReporter:
