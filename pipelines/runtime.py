@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import textwrap
 import threading
@@ -55,10 +56,38 @@ def ray_session(log_level: str) -> Iterator[None]:
         )
     quiet_ray_data(debug)
     try:
-        with waiting_is_said():
+        with waiting_is_said(), _stop_is_interrupt():
             yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _stop_is_interrupt() -> Iterator[None]:
+    """SIGTERM, by which `ray job stop` ends a driver, works like Ctrl-C: what runs on the cluster is cleared away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def interrupt_stays_interrupt() -> Iterator[None]:
+    """Ray Train answers Ctrl-C with exit code 0, and also after the training: here it stays a KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import ray.train.torch
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config import Config
 from patent_embed.errors import UserError
-from pipelines.runtime import NodeSize, cluster_nodes, event_stream
+from pipelines.runtime import NodeSize, cluster_nodes, event_stream, interrupt_stays_interrupt
 
 _MAX_WORKER_FAILURES = 2
 
@@ -41,7 +41,7 @@ def train(
     """
     attempt = f"attempt-{time.time_ns()}"
     scaling, precision = _scaling(config)
-    with event_stream(on_event) as events:
+    with event_stream(on_event) as events, interrupt_stays_interrupt():
         trainer = ray.train.torch.TorchTrainer(
             _worker,
             train_loop_config={

@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from typing import Any, Self
 
 import psutil
 
+ROOT = Path(__file__).resolve().parent.parent
 _RAY = str(Path(sys.executable).parent / "ray")
 # Every port that Ray would otherwise take at a fixed place, where another cluster may sit.
 _FREE_PORTS = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port")
@@ -82,6 +84,53 @@ class Node:
                 self.kill()
 
 
+class Driver:
+    """``python pipelines/run.py`` as a process, its lines as they come. ``env`` joins it to a cluster."""
+
+    def __init__(self, arguments: Sequence[str | Path], env: Mapping[str, str]) -> None:
+        self.lines: list[str] = []
+        self._process = subprocess.Popen(
+            [sys.executable, ROOT / "pipelines" / "run.py", *map(str, arguments)],
+            env=os.environ | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip())
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def saw(self, text: str) -> bool:
+        """Whether a line with ``text`` has come; an early end is an error."""
+        if text in self.output:
+            return True
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the run ended with {self._process.returncode} before {text!r}:\n{self.output}")
+        return False
+
+    def wait(self, seconds: float = 300) -> int:
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise TimeoutError(f"the run did not end within {seconds:g} s:\n{self.output}") from None
+        self._reader.join(10)
+        return code
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
 class RayNodes:
     """``with RayNodes() as cluster``: a head on free loopback ports; ``cluster.add()`` starts further nodes.
 
@@ -138,6 +187,10 @@ class RayNodes:
         )
         self._wait_for_nodes()
         return node
+
+    def workers(self) -> list[Node]:
+        """The nodes besides the head that were not killed."""
+        return [node for node in self.nodes[1:] if node.process.poll() is None]
 
     def alive(self) -> int:
         """Nodes that the head counts as alive."""
