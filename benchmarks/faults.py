@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--model_name", default="bundled")
     parser.add_argument("--steps", nargs="*", choices=[*FAULTS, "driver"], default=[*FAULTS, "driver"])
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the nodes end, too
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     data, out = folder / "data", folder / "out"
     write_patents(data, options.patents)
@@ -145,8 +147,9 @@ def main() -> None:
         cluster.add(1)
         arguments = ("--data_dir", data, "--output_dir", out, "--model_name", options.model_name, *SETTINGS)
         arguments += ("--llm_base_url", server.url, "--llm_model", "m")
-        if Driver(arguments, cluster.env).wait(3600) != 0:
-            raise SystemExit("the run without a fault failed")
+        driver = Driver(arguments, cluster.env)
+        if driver.wait(3600) != 0:
+            raise SystemExit(f"the run without a fault failed:\n{driver.output}")
         for step in options.steps:
             row = _driver(cluster, arguments, out) if step == "driver" else _node(cluster, arguments, out, step, server)
             print(json.dumps(row), flush=True)

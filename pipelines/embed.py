@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from patent_embed.artifacts import Artifact, Outcome
+from patent_embed.artifacts import Artifact, Outcome, model_folder
 from patent_embed.config import ModelConfig
 from pipelines.runtime import NodeSize, Stopwatch, cluster_gpus, cluster_nodes
 
@@ -21,7 +21,7 @@ _CORES_PER_ACTOR = 4
 class EmbedTexts:
     """Ray Data UDF: ``{"row", "text", "kind"}`` to ``{"row", "embedding"}``, every row exactly once."""
 
-    def __init__(self, model_path: str, config: ModelConfig, gpu: bool, threads: int) -> None:
+    def __init__(self, model: tuple[str, str], config: ModelConfig, gpu: bool, threads: int) -> None:
         import torch
 
         from patent_embed.encoder import Encoder
@@ -29,7 +29,7 @@ class EmbedTexts:
         if not gpu:
             torch.set_num_threads(threads)
         device = torch.device("cuda" if gpu else "cpu")
-        self._encoder = Encoder.load(Path(model_path), config, device=device)
+        self._encoder = Encoder.load(model_folder(*model), config, device=device)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         embeddings = np.empty((len(batch["row"]), self._encoder.dim), np.float32)
@@ -40,11 +40,15 @@ class EmbedTexts:
 
 
 def embed_texts(
-    texts: pa.Table, model_path: Path, config: ModelConfig, on_progress: Callable[[int, int, float], None] | None = None
+    texts: pa.Table,
+    model: tuple[str, str],
+    config: ModelConfig,
+    on_progress: Callable[[int, int, float], None] | None = None,
 ) -> np.ndarray:
     """Embeddings of ``texts`` (``text``, ``kind`` = query | passage) in row order: (len(texts), dim) float32.
 
-    ``on_progress`` is called with texts done, texts in all, and seconds.
+    ``model`` names the encoder's folder as in ``artifacts.model_folder``. ``on_progress`` is called with texts done,
+    texts in all, and seconds.
     """
     gpus = cluster_gpus()
     actors, threads = (gpus, 1) if gpus else _cpu_actors(cluster_nodes())
@@ -54,7 +58,7 @@ def embed_texts(
     dataset = ray.data.from_arrow(blocks)
     embedded = dataset.map_batches(
         EmbedTexts,
-        fn_constructor_args=(str(model_path), config, bool(gpus), threads),
+        fn_constructor_args=(model, config, bool(gpus), threads),
         batch_size=_TEXTS_PER_BATCH,
         compute=ray.data.ActorPoolStrategy(size=actors),
         num_gpus=1 if gpus else None,
@@ -88,7 +92,7 @@ def embed(
     folder: Path,
     ingest: Artifact,
     queries: Artifact,
-    model_path: Path,
+    model: tuple[str, str],
     config: ModelConfig,
     on_progress: Callable[[int, int, float], None] | None = None,
 ) -> Outcome:
@@ -97,7 +101,7 @@ def embed(
     kinds = ["passage"] * len(passages) + ["query"] * len(asked)
     texts = pa.table({"text": pa.chunked_array(passages.chunks + asked.chunks), "kind": pa.array(kinds)})
     watch = Stopwatch()
-    embeddings = embed_texts(texts, model_path, config, on_progress)
+    embeddings = embed_texts(texts, model, config, on_progress)
     np.save(folder / "passages.npy", embeddings[: len(passages)])
     np.save(folder / "queries.npy", embeddings[len(passages) :])
     return Outcome(

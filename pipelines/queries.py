@@ -14,6 +14,7 @@ from patent_embed.config import QueriesConfig
 from patent_embed.queries import build_queries, read_query_cache
 from patent_embed.query_store import Answer, QueryStore
 from patent_embed.query_writing import Request, write_queries
+from patent_embed.storage import RemoteFolder
 
 
 def digest_settings(config: QueriesConfig) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def model_identity(config: QueriesConfig) -> str:
 
 
 def queries_step(
-    folder: Path, corpus: pa.Table, config: QueriesConfig, cache: Path | None, store: Path, seed: int
+    folder: Path, corpus: pa.Table, config: QueriesConfig, cache: Path | None, store: Path | RemoteFolder, seed: int
 ) -> Outcome:
     """Write ``queries.parquet`` and, with a model, ``query_rejects.parquet``; its answers are kept in ``store``."""
     if config.backend == "rules":

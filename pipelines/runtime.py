@@ -33,6 +33,11 @@ WORKER_ENV = {
 }
 
 
+def on_cluster() -> bool:
+    """Whether the run joins a cluster, whose nodes may be other machines, instead of starting Ray here."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
 @contextlib.contextmanager
 def ray_session(log_level: str) -> Iterator[None]:
     """Join the cluster this process runs in (RAY_ADDRESS, as in a Ray job) or start one here; leave it at the end."""
@@ -43,16 +48,15 @@ def ray_session(log_level: str) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # do not hide a GPU from tasks that asked for none
     if not debug:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the rest is advice to Ray's own developers
-    on_cluster = bool(os.environ.get("RAY_ADDRESS"))
     # Workers import this very code: a job's working_dir does that on a cluster, the path does it on this machine.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = WORKER_ENV if on_cluster else WORKER_ENV | {"PYTHONPATH": os.pathsep.join(paths)}
+    env = WORKER_ENV if on_cluster() else WORKER_ENV | {"PYTHONPATH": os.pathsep.join(paths)}
     with contextlib.nullcontext() if debug else _no_stderr():  # the core announces the log level it was given
         ray.init(
             logging_level=logging.INFO if debug else logging.ERROR,
             log_to_driver=debug,
             runtime_env={"env_vars": env},
-            **({} if on_cluster else {"include_dashboard": False}),
+            **({} if on_cluster() else {"include_dashboard": False}),
         )
     quiet_ray_data(debug)
     try:
