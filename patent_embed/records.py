@@ -9,10 +9,10 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
@@ -96,13 +96,16 @@ class RecordParser:
     min_abstract_chars: int = 20
     max_abstract_chars: int = 20_000
 
-    def parse_file(self, path: Path, name: str) -> Iterator[Record]:
-        """All records of one file, rejects included. ``name`` is what ``source`` calls the file."""
+    def parse_file(self, path: Path, name: str, opened: Callable[[], BinaryIO] | None = None) -> Iterator[Record]:
+        """All records of one file, rejects included. ``name`` is what ``source`` calls the file; ``opened`` opens it
+        where it is not on this machine."""
         try:
+            raw = opened() if opened is not None else path.open("rb")
             if path.suffix == ".parquet":
-                yield from self._parse_parquet(path, name)
+                with raw:
+                    yield from self._parse_parquet(raw, name)
                 return
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            with raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
                 if path.name.removesuffix(".gz").endswith(".jsonl"):
                     for number, line in enumerate(file, start=1):
                         if line.strip():
@@ -158,9 +161,9 @@ class RecordParser:
         record.language = detect_language(record.abstract)
         return record
 
-    def _parse_parquet(self, path: Path, name: str) -> Iterator[Record]:
+    def _parse_parquet(self, raw: BinaryIO, name: str) -> Iterator[Record]:
         row = 0
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(raw) as file:
             for batch in file.iter_batches(batch_size=10_000):
                 for raw in batch.to_pylist():
                     yield self.parse_record(raw, f"{name}[{row}]")
@@ -180,20 +183,21 @@ def list_files(root: Path) -> tuple[list[Path], int]:
     """
     if root.is_file():
         return ([root], 0) if root.name.endswith(SUFFIXES) else ([], 1)
-    found, ignored = [], 0
-    for path in root.rglob("*"):
-        if not path.is_file() or path.name == QUERY_CACHE_NAME:
-            continue
-        inside = path.relative_to(root).parts
-        if (
-            path.name.endswith(SUFFIXES)
-            and "processed" not in inside[:-1]
-            and not any(part.startswith(".") for part in inside)
-        ):
-            found.append(path)
-        else:
-            ignored += 1
-    return sorted(found), ignored
+    files = [path for path in root.rglob("*") if path.is_file() and path.name != QUERY_CACHE_NAME]
+    found = select_files(path.relative_to(root).as_posix() for path in files)
+    return sorted(root / name for name in found), len(files) - len(found)
+
+
+def select_files(names: Iterable[str]) -> set[str]:
+    """Those of the names below a data root that are patent files."""
+    return {
+        name
+        for name in names
+        if name.endswith(SUFFIXES)
+        and PurePosixPath(name).name != QUERY_CACHE_NAME
+        and "processed" not in PurePosixPath(name).parts[:-1]
+        and not any(part.startswith(".") for part in PurePosixPath(name).parts)
+    }
 
 
 def decode(content: bytes) -> str | None:

@@ -26,7 +26,7 @@ from patent_embed.prompts import chat_messages
 from patent_embed.query_store import Answer
 from patent_embed.query_writing import Backend, Request
 from pipelines.rounds import Rounds
-from pipelines.runtime import beside_the_driver
+from pipelines.runtime import here
 
 _RETRIED = frozenset({408, 409, 429})
 # Errors after which no other request would fare better; the driver stops when it sees one.
@@ -207,7 +207,7 @@ def api_backend(config: QueriesConfig) -> Iterator[Backend]:
     secret = SecretStr(api.key.get_secret_value().strip())
     public = config.model_copy(update={"api": api.model_copy(update={"key": None})})
 
-    keys = KeyHolder.options(scheduling_strategy=beside_the_driver()).remote(secret)
+    keys = KeyHolder.options(scheduling_strategy=here()).remote(secret)
 
     def pipeline(requests: ray.data.Dataset, size: int) -> ray.data.Dataset:
         at_once = -(-api.requests_in_flight // size) + 1

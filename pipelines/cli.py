@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ _PROGRAM = "patent-embed"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0 done, 2 a user's mistake, 130 interrupted; other failures raise."""
+    """Run a command. Returns the exit code: 0 done, 2 a user's mistake, 130 interrupted, 1 anything else."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog=_PROGRAM, description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
@@ -36,6 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+    except Exception as error:
+        traceback.print_exc()
+        # The last line says it all: it is what is seen of a log's end.
+        what = (str(error).strip().splitlines() or [""])[-1]
+        print(f"{_PROGRAM}: failed: {type(error).__name__}: {what}", file=sys.stderr, flush=True)
+        return 1
 
 
 def spellings(name: str) -> list[str]:

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from patent_embed.artifacts import Artifact, Outcome
+from patent_embed.artifacts import Artifact, Outcome, model_folder
 from patent_embed.config import ModelConfig
-from pipelines.runtime import GPU_ENV, Stopwatch, cluster_resources
+from pipelines.runtime import GPU_ENV, NodeSize, Stopwatch, cluster_nodes
 
 _TEXTS_PER_BATCH = 1024
 _CORES_PER_ACTOR = 4
@@ -21,7 +21,7 @@ _CORES_PER_ACTOR = 4
 class EmbedTexts:
     """Ray Data UDF: ``{"row", "text", "kind"}`` to ``{"row", "embedding"}``, every row exactly once."""
 
-    def __init__(self, model_path: str, config: ModelConfig, gpu: bool, threads: int) -> None:
+    def __init__(self, model: tuple[str, str], config: ModelConfig, gpu: bool, threads: int) -> None:
         import torch
 
         from patent_embed.encoder import Encoder
@@ -29,7 +29,7 @@ class EmbedTexts:
         if not gpu:
             torch.set_num_threads(threads)
         device = torch.device("cuda" if gpu else "cpu")
-        self._encoder = Encoder.load(Path(model_path), config, device=device)
+        self._encoder = Encoder.load(model_folder(*model), config, device=device)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         embeddings = np.empty((len(batch["row"]), self._encoder.dim), np.float32)
@@ -41,30 +41,30 @@ class EmbedTexts:
 
 def embed_texts(
     texts: pa.Table,
-    model_path: Path,
+    model: tuple[str, str],
     config: ModelConfig,
     on_progress: Callable[[int, int, float], None] | None = None,
-    resources: tuple[float, int] | None = None,
+    nodes: list[NodeSize] | None = None,
 ) -> np.ndarray:
     """Embeddings of ``texts`` (``text``, ``kind`` = query | passage) in row order: (len(texts), dim) float32.
 
-    ``on_progress`` is called with texts done, texts in all, and seconds. ``resources`` are the CPUs and GPUs to use;
-    None: all of the cluster.
+    ``model`` names the encoder's folder as in ``artifacts.model_folder``. ``on_progress`` is called with texts done,
+    texts in all, and seconds. ``nodes`` are what may be used; None: all of the cluster.
     """
-    cpus, gpus = resources or cluster_resources()
-    actors = gpus or max(1, int(cpus) // _CORES_PER_ACTOR)
-    threads = max(1, int(cpus / actors))
+    nodes = cluster_nodes() if nodes is None else nodes
+    gpus = sum(node.gpus for node in nodes)
+    actors, threads = (gpus, 1) if gpus else _cpu_actors(nodes)
     table = texts.append_column("row", pa.array(np.arange(len(texts))))
     # Blocks are cut here: a task that cuts them would wait for a CPU that the actors hold.
     blocks = [table.slice(begin, _TEXTS_PER_BATCH) for begin in range(0, len(table), _TEXTS_PER_BATCH)]
     dataset = ray.data.from_arrow(blocks)
     embedded = dataset.map_batches(
         EmbedTexts,
-        fn_constructor_args=(str(model_path), config, bool(gpus), threads),
+        fn_constructor_args=(model, config, bool(gpus), threads),
         batch_size=_TEXTS_PER_BATCH,
         compute=ray.data.ActorPoolStrategy(size=actors),
         num_gpus=1 if gpus else None,
-        num_cpus=1 if gpus else threads,
+        num_cpus=threads,
         **({"runtime_env": {"env_vars": GPU_ENV}} if gpus else {}),
     )
     result: np.ndarray | None = None
@@ -84,11 +84,18 @@ def embed_texts(
     return result
 
 
+def _cpu_actors(nodes: list[NodeSize]) -> tuple[int, int]:
+    """How many actors of how many cores fill the nodes: about _CORES_PER_ACTOR each, and no more than a node has."""
+    cores = [int(node.cpus) for node in nodes if node.cpus >= 1] or [1]
+    threads = min(count // max(1, count // _CORES_PER_ACTOR) for count in cores)
+    return sum(count // threads for count in cores), threads
+
+
 def embed(
     folder: Path,
     ingest: Artifact,
     queries: Artifact,
-    model_path: Path,
+    model: tuple[str, str],
     config: ModelConfig,
     on_progress: Callable[[int, int, float], None] | None = None,
 ) -> Outcome:
@@ -97,7 +104,7 @@ def embed(
     kinds = ["passage"] * len(passages) + ["query"] * len(asked)
     texts = pa.table({"text": pa.chunked_array(passages.chunks + asked.chunks), "kind": pa.array(kinds)})
     watch = Stopwatch()
-    embeddings = embed_texts(texts, model_path, config, on_progress)
+    embeddings = embed_texts(texts, model, config, on_progress)
     np.save(folder / "passages.npy", embeddings[: len(passages)])
     np.save(folder / "queries.npy", embeddings[len(passages) :])
     return Outcome(

@@ -23,8 +23,9 @@ def evaluate_bm25(folder: Path, need: Callable[[str], Artifact], config: Config)
 
 def evaluate_encoder(folder: Path, name: str, need: Callable[[str], Artifact], config: Config) -> Outcome:
     """Measure the encoder whose vectors are in ``embed-<name>``."""
-    vectors = need(f"embed-{name}").path
-    system = EmbeddingSystem(np.load(vectors / "queries.npy"), np.load(vectors / "passages.npy", mmap_mode="r"))
+    vectors = need(f"embed-{name}")
+    passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
+    system = EmbeddingSystem(np.load(vectors.file("queries.npy")), passages)
     return _measure(folder, name, system, need, config)
 
 

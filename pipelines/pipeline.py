@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-import ray
 
 from patent_embed import __version__
 from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step, file_digest, folder_digest
@@ -25,14 +26,16 @@ from patent_embed.negatives import examples, mine_negatives
 from patent_embed.progress import ProgressLog, duration, say
 from patent_embed.queries import find_query_cache
 from patent_embed.splits import split_table
+from patent_embed.storage import RemoteFolder, is_remote, scratch
 from pipelines import embed, evaluate, ingest, negatives, publish, queries
-from pipelines.runtime import ray_session
+from pipelines.runtime import on_cluster, ray_session
 from pipelines.trackers import Trackers
 from pipelines.train import latest_checkpoint, train
 
 log = logging.getLogger("patent_embed")
 
 SCORED = "negatives-scored"
+_PROGRESS = "progress.jsonl"
 # Settings that change how training runs, not what comes out.
 _TRAINING_LOGISTICS = {
     "log_every",
@@ -74,14 +77,22 @@ class Pipeline:
 
     config: Config
     out: Path = field(init=False)
+    remote: RemoteFolder | None = field(init=False)
     store: ArtifactStore = field(init=False)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     reused: set[str] = field(default_factory=set)
     passed_over: int = field(default=0, init=False)  # files in the data folder that hold no patents
 
     def __post_init__(self) -> None:
-        self.out = Path(self.config.run.output_dir).resolve()  # workers have another working directory
-        self.store = ArtifactStore(self.out / "steps")
+        output = self.config.run.output_dir
+        if is_remote(output):  # what is made there is made in a scratch folder first
+            self.remote, self.out = RemoteFolder(output), scratch(f"output-{os.getpid()}")
+            self.store = ArtifactStore(self.out / "steps", self.remote / "steps")
+            if self.config.run.test_only:
+                self.remote.fetch_folder(publish.MODEL, self.out / publish.MODEL)
+        else:
+            self.remote, self.out = None, Path(output).resolve()  # workers have another working directory
+            self.store = ArtifactStore(self.out / "steps")
 
     # The plan: every digest follows from the settings, the input files and the model, before anything runs.
 
@@ -96,7 +107,7 @@ class Pipeline:
             "ingest",
             lambda folder: ingest.ingest(folder, root, files, config.data, config.run.seed),
             config.data.model_dump(exclude={"data_dir"}) | (seed if config.data.max_samples else {}),
-            files=ingest.input_digest(root, files),
+            files=ingest.input_digest(files),
         )
         plan.add("splits", self._split, config.splits.model_dump() | seed, ingest="ingest")
         inputs = {"cache": file_digest(cache)} if cache else {}
@@ -113,13 +124,14 @@ class Pipeline:
             )
         if base is not None:
             base_digest = folder_digest(base)
-            self._add_embedding(plan, "base", lambda: base, base_digest)
+            self._add_embedding(plan, "base", partial(self._shared_model, base, base_digest), base_digest)
             plan.add("evaluate-base", self._evaluate("base"), judged, vectors="embed-base", **_TABLES)
         if base is not None and not config.run.test_only:
             self._add_training(plan, base, base_digest, ladder)
         elif (self.out / publish.MODEL).is_dir():
             tuned = self.out / publish.MODEL
-            self._add_embedding(plan, "tuned", lambda: tuned, folder_digest(tuned))
+            tuned_digest = folder_digest(tuned)
+            self._add_embedding(plan, "tuned", partial(self._shared_model, tuned, tuned_digest), tuned_digest)
         if "embed-tuned" in plan.stages:
             plan.add("evaluate-tuned", self._evaluate("tuned"), judged, vectors="embed-tuned", **_TABLES)
         return list(plan.stages.values())
@@ -154,7 +166,7 @@ class Pipeline:
             self._add_embedding(plan, name, partial(self._trained_model, trained), trained)
             vectors = f"embed-{name}"
 
-    def _add_embedding(self, plan: _Plan, name: str, model: Callable[[], Path], digest: str) -> None:
+    def _add_embedding(self, plan: _Plan, name: str, model: Callable[[], tuple[str, str]], digest: str) -> None:
         """The vectors of all texts, for evaluation and mining. ``model`` is asked when the step runs."""
 
         def work(folder: Path) -> Outcome:
@@ -167,8 +179,20 @@ class Pipeline:
     def _evaluate(self, name: str) -> Callable[[Path], Outcome]:
         return lambda folder: evaluate.evaluate_encoder(folder, name, self._need, self.config)
 
-    def _trained_model(self, step: str) -> Path:
-        return self._need(step).path / "model"
+    def _trained_model(self, step: str) -> tuple[str, str]:
+        return self._need(step).address, "model"
+
+    def _shared_model(self, folder: Path, digest: str) -> tuple[str, str]:
+        """Where workers find a model of the driver's machine: there, or, on a cluster, in the output folder."""
+        if self.remote is None and not on_cluster():
+            return str(folder), ""
+
+        def copy(target: Path) -> Outcome:
+            shutil.copytree(folder, target, dirs_exist_ok=True)
+            return Outcome()
+
+        step = Step("model", 1, {}, {"folder": digest})
+        return (self.store.find(step) or self.store.run(step, copy)).address, ""
 
     # Running.
 
@@ -182,7 +206,7 @@ class Pipeline:
             if (
                 found is None
                 and stage.step.name.startswith("train")
-                and (path := latest_checkpoint(self.store.path(stage.step)))
+                and (path := latest_checkpoint(self.store.shared(self.store.path(stage.step))))
             ):
                 note = f"checkpoint {path.name} can be resumed"
             say(f"  {number:2d}  {stage.step.folder:24}  {'reuse' if found else 'run':5}  {rows or note}".rstrip())
@@ -191,7 +215,9 @@ class Pipeline:
         """Run what is not done yet, then write the output folder."""
         started = time.time()
         stages = self.stages()
-        self.progress = ProgressLog(self.out / "progress.jsonl", self.config.training.log_every)
+        if self.remote is not None and self.remote.read(_PROGRESS) is not None:
+            self.remote.fetch(_PROGRESS, self.out / _PROGRESS)
+        self.progress = ProgressLog(self.out / _PROGRESS, self.config.training.log_every)
         say(f"patent-embed {__version__}")
         say(f"data    {self.config.data.data_dir}")
         say(f"output  {self.config.run.output_dir}")
@@ -201,6 +227,9 @@ class Pipeline:
                 self._run_stage(number, len(stages), stage)
         self.progress.close()
         publish.publish(self.out, self.config, self.artifacts, self.reused, started)
+        if self.remote is not None:
+            publish.upload(self.out, self.remote)
+            shutil.rmtree(self.out)
 
     def _run_stage(self, number: int, total: int, stage: Stage) -> None:
         step, head = stage.step, f"[{number}/{total}] {stage.step.name:16}"
@@ -217,6 +246,8 @@ class Pipeline:
         rows = ", ".join(f"{value:,} {key}" for key, value in counts.items())
         say(f"{head} {rows:44} {took:>10}".rstrip())
         self.progress.record("stage", step=step.folder, reused=step.name in self.reused, rows=artifact.manifest.rows)
+        if self.remote is not None:
+            self.remote.put(self.out / _PROGRESS, _PROGRESS)
         for line in publish.stage_notes(step.name, artifact):
             say(f"      {line}")
         if step.name == "ingest":
@@ -235,7 +266,7 @@ class Pipeline:
     def _resuming(self, step: Step) -> bool:
         if not step.name.startswith("train"):
             return False
-        checkpoint = latest_checkpoint(self.store.path(step))
+        checkpoint = latest_checkpoint(self.store.shared(self.store.path(step)))
         if self.config.run.resume is None and checkpoint is not None:
             say(f"      starting anew: the checkpoint {checkpoint.name} of an earlier run is dropped; --resume goes on")
         return self.config.run.resume is not None
@@ -255,9 +286,17 @@ class Pipeline:
     def _write_queries(self, folder: Path, cache: Path | None) -> Outcome:
         config, corpus = self.config.queries, self._need("ingest").table("corpus")
         splits = self._need("splits").table("splits") if config.round_trip.encoder else None
-        store, progress = self.out / "query_store", self.progress.queries
+        store = self.out / "query_store" if self.remote is None else self.remote / "query_store"
         return queries.queries_step(
-            folder, corpus, config, cache, store, self.config.run.seed, splits=splits, on_progress=progress
+            folder,
+            corpus,
+            config,
+            cache,
+            store,
+            self.config.run.seed,
+            splits=splits,
+            share_model=lambda model: self._shared_model(model, folder_digest(model)),
+            on_progress=self.progress.queries,
         )
 
     def _mine(self, folder: Path) -> Outcome:
@@ -266,9 +305,8 @@ class Pipeline:
         if config.strategy == "hard":
             config = config.model_copy(update={"strategy": "optimized_mixed"})
         if config.distributed:
-            parts = [str(path) for path in self._need("ingest").parts("corpus")]
-            corpus = ray.data.read_parquet(parts, columns=["publication_number", "codes"])
-            report = negatives.mine_negatives_ray(corpus, splits, config, self.config.run.seed, folder)
+            corpus, target = negatives.read_corpus(self._need("ingest")), self.store.shared(folder)
+            report = negatives.mine_negatives_ray(corpus, splits, config, self.config.run.seed, target)
             return Outcome(rows={"negatives": report["negatives"]}, report=report)
         corpus = self._need("ingest").table("corpus").select(["publication_number", "codes"])
         mined = mine_negatives(corpus, splits, config, self.config.run.seed)
@@ -277,10 +315,10 @@ class Pipeline:
 
     def _mine_scored(self, folder: Path, vectors: str) -> Outcome:
         """The negatives to train on: scored by the encoder of the step ``vectors``, and filtered."""
-        found, asked = self._need(vectors).path, self._need("queries").table("queries")
+        found, asked = self._need(vectors), self._need("queries").table("queries")
         embeddings = Embeddings(
-            np.load(found / "passages.npy"),
-            np.load(found / "queries.npy"),
+            np.load(found.file("passages.npy")),
+            np.load(found.file("queries.npy")),
             asked["publication_number"].combine_chunks(),
         )
         corpus = self._need("ingest").table("corpus").select(["publication_number", "title", "codes"])
@@ -300,13 +338,15 @@ class Pipeline:
         return Outcome(rows={"negatives": len(table)}, report=report | {"examples": readable})
 
     def _train(self, folder: Path, base: Path, negatives: str) -> Outcome:
-        resume_from = None
+        resume_from: Path | RemoteFolder | None = None
+        place = self.store.shared(folder)
         if self.config.run.resume == "latest":
-            resume_from = latest_checkpoint(folder)
+            resume_from = latest_checkpoint(place)
             if resume_from is None:
                 say("      nothing to resume: no checkpoint of these settings is here, training starts at epoch 1")
         elif self.config.run.resume is not None:
-            resume_from = Path(self.config.run.resume).resolve()
+            resume = self.config.run.resume
+            resume_from = RemoteFolder(resume) if is_remote(resume) else Path(resume).resolve()
         tables = {name: self._need(name) for name in ("ingest", "splits", "queries")}
         tables["negatives"] = self._need(negatives)
         settings = self.config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
@@ -316,15 +356,16 @@ class Pipeline:
             trackers.event(event)
             self.progress.training_event(event)
 
+        model = self._shared_model(base, folder_digest(base))
         with contextlib.closing(trackers):
-            return train(folder, self.config, base, tables, folder.name, resume_from, on_event)
+            return train(place, self.config, model, tables, folder.name, resume_from, on_event)
 
     def _require_two_patents(self, ingested: Artifact) -> None:
         patents = ingested.manifest.rows["patents"]
         if patents < 2:
             raise UserError(
                 f"{patents} usable patent in {self.config.data.data_dir!r}: a negative needs another patent (for "
-                f"same-group negatives at least two in one main group); {ingested.path / 'rejects.parquet'} says what "
+                f"same-group negatives at least two in one main group); {ingested.address}/rejects.parquet says what "
                 "was rejected"
             )
 

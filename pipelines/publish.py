@@ -21,9 +21,10 @@ from patent_embed.progress import duration, say
 from patent_embed.queries import write_query_cache
 from patent_embed.records import QUERY_CACHE_NAME
 from patent_embed.report import RunReport, comparison_table, write_metrics, write_report_md
+from patent_embed.storage import RemoteFolder
 from pipelines.evaluate import load_result
 
-MODEL, ADAPTER = "model", "adapter"
+MODEL, ADAPTER, SUMMARY = "model", "adapter", "run_summary.json"
 _SYSTEMS = ("bm25", "base", "tuned")
 _PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "peft", "pyarrow", "numpy")
 
@@ -35,7 +36,7 @@ def publish(
     trained = artifacts.get("train")
     if trained is not None:
         for name in (MODEL, ADAPTER):
-            _replace_folder(trained.path / name, out / name)
+            _replace_folder(trained.file(name), out / name)
     if config.queries.export_cache:
         write_query_cache(out / QUERY_CACHE_NAME, artifacts["queries"].table("queries"))
     measured = [name for name in _SYSTEMS if f"evaluate-{name}" in artifacts]
@@ -47,17 +48,26 @@ def publish(
     if trained is not None:
         write_model_card(out / MODEL, _card(out / MODEL, config, trained), report)
     seconds = time.time() - started
-    write_json(out / "run_summary.json", _summary(config, artifacts, reused, report, started, seconds))
+    write_json(out / SUMMARY, _summary(config, artifacts, reused, report, started, seconds))
     for split in ("val", "test"):
         say()
         say(comparison_table(results, [c for c in report.comparisons if c.split == split], split=split))
     say()
-    shown = Path(config.run.output_dir)
+    shown = config.run.output_dir.rstrip("/")
     say(f"done in {duration(seconds)}")
-    say(f"report  {shown / 'report.md'}")
+    say(f"report  {shown}/report.md")
     if trained:
-        say(f"model   {shown / MODEL}")
+        say(f"model   {shown}/{MODEL}")
     return report
+
+
+def upload(out: Path, remote: RemoteFolder) -> None:
+    """Copy what a user looks for to the store; the summary comes last and says that the rest is there."""
+    for name in (MODEL, ADAPTER, SUMMARY):
+        remote.delete(name)
+    names = [path.name for path in out.iterdir() if path.name not in (SUMMARY, "steps")]
+    for name in [*sorted(names), SUMMARY]:
+        remote.put(out / name, name)
 
 
 def stage_notes(name: str, artifact: Artifact) -> list[str]:
@@ -65,7 +75,7 @@ def stage_notes(name: str, artifact: Artifact) -> list[str]:
     report, rejects = artifact.report, artifact.manifest.rejects
     if name == "ingest":
         lines = [f"{count:,} rejected: {reason}" for reason, count in rejects.items()]
-        lines += [f"rejects with file names: {artifact.path / 'rejects.parquet'}"] if rejects else []
+        lines += [f"rejects with file names: {artifact.address}/rejects.parquet"] if rejects else []
         if cut := report.get("cut_abstracts"):
             lines.append(f"{cut:,} abstracts cut at the length limit")
         return lines

@@ -19,6 +19,7 @@ from patent_embed.queries import build_queries, read_query_cache
 from patent_embed.query_store import Answer, QueryStore
 from patent_embed.query_writing import Backend, Request, RoundTrip, write_queries
 from patent_embed.search import exact_search, pair_scores
+from patent_embed.storage import RemoteFolder
 from pipelines.embed import embed_texts
 from pipelines.runtime import Stopwatch, free_resources
 
@@ -50,15 +51,17 @@ def queries_step(
     corpus: pa.Table,
     config: QueriesConfig,
     cache: Path | None,
-    store: Path,
+    store: Path | RemoteFolder,
     seed: int,
     *,
     splits: pa.Table | None = None,
+    share_model: Callable[[Path], tuple[str, str]] = lambda folder: (str(folder), ""),
     on_progress: Callable[[int, int, float], None] | None = None,
 ) -> Outcome:
     """Write ``queries.parquet`` and, with a model, ``query_rejects.parquet``; its answers are kept in ``store``.
 
-    ``splits`` is needed where ``config.round_trip`` names an encoder.
+    ``splits`` is needed where ``config.round_trip`` names an encoder; ``share_model`` makes its folder known to
+    workers, as ``artifacts.model_folder`` reads it.
     """
     if config.backend == "rules":
         table, report = build_queries(corpus, config, cache, seed)
@@ -67,7 +70,9 @@ def queries_step(
     cached = read_query_cache(cache) if cache else {}
     uncached = [number for number in corpus["publication_number"].to_pylist() if not cached.get(number)]
     timings: dict[str, float] = {}
-    round_trip = _round_trip(corpus, splits, config.round_trip) if splits is not None and uncached else None
+    round_trip = (
+        _round_trip(corpus, splits, config.round_trip, share_model) if splits is not None and uncached else None
+    )
     watch = Stopwatch()
 
     def progress(done: int, asked: int) -> None:
@@ -103,14 +108,16 @@ def _backend(config: QueriesConfig, timings: dict[str, float]) -> AbstractContex
     return llm_backend(config, timings)
 
 
-def _round_trip(corpus: pa.Table, splits: pa.Table, config: RoundTripConfig) -> RoundTrip:
+def _round_trip(
+    corpus: pa.Table, splits: pa.Table, config: RoundTripConfig, share: Callable[[Path], tuple[str, str]]
+) -> RoundTrip:
     """Whether queries find their own patents among the first k of their splits.
 
     The passages are embedded here, before an engine takes the GPUs; the queries on what it leaves. A patent with the
     same abstract, or an equal score, stands in nobody's way.
     """
     encoder = ModelConfig(name=config.encoder)
-    model = resolve_model(encoder.name)
+    model = share(resolve_model(encoder.name))
     abstracts = corpus["abstract"]
     kinds = pa.array(["passage"] * len(corpus))
     passages = embed_texts(pa.table({"text": abstracts, "kind": kinds}), model, encoder)
@@ -119,7 +126,7 @@ def _round_trip(corpus: pa.Table, splits: pa.Table, config: RoundTripConfig) -> 
 
     def found(numbers: Sequence[str], queries: Sequence[str]) -> list[bool]:
         asked = pa.table({"text": pa.array(queries), "kind": pa.array(["query"] * len(queries))})
-        vectors = embed_texts(asked, model, encoder, resources=free_resources())
+        vectors = embed_texts(asked, model, encoder, nodes=[free_resources()])
         passed = np.zeros(len(queries), bool)
         for split in set(split_of.values()):
             mine = np.flatnonzero([split_of[number] == split for number in numbers])

@@ -19,7 +19,7 @@ import pyarrow as pa
 import ray
 
 from patent_embed.query_writing import Request
-from pipelines.runtime import beside_the_driver
+from pipelines.runtime import here
 
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("key", "title", "abstract", "language", "kind")]
@@ -102,7 +102,7 @@ class Rounds:
         size = len(rows) // (len(rows) // wanted)
         cuts = list(range(0, len(rows) - size + 1, size))
         blocks = [rows.slice(cut, None if cut == cuts[-1] else size) for cut in cuts]
-        self._mailbox = mailbox = _Mailbox.options(scheduling_strategy=beside_the_driver()).remote()
+        self._mailbox = mailbox = _Mailbox.options(scheduling_strategy=here()).remote()
 
         parts = min(len(blocks), _MAX_PARTS)
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import ray
@@ -20,37 +20,40 @@ import ray.train.torch
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config import Config
 from patent_embed.errors import UserError
-from pipelines.runtime import GPU_ENV, cluster_resources, event_stream
+from patent_embed.storage import RemoteFolder, is_remote, local_folder
+from pipelines.runtime import GPU_ENV, NodeSize, cluster_nodes, event_stream, interrupt_stays_interrupt
 
 _MAX_WORKER_FAILURES = 2
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def train(
-    folder: Path,
+    folder: Path | RemoteFolder,
     config: Config,
-    model_path: Path,
+    model: tuple[str, str],
     artifacts: dict[str, Artifact],
     fingerprint: str,
-    resume_from: Path | None,
+    resume_from: Path | RemoteFolder | None,
     on_event: Callable[[dict[str, Any]], None],
 ) -> Outcome:
     """Train into ``folder``: ``model/`` (merged, the best epoch), ``adapter/`` and the checkpoints.
 
     Args:
+        folder: where workers on any node reach it.
+        model: the base encoder's folder as in ``artifacts.model_folder``.
         artifacts: finished ``ingest``, ``splits``, ``queries`` and ``negatives``.
         fingerprint: digest of the training step; checkpoints carry it.
         resume_from: a checkpoint folder to go on from.
     """
     attempt = f"attempt-{time.time_ns()}"
     scaling, precision = _scaling(config)
-    with event_stream(on_event) as events:
+    with event_stream(on_event) as events, interrupt_stays_interrupt():
         trainer = ray.train.torch.TorchTrainer(
             _worker,
             train_loop_config={
                 "config": config.model_dump(mode="json"),
-                "model_path": str(model_path),
-                "artifacts": {name: str(artifact.path) for name, artifact in artifacts.items()},
+                "model": model,
+                "artifacts": {name: artifact.address for name, artifact in artifacts.items()},
                 "fingerprint": fingerprint,
                 "resume_from": str(resume_from) if resume_from else None,
                 "precision": precision,
@@ -60,7 +63,7 @@ def train(
             scaling_config=scaling,
             run_config=ray.train.RunConfig(
                 name=attempt,
-                storage_path=str(folder.resolve()),
+                storage_path=str(folder.resolve() if isinstance(folder, Path) else folder),
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.training.keep_checkpoints),
                 failure_config=ray.train.FailureConfig(max_failures=_MAX_WORKER_FAILURES),
                 worker_runtime_env={"env_vars": GPU_ENV} if scaling.use_gpu else None,
@@ -89,20 +92,29 @@ def train(
     )
 
 
-def latest_checkpoint(folder: Path) -> Path | None:
+def latest_checkpoint(folder: Path | RemoteFolder) -> Path | RemoteFolder | None:
     """The whole checkpoint with the most epochs below a training step's folder, or None."""
+    if isinstance(folder, Path):
+        states = [(path.relative_to(folder), path.stat().st_mtime_ns) for path in folder.glob("attempt-*/*/state.json")]
+    else:
+        every = [(PurePosixPath(entry.name), entry.mtime_ns) for entry in folder.entries()]
+        states = [(path, mtime) for path, mtime in every if path.match("attempt-*/*/state.json")]
     found = []
-    for state in folder.glob("attempt-*/*/state.json"):
+    for path, mtime in states:
         try:
-            found.append(
-                (json.loads(state.read_text(encoding="utf-8"))["epoch"], state.stat().st_mtime_ns, state.parent)
-            )
+            content = folder.read(str(path)) if isinstance(folder, RemoteFolder) else (folder / path).read_bytes()
+            found.append((json.loads(content or b"")["epoch"], mtime, str(path.parent)))
         except (ValueError, KeyError, OSError):
             continue  # torn by a kill: an older one is used
-    return max(found)[2] if found else None
+    return folder / max(found)[2] if found else None
 
 
-def _drop_old_attempts(folder: Path, keep: str) -> None:
+def _drop_old_attempts(folder: Path | RemoteFolder, keep: str) -> None:
+    if isinstance(folder, RemoteFolder):
+        for name in {entry.name.partition("/")[0] for entry in folder.entries()}:
+            if name.startswith("attempt-") and name != keep:
+                folder.delete(name)
+        return
     for path in folder.glob("attempt-*"):
         if path.name != keep:
             shutil.rmtree(path)
@@ -110,23 +122,38 @@ def _drop_old_attempts(folder: Path, keep: str) -> None:
 
 def _scaling(config: Config) -> tuple[ray.train.ScalingConfig, str]:
     """Resources of each worker, and the precision that fits the device."""
-    cpus, gpus = cluster_resources()
-    workers = config.training.num_workers
+    nodes, workers = cluster_nodes(), config.training.num_workers
+    gpus = sum(node.gpus for node in nodes)
     use_gpu = gpus > 0 if config.training.use_gpu is None else config.training.use_gpu
     if use_gpu and gpus < workers:
         raise UserError(
             f"num_workers is {workers} but the cluster has {gpus} GPUs, and each worker needs one: "
             f"set --num_workers {max(gpus, 1)}, or --set training.use_gpu=false to train on CPUs"
         )
-    share = cpus / workers
-    # Whole CPUs where there are enough, otherwise a little less than the share: a small machine must not wait for ever.
-    resources: dict[str, float] = {"CPU": min(4, int(share)) if use_gpu and share >= 1 else int(share) or 0.9 * share}
+    resources: dict[str, float] = {"CPU": _cpus_per_worker(nodes, workers, use_gpu)}
     if use_gpu:
         resources["GPU"] = 1
     precision = config.training.precision
     if precision == "auto":
         precision = "bf16" if use_gpu else "fp32"
     return ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=resources), precision
+
+
+def _cpus_per_worker(nodes: list[NodeSize], workers: int, use_gpu: bool) -> float:
+    """The most CPUs, at most four beside a GPU, with which all workers find a place on the nodes."""
+
+    def fits(cpus: float) -> bool:
+        return sum(min(int(node.cpus / cpus), node.gpus if use_gpu else workers) for node in nodes) >= workers
+
+    largest = int(max(node.cpus for node in nodes))
+    whole = [cpus for cpus in range(1, (min(4, largest) if use_gpu else largest) + 1) if fits(cpus)]
+    if whole:
+        return whole[-1]
+    # A little less than the share: a small machine must not wait for ever.
+    share = 0.9 * sum(node.cpus for node in nodes) / workers
+    while not fits(share) and share > 0.01:
+        share *= 0.9
+    return share
 
 
 class _RayReporter:
@@ -177,7 +204,7 @@ def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from patent_embed import dataset
-    from patent_embed.artifacts import open_artifact
+    from patent_embed.artifacts import model_folder, open_artifact
     from patent_embed.encoder import Encoder
     from patent_embed.export import export_model, save_adapter
     from patent_embed.training import Trainer
@@ -189,11 +216,11 @@ def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
         torch.set_num_threads(max(1, int(_scaling_cpus())))
     reporter = _RayReporter(loop["events"], context.get_world_rank())
 
-    opened = {name: open_artifact(Path(path)) for name, path in loop["artifacts"].items()}
+    opened = {name: open_artifact(address) for name, address in loop["artifacts"].items()}
     corpus, splits = opened["ingest"].table("corpus"), opened["splits"].table("splits")
     queries, negatives = opened["queries"].table("queries"), opened["negatives"].table("negatives")
     torch.manual_seed(config.run.seed)  # the adapters' first weights
-    encoder = Encoder.load(Path(loop["model_path"]), config.model, device=device)
+    encoder = Encoder.load(model_folder(*loop["model"]), config.model, device=device)
     if config.training.use_lora:
         encoder.add_lora(config.training.lora)
     data = dataset.build_triplets(encoder, corpus, splits, queries, negatives, config.training.query_sources)
@@ -212,7 +239,8 @@ def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
         with checkpoint.as_directory() as path:
             trainer.load(Path(path))
     elif loop["resume_from"]:
-        trainer.load(Path(loop["resume_from"]))
+        with tempfile.TemporaryDirectory() as scratch:
+            trainer.load(local_folder(loop["resume_from"], Path(scratch)))
     reporter.send(
         "start",
         {
@@ -230,9 +258,13 @@ def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
     state = trainer.fit(reporter)
     if context.get_world_rank() == 0:
         trainer.load_best()
-        export_model(encoder, Path(loop["out"]) / "model")
-        if config.training.use_lora:
-            save_adapter(encoder, Path(loop["out"]) / "adapter")
+        with tempfile.TemporaryDirectory() as scratch:
+            out = Path(scratch if is_remote(loop["out"]) else loop["out"])
+            export_model(encoder, out / "model")
+            if config.training.use_lora:
+                save_adapter(encoder, out / "adapter")
+            if is_remote(loop["out"]):
+                RemoteFolder(loop["out"]).put(out)
     return {
         "state": asdict(state),
         "triplets": len(data.triplets),

@@ -51,7 +51,7 @@ def test_the_output_folder_is_complete(finished) -> None:
     names = {path.name for path in out.iterdir()}
     assert names == {
         *("steps", "model", "adapter", "metrics.json", "report.md", "run_summary.json", "config.yaml"),
-        "progress.jsonl",
+        *("progress.jsonl", "tensorboard"),
     }
     summary = json.loads((out / "run_summary.json").read_text())
     rows = {name: step["rows"] for name, step in summary["steps"].items()}

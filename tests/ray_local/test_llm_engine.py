@@ -23,7 +23,7 @@ def test_without_vllm() -> None:
 def test_without_enough_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(llm_backend, "_has_distribution", lambda name: False)
-    monkeypatch.setattr(llm_backend, "cluster_resources", lambda: (2.0, 3))
+    monkeypatch.setattr(llm_backend, "cluster_gpus", lambda: 3)
     with pytest.raises(UserError, match=r"needs 4 GPU.*the cluster has 3"):
         llm_backend.check_engine(LlmConfig(replicas=2, tensor_parallel_size=2))
     assert not llm_backend.check_engine(LlmConfig(replicas=3))

@@ -91,10 +91,10 @@ def test_a_job_that_cannot_go_on_ends_with_a_message(monkeypatch: pytest.MonkeyP
 
 def test_a_lost_gpu_is_waited_for_then_named(monkeypatch: pytest.MonkeyPatch) -> None:
     config = QueriesConfig(llm=LlmConfig(replicas=2, node_wait_s=60))
-    monkeypatch.setattr(llm_backend, "cluster_resources", lambda: (16.0, 1))
+    monkeypatch.setattr(llm_backend, "cluster_gpus", lambda: 1)
     check = llm_backend.gpu_check(config.llm)
     check(59)
     with pytest.raises(UserError, match=r"1 GPU\(s\) left, the engines need 2"):
         check(61)
-    monkeypatch.setattr(llm_backend, "cluster_resources", lambda: (16.0, 2))
+    monkeypatch.setattr(llm_backend, "cluster_gpus", lambda: 2)
     check(61)
