@@ -255,6 +255,24 @@ class RunConfig(_Section):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
+class TuneConfig(_Section):
+    """A sweep: ``pipelines/tune.py``."""
+
+    space: dict[str, str] = Field(
+        default_factory=dict,
+        description="training settings to vary, each a range such as uniform(0.05, 0.5); none: learning rate, and "
+        "margin or temperature",
+    )
+    num_samples: int = Field(16, ge=1, description="trials")
+    max_concurrent: int | None = Field(None, ge=1, description="trials at once; None: what the machines have room for")
+    gpu_per_trial: float = Field(
+        0.5, gt=0, le=1, description="share of a GPU for one worker of a trial; its memory is not limited by this"
+    )
+    grace_epochs: int = Field(1, ge=1, description="no trial is stopped for its rank before so many epochs")
+    reduction_factor: int = Field(3, ge=2, description="of the trials that reach a rung, one in so many goes on")
+    refit: bool = Field(False, description="train the best settings again, and measure them on test")
+
+
 class Config(_Section):
     run: RunConfig = Field(default_factory=RunConfig)
     data: DataConfig = Field(default_factory=DataConfig)
@@ -264,6 +282,7 @@ class Config(_Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    tune: TuneConfig = Field(default_factory=TuneConfig)
 
 
 @dataclass(frozen=True)
@@ -322,6 +341,14 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 
+# What the sweep command takes besides all of these.
+TUNE_OPTIONS: tuple[Option, ...] = (
+    Option("num_samples", "tune.num_samples", "trials", int),
+    Option("max_concurrent", "tune.max_concurrent", "trials at once", int),
+    Option("refit", "tune.refit", "train the best settings again, and measure them on test", const=True),
+)
+
+
 def load_config(
     *,
     overlays: Iterable[Path] = (),
@@ -348,16 +375,16 @@ def load_config(
     if quick_test:
         _merge(tree, QUICK_TEST)
     for dotted, value in (options or {}).items():
-        _put(tree, dotted, value)
+        put(tree, dotted, value)
     for setting in settings:
         dotted, equals, text = setting.partition("=")
         if not equals or not dotted:
             raise UserError(f"--set {setting!r} is not section.key=value, e.g. --set training.margin=0.2")
-        _put(tree, dotted.strip(), yaml.safe_load(text))
+        put(tree, dotted.strip(), yaml.safe_load(text))
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise UserError(_explain(error)) from None
+        raise UserError(explain(error)) from None
 
 
 # The recommended recipe is the class defaults of these settings, so it cannot drift from them.
@@ -426,7 +453,8 @@ def _merge(tree: dict[str, Any], overlay: Mapping[str, Any]) -> None:
             tree[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Write ``value`` at the path ``dotted`` of a config tree."""
     *sections, key = dotted.split(".")
     for name in sections:
         child = tree.setdefault(name, {})
@@ -436,7 +464,8 @@ def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
     tree[key] = value
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """Every wrong setting with its path and value, but no secret."""
     lines = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "config"

@@ -142,8 +142,9 @@ class Trainer:
         """Train to the last epoch or until early stopping, from the state that is loaded."""
         state, config = self.state, self.config
         if state.epoch == 0 and self.validate is not None:
-            state.history.append({"epoch": 0, "val_ndcg@10": self.validate()})
-            reporter.epoch({**state.history[-1]}, None)
+            value = self.validate()
+            state.history.append({"epoch": 0, "val_ndcg@10": value})
+            reporter.epoch({**state.history[-1], "best_val": value}, None)
         while state.epoch < config.epochs and not state.stopped:
             started = time.perf_counter()
             loss = self._train_epoch(reporter)
@@ -153,7 +154,8 @@ class Trainer:
             state.history.append(record)
             last = state.epoch == config.epochs or state.stopped
             due = last or state.epoch % config.checkpoint_every_n_epochs == 0
-            reporter.epoch({**record, "best_epoch": state.best_epoch}, self.save if due else None)
+            standing = {"best_epoch": state.best_epoch, "best_val": state.best_value, "stopped": state.stopped}
+            reporter.epoch(record | standing, self.save if due else None)
         return state
 
     def _judge(self) -> dict[str, float]:

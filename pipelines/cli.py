@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patent_embed import __version__
-from patent_embed.config import OPTIONS, PRESETS, Config, Option, load_config
+from patent_embed.config import OPTIONS, PRESETS, TUNE_OPTIONS, Config, Option, load_config
 from patent_embed.errors import UserError
 
 _PROGRAM = "patent-embed"
@@ -24,10 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     add_run_options(commands.add_parser("run", help="prepare, train, evaluate", allow_abbrev=False))
+    tune = commands.add_parser("tune", help="search for training settings", allow_abbrev=False)
+    add_run_options(tune)
+    for option in TUNE_OPTIONS:
+        _add_option(tune, option)
     _add_sample_options(commands.add_parser("sample", help="write generated sample patents", allow_abbrev=False))
     parsed = parser.parse_args(arguments)
     try:
-        return _run(parsed) if parsed.command == "run" else _sample(parsed)
+        return {"run": _run, "tune": _tune, "sample": _sample}[parsed.command](parsed)
     except UserError as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr, flush=True)
         return 2
@@ -113,12 +117,7 @@ def config_from(parsed: argparse.Namespace) -> Config:
 
 def _run(parsed: argparse.Namespace) -> int:
     config = config_from(parsed)
-    logging.basicConfig(
-        level=config.run.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
-    )
-    if config.run.log_level != "DEBUG":  # what libraries say of themselves is for debugging
-        for name in ("httpx", "httpcore", "urllib3", "sentence_transformers", "transformers", "ray", "jax", "bm25s"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+    _quiet_libraries(config)
     from pipelines.pipeline import Pipeline
 
     pipeline = Pipeline(config)
@@ -127,6 +126,26 @@ def _run(parsed: argparse.Namespace) -> int:
     else:
         pipeline.run()
     return 0
+
+
+def _tune(parsed: argparse.Namespace) -> int:
+    config = config_from(parsed)
+    _quiet_libraries(config)
+    for name in ("optuna", "tensorboardX"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from pipelines.sweep import run_sweep
+
+    run_sweep(config)
+    return 0
+
+
+def _quiet_libraries(config: Config) -> None:
+    logging.basicConfig(
+        level=config.run.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
+    )
+    if config.run.log_level != "DEBUG":  # what libraries say of themselves is for debugging
+        for name in ("httpx", "httpcore", "urllib3", "sentence_transformers", "transformers", "ray", "jax", "bm25s"):
+            logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _add_sample_options(parser: argparse.ArgumentParser) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from patent_embed import __version__
+from patent_embed import __version__, dataset
 from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step, file_digest, folder_digest
 from patent_embed.config import Config
+from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
 from patent_embed.hard_negatives import Embeddings
 from patent_embed.hub import resolve_model
@@ -150,9 +151,10 @@ class Pipeline:
     def _add_training(self, plan: _Plan, base: Path, base_digest: str, ladder: dict[str, Any]) -> None:
         """Mine, train and embed, as many rounds as asked: each mines with the vectors of the round before."""
         config, rounds = self.config, self.config.negatives.rounds
-        settings = config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
-        settings |= config.model.model_dump(exclude={"name"})
-        settings |= {"seed": config.run.seed, "val_query_sources": config.evaluation.query_sources}
+        sources = config.model.model_dump(exclude={"name"})
+        sources |= {"train": config.training.query_sources, "val": config.evaluation.query_sources}
+        settings = config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS | {"query_sources"})
+        settings |= config.model.model_dump(exclude={"name"}) | {"seed": config.run.seed}
         scoring = ladder | config.negatives.scoring.model_dump(mode="json")
         vectors = "embed-base"
         for number in range(1, rounds + 1):
@@ -161,8 +163,10 @@ class Pipeline:
             if config.negatives.scoring.enabled or config.negatives.strategy == "hard":
                 mined = f"{SCORED}{mark}"
                 plan.add(mined, partial(self._mine_scored, vectors=vectors), scoring, vectors=vectors, **_TABLES)
-            inputs = _TABLES | {"negatives": mined, "model": base_digest}
-            plan.add(trained, partial(self._train, base=base, negatives=mined), settings, **inputs)
+            tokens, inputs = f"tokens{mark}", _TABLES | {"negatives": mined, "model": base_digest}
+            plan.add(tokens, partial(self._tokenise, base=base, negatives=mined), sources, **inputs)
+            inputs = {"tokens": tokens, "model": base_digest}
+            plan.add(trained, partial(self._train, base=base, tokens=tokens), settings, **inputs)
             self._add_embedding(plan, name, partial(self._trained_model, trained), trained)
             vectors = f"embed-{name}"
 
@@ -211,16 +215,36 @@ class Pipeline:
                 note = f"checkpoint {path.name} can be resumed"
             say(f"  {number:2d}  {stage.step.folder:24}  {'reuse' if found else 'run':5}  {rows or note}".rstrip())
 
-    def run(self) -> None:
-        """Run what is not done yet, then write the output folder."""
-        started = time.time()
+    def prepare_training(self) -> tuple[tuple[str, str], Artifact]:
+        """Run what the training needs, and return the base model (as in ``artifacts.model_folder``) and the finished
+        ``tokens`` step.
+
+        To be called in a Ray session."""
         stages = self.stages()
+        needed = next((i for i, stage in enumerate(stages, start=1) if stage.step.name == "tokens"), 0)
+        base = self._base_model()
+        if not needed or base is None:
+            raise UserError("run.test_only leaves no training to prepare; leave it out")
+        self._begin()
+        for number, stage in enumerate(stages[:needed], start=1):
+            if not stage.step.name.startswith("evaluate"):
+                self._run_stage(number, needed, stage)
+        self.progress.close()
+        return self._shared_model(base, folder_digest(base)), self._need("tokens")
+
+    def _begin(self) -> None:
         if self.remote is not None and self.remote.read(_PROGRESS) is not None:
             self.remote.fetch(_PROGRESS, self.out / _PROGRESS)
         self.progress = ProgressLog(self.out / _PROGRESS, self.config.training.log_every)
         say(f"patent-embed {__version__}")
         say(f"data    {self.config.data.data_dir}")
         say(f"output  {self.config.run.output_dir}")
+
+    def run(self) -> None:
+        """Run what is not done yet, then write the output folder."""
+        started = time.time()
+        stages = self.stages()
+        self._begin()
         todo = any(self._find(stage.step) is None for stage in stages)
         with ray_session(self.config.run.log_level) if todo else contextlib.nullcontext():
             for number, stage in enumerate(stages, start=1):
@@ -337,7 +361,20 @@ class Pipeline:
         readable = examples(table, corpus, asked, seed)
         return Outcome(rows={"negatives": len(table)}, report=report | {"examples": readable})
 
-    def _train(self, folder: Path, base: Path, negatives: str) -> Outcome:
+    def _tokenise(self, folder: Path, base: Path, negatives: str) -> Outcome:
+        """What training and its validation read: token ids, once for all workers, epochs and trials."""
+        encoder, sources = Encoder.load(base, self.config.model), self.config.training.query_sources
+        names = {"ingest": "corpus", "splits": "splits", "queries": "queries"}
+        corpus, splits, asked = (self._need(step).table(name) for step, name in names.items())
+        mined = self._need(negatives).table("negatives")
+        data = dataset.build_triplets(encoder, corpus, splits, asked, mined, sources)
+        judged = self.config.evaluation.query_sources
+        val = dataset.build_retrieval_set(encoder, corpus, splits, asked, "val", judged)
+        dataset.save_training_data(folder / "data", data, val)
+        counts = {"triplets": len(data.triplets), "tokens": int(data.tokens.lengths.sum())}
+        return Outcome(rows=counts | {"val_queries": len(val.queries)})
+
+    def _train(self, folder: Path, base: Path, tokens: str) -> Outcome:
         resume_from: Path | RemoteFolder | None = None
         place = self.store.shared(folder)
         if self.config.run.resume == "latest":
@@ -347,8 +384,6 @@ class Pipeline:
         elif self.config.run.resume is not None:
             resume = self.config.run.resume
             resume_from = RemoteFolder(resume) if is_remote(resume) else Path(resume).resolve()
-        tables = {name: self._need(name) for name in ("ingest", "splits", "queries")}
-        tables["negatives"] = self._need(negatives)
         settings = self.config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
         trackers = Trackers(self.config.training.trackers, self.out / "tensorboard" / folder.name, settings)
 
@@ -358,7 +393,7 @@ class Pipeline:
 
         model = self._shared_model(base, folder_digest(base))
         with contextlib.closing(trackers):
-            return train(place, self.config, model, tables, folder.name, resume_from, on_event)
+            return train(place, self.config, model, self._need(tokens), folder.name, resume_from, on_event)
 
     def _require_two_patents(self, ingested: Artifact) -> None:
         patents = ingested.manifest.rows["patents"]

@@ -43,8 +43,9 @@ def on_cluster() -> bool:
 
 
 @contextlib.contextmanager
-def ray_session(log_level: str) -> Iterator[None]:
-    """Join the cluster this process runs in (RAY_ADDRESS, as in a Ray job) or start one here; leave it at the end."""
+def ray_session(log_level: str, dashboard: bool = False) -> Iterator[None]:
+    """Join the cluster this process runs in (RAY_ADDRESS, as in a Ray job) or start one here, with or without its
+    dashboard; leave it at the end."""
     if ray.is_initialized():
         yield
         return
@@ -60,7 +61,7 @@ def ray_session(log_level: str) -> Iterator[None]:
             logging_level=logging.INFO if debug else logging.ERROR,
             log_to_driver=debug,
             runtime_env={"env_vars": env},
-            **({} if on_cluster() else {"include_dashboard": False}),
+            **({} if on_cluster() else {"include_dashboard": dashboard}),
         )
     quiet_ray_data(debug)
     try:

@@ -31,7 +31,7 @@ def train(
     folder: Path | RemoteFolder,
     config: Config,
     model: tuple[str, str],
-    artifacts: dict[str, Artifact],
+    tokens: Artifact,
     fingerprint: str,
     resume_from: Path | RemoteFolder | None,
     on_event: Callable[[dict[str, Any]], None],
@@ -41,32 +41,30 @@ def train(
     Args:
         folder: where workers on any node reach it.
         model: the base encoder's folder as in ``artifacts.model_folder``.
-        artifacts: finished ``ingest``, ``splits``, ``queries`` and ``negatives``.
+        tokens: a finished ``tokens`` step.
         fingerprint: digest of the training step; checkpoints carry it.
         resume_from: a checkpoint folder to go on from.
     """
     attempt = f"attempt-{time.time_ns()}"
-    scaling, precision = _scaling(config)
+    scaling, precision = scale(config)
+    loop = {
+        "config": config.model_dump(mode="json"),
+        "model": model,
+        "tokens": tokens.address,
+        "fingerprint": fingerprint,
+        "resume_from": str(resume_from) if resume_from else None,
+        "precision": precision,
+        "out": str(folder),
+    }
     with event_stream(on_event) as events, interrupt_stays_interrupt():
-        trainer = ray.train.torch.TorchTrainer(
-            _worker,
-            train_loop_config={
-                "config": config.model_dump(mode="json"),
-                "model": model,
-                "artifacts": {name: artifact.address for name, artifact in artifacts.items()},
-                "fingerprint": fingerprint,
-                "resume_from": str(resume_from) if resume_from else None,
-                "precision": precision,
-                "out": str(folder),
-                "events": events,
-            },
-            scaling_config=scaling,
-            run_config=ray.train.RunConfig(
+        trainer = make_trainer(
+            loop | {"events": events},
+            scaling,
+            ray.train.RunConfig(
                 name=attempt,
                 storage_path=str(folder.resolve() if isinstance(folder, Path) else folder),
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.training.keep_checkpoints),
                 failure_config=ray.train.FailureConfig(max_failures=_MAX_WORKER_FAILURES),
-                worker_runtime_env={"env_vars": GPU_ENV} if scaling.use_gpu else None,
             ),
         )
         try:
@@ -90,6 +88,21 @@ def train(
             "workers": config.training.num_workers,
         },
     )
+
+
+def make_trainer(
+    loop: dict[str, Any], scaling: ray.train.ScalingConfig, run: ray.train.RunConfig
+) -> ray.train.torch.TorchTrainer:
+    """A Ray Train run of the training loop.
+
+    Args:
+        loop: ``config`` (a dump), ``model`` (as in ``artifacts.model_folder``), ``tokens`` (address of the step),
+            ``fingerprint``, ``resume_from`` (a checkpoint folder or None), ``precision``, ``out`` (where model and
+            adapter go; None: nowhere) and ``events`` (an EventBuffer or None).
+    """
+    if scaling.use_gpu:
+        run.worker_runtime_env = {"env_vars": GPU_ENV}
+    return ray.train.torch.TorchTrainer(_worker, train_loop_config=loop, scaling_config=scaling, run_config=run)
 
 
 def latest_checkpoint(folder: Path | RemoteFolder) -> Path | RemoteFolder | None:
@@ -120,19 +133,23 @@ def _drop_old_attempts(folder: Path | RemoteFolder, keep: str) -> None:
             shutil.rmtree(path)
 
 
-def _scaling(config: Config) -> tuple[ray.train.ScalingConfig, str]:
-    """Resources of each worker, and the precision that fits the device."""
+def scale(
+    config: Config, *, trials: int = 1, gpu_per_worker: float = 1.0, reserved: float = 0.0
+) -> tuple[ray.train.ScalingConfig, str]:
+    """Resources of each worker, and the precision that fits the device. Where ``trials`` trainings run at once they
+    share the CPUs, and ``reserved`` of them are left to each training's own driver."""
     nodes, workers = cluster_nodes(), config.training.num_workers
     gpus = sum(node.gpus for node in nodes)
     use_gpu = gpus > 0 if config.training.use_gpu is None else config.training.use_gpu
-    if use_gpu and gpus < workers:
+    if use_gpu and gpus < workers * gpu_per_worker:
         raise UserError(
             f"num_workers is {workers} but the cluster has {gpus} GPUs, and each worker needs one: "
             f"set --num_workers {max(gpus, 1)}, or --set training.use_gpu=false to train on CPUs"
         )
-    resources: dict[str, float] = {"CPU": _cpus_per_worker(nodes, workers, use_gpu)}
+    cpus = _cpus_per_worker(nodes, workers, use_gpu)
+    resources: dict[str, float] = {"CPU": cpus / trials - reserved / workers if trials > 1 or reserved else cpus}
     if use_gpu:
-        resources["GPU"] = 1
+        resources["GPU"] = gpu_per_worker
     precision = config.training.precision
     if precision == "auto":
         precision = "bf16" if use_gpu else "fp32"
@@ -163,7 +180,7 @@ class _RayReporter:
         self._events, self._rank = events, rank
 
     def send(self, kind: str, content: dict[str, Any]) -> None:
-        if self._rank == 0:
+        if self._rank == 0 and self._events is not None:
             self._events.put.remote({"event": kind, "time": time.time(), **content})
 
     def step(self, event: dict[str, Any]) -> None:
@@ -213,18 +230,14 @@ def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
     context = ray.train.get_context()
     device = ray.train.torch.get_device()
     if device.type == "cpu":
-        torch.set_num_threads(max(1, int(_scaling_cpus())))
+        torch.set_num_threads(max(1, round(_scaling_cpus())))
     reporter = _RayReporter(loop["events"], context.get_world_rank())
 
-    opened = {name: open_artifact(address) for name, address in loop["artifacts"].items()}
-    corpus, splits = opened["ingest"].table("corpus"), opened["splits"].table("splits")
-    queries, negatives = opened["queries"].table("queries"), opened["negatives"].table("negatives")
+    data, val = dataset.load_training_data(open_artifact(loop["tokens"]).file("data"))
     torch.manual_seed(config.run.seed)  # the adapters' first weights
     encoder = Encoder.load(model_folder(*loop["model"]), config.model, device=device)
     if config.training.use_lora:
         encoder.add_lora(config.training.lora)
-    data = dataset.build_triplets(encoder, corpus, splits, queries, negatives, config.training.query_sources)
-    val = dataset.build_retrieval_set(encoder, corpus, splits, queries, "val", config.evaluation.query_sources)
     trainer = Trainer(
         encoder,
         data,
@@ -256,7 +269,7 @@ def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
         },
     )
     state = trainer.fit(reporter)
-    if context.get_world_rank() == 0:
+    if context.get_world_rank() == 0 and loop["out"] is not None:
         trainer.load_best()
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch if is_remote(loop["out"]) else loop["out"])

@@ -14,6 +14,7 @@ import torch
 import torch.multiprocessing
 
 from patent_embed.config import LoraConfig, ModelConfig, TrainingConfig
+from patent_embed.dataset import RetrievalSet, load_training_data, save_training_data
 from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
 from patent_embed.packing import Tokens, pack
@@ -82,6 +83,20 @@ def test_epochs_visit_every_triplet_once_in_another_order(tiny_model: Path) -> N
     assert list(first) != list(second)
     queries = data.triplets[first, 0].reshape(-1, 3)
     assert (queries == queries[:, :1]).all()  # the triplets of a query stand together
+
+
+def test_training_data_is_read_as_it_was_written(tiny_model: Path, tmp_path: Path) -> None:
+    data = make_trainer(tiny_model).data
+    tokens, family = data.tokens, data.family
+    save_training_data(tmp_path / "data", data, RetrievalSet(tokens.take(np.arange(5)), tokens, family[:5], family))
+    found, val = load_training_data(tmp_path / "data")
+    for one, other in [(found.tokens, tokens), (val.passages, tokens), (val.queries, tokens.take(np.arange(5)))]:
+        assert np.array_equal(one.ids, other.ids)
+        assert np.array_equal(one.offsets, other.offsets)
+    assert np.array_equal(found.triplets, data.triplets)
+    assert np.array_equal(found.family, family)
+    assert np.array_equal(val.query_family, family[:5])
+    assert np.array_equal(val.passage_family, family)
 
 
 def test_learning_rate_warms_up_and_decays_to_zero(tiny_model: Path) -> None:
