@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import textwrap
 import threading
@@ -56,12 +57,19 @@ def ray_session(log_level: str, dashboard: bool = False) -> Iterator[None]:
     # Workers import this very code: a job's working_dir does that on a cluster, the path does it on this machine.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = WORKER_ENV if on_cluster() else WORKER_ENV | {"PYTHONPATH": os.pathsep.join(paths)}
+    local: dict[str, Any] = {} if on_cluster() else {"include_dashboard": dashboard}
+    if dashboard and not on_cluster():
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            local["dashboard_port"] = probe.getsockname()[1]
+        # Without it, workers that ask the state API look for a cluster, and fail where this machine runs several.
+        env = env | {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{local['dashboard_port']}"}
     with contextlib.nullcontext() if debug else _no_stderr():  # the core announces the log level it was given
         ray.init(
             logging_level=logging.INFO if debug else logging.ERROR,
             log_to_driver=debug,
             runtime_env={"env_vars": env},
-            **({} if on_cluster() else {"include_dashboard": dashboard}),
+            **local,
         )
     quiet_ray_data(debug)
     try:
