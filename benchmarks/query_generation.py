@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,7 @@ from patent_embed import sample
 from patent_embed.config import LlmConfig, QueriesConfig
 from patent_embed.prompts import chat_messages
 from patent_embed.query_writing import Patent, make_request
+from pipelines.llm_backend import CPU_ENV
 
 QWEN_7B = {
     "vocab_size": 152_064,
@@ -66,12 +69,17 @@ def write_model(folder: Path, shape: dict[str, int], merged: int) -> None:
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = byte_level
     # Single characters for the patents, longer pieces for the instruction: about 190 tokens that prompts do not share.
-    texts = [message["content"] for message in chat_messages("", "", "claim", "zh", 0)]
+    # No piece holds what the filters refuse, or random answers would be rejected for it now and then.
+    prompt = "".join(message["content"] for message in chat_messages("", "", "claim", "zh", 0))
+    texts = re.split("本发明|本实用新型|该专利|什么是|检索语句", prompt)
     texts += [char for item in sample.generate(300, seed=SEED) for char in item["title"] + item["abstract"]]
     trained.train_from_iterator(
         texts,
         trainers.BpeTrainer(
-            vocab_size=merged, special_tokens=marks, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+            vocab_size=merged,
+            special_tokens=marks,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            max_token_length=24,  # bytes: no answer happens to hold a line of the prompt, which would be rejected
         ),
     )
     model = json.loads(trained.to_str())["model"]
@@ -247,7 +255,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.part:
         what, replicas = arguments.part[0], int(arguments.part[1])
-        print(json.dumps(alone(arguments) if what == "alone" else stage(arguments, replicas)))
+        found = alone(arguments) if what == "alone" else stage(arguments, replicas)
+        (arguments.work / "row.json").write_text(json.dumps(found | environment()))
         return
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -256,12 +265,13 @@ def main() -> None:
         rates: list[float] = []
         for what, replicas in [("alone", 1), *(("stage", each) for each in arguments.replicas)] * arguments.repeat:
             command = [sys.executable, __file__, *sys.argv[1:], "--work", str(work), "--part", what, str(replicas)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            found = json.loads(done.stdout.splitlines()[-1])
+            env = os.environ | (CPU_ENV if arguments.toy else {})  # the stage sets it for its engines
+            subprocess.run(command, stdout=sys.stderr, check=True, env=env)  # vLLM and Ray talk on both
+            found = json.loads((work / "row.json").read_text())
             if what == "alone":
                 rates.append(found["queries_per_s"])
             found["of_alone"] = round(found["queries_per_s"] * len(rates) / sum(rates), 4)
-            print(json.dumps(found | environment()), flush=True)
+            print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

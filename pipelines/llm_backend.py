@@ -24,7 +24,7 @@ from pipelines.runtime import Stopwatch, cluster_gpus
 log = logging.getLogger("patent_embed")
 _OTHERS = "or choose --query_backend rules (no model) or api (an OpenAI-compatible endpoint)"
 # One thread and a small cache an engine: a laptop also has to run everything else.
-_CPU_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
+CPU_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
 
 # What vLLM's own offline class takes; an engine inside Ray Data would otherwise take 128 sequences and 2048 tokens.
 _SMALL_GPU = {"max_num_seqs": 256, "max_num_batched_tokens": 8192}
@@ -103,7 +103,7 @@ def engine_config(config: QueriesConfig, batch_size: int, *, chat: bool, on_cpu:
         detokenize_stage={"enabled": True, **stage},
         should_continue_on_error=True,
         log_engine_metrics=False,  # needs ray[serve]
-        **({"runtime_env": {"env_vars": _CPU_ENV}} if on_cpu else {}),
+        **({"runtime_env": {"env_vars": CPU_ENV}} if on_cpu else {}),
         **({"placement_group_config": {"bundles": [{"CPU": 0.5}]}} if on_cpu else {}),
     )
 
