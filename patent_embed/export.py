@@ -39,5 +39,6 @@ def save_adapter(encoder: Encoder, out_dir: Path, base_model: str | None = None)
     model = cast(Any, encoder.model)
     for adapter in model.peft_config.values():
         adapter.base_model_name_or_path = base_model or adapter.base_model_name_or_path
+        adapter.target_modules = sorted(adapter.target_modules)  # a set is written in another order by every process
     model.save_pretrained(out_dir)
     return out_dir

@@ -28,7 +28,7 @@ from patent_embed.queries import find_query_cache
 from patent_embed.splits import split_table
 from patent_embed.storage import RemoteFolder, is_remote, scratch
 from pipelines import embed, evaluate, ingest, negatives, publish, queries
-from pipelines.runtime import on_cluster, ray_session
+from pipelines.runtime import NODE_LOSSES, on_cluster, ray_session
 from pipelines.train import latest_checkpoint, train
 
 log = logging.getLogger("patent_embed")
@@ -229,7 +229,7 @@ class Pipeline:
         else:
             if step.name.startswith(("train", "embed")):
                 say(head.rstrip())
-            artifact = self.store.run(step, stage.work, keep_partial=self._resuming(step))
+            artifact = self._work(stage)
         self.artifacts[step.name] = artifact
         took = "reused" if step.name in self.reused else duration(artifact.manifest.seconds)
         counts = {key: value for key, value in artifact.manifest.rows.items() if value or key != "not_sampled"}
@@ -246,6 +246,18 @@ class Pipeline:
             self._require_two_patents(artifact)
         if step.name.startswith("negatives"):
             self._require_negatives(artifact)
+
+    def _work(self, stage: Stage) -> Artifact:
+        """Run a step; once more when a node died with something that Ray does not make again by itself."""
+        for last in (False, False, True):
+            try:
+                return self.store.run(stage.step, stage.work, keep_partial=self._resuming(stage.step))
+            except NODE_LOSSES as error:
+                if last or getattr(error, "actor_init_failed", False):
+                    raise
+                log.debug("a node was lost: %s", error)
+                say(f"      a node was lost ({type(error).__name__}): the step starts again")
+        raise AssertionError("the last try returns or raises")
 
     def _find(self, step: Step) -> Artifact | None:
         return self.store.find(step) if self.config.run.use_cache else None

@@ -24,6 +24,13 @@ from patent_embed.progress import duration, say
 
 log = logging.getLogger("patent_embed")
 ROOT = Path(__file__).resolve().parent.parent
+# What Ray raises for an actor, a worker or an object that went down with its node.
+NODE_LOSSES = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.NodeDiedError,
+)
 WORKER_ENV = {
     "TOKENIZERS_PARALLELISM": "false",
     # glibc keeps freed memory instead of returning it: torch on a CPU otherwise faults in every activation anew.
