@@ -108,6 +108,8 @@ def run_with_fault(
         if fault.after:
             wait_for(lambda: driver.saw(fault.after), 180, fault.after)
         node = wait_for(lambda: at_work() or driver.ended, 180, f"a node at {fault.worker}")
+        if node is True:
+            raise RuntimeError(f"the run ended before a node was seen at {fault.worker}:\n{driver.output}")
         time.sleep(fault.pause)
         on_kill()
         node.kill()

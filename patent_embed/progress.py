@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,19 @@ def duration(seconds: float) -> str:
 
 
 class ProgressLog:
-    """Prints progress and keeps it as JSON lines in ``path``, one object an event."""
+    """Prints progress and keeps it as JSON lines in ``path``, one object an event. ``observe`` is told each, too."""
 
-    def __init__(self, path: Path, log_every: int, min_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        log_every: int,
+        min_seconds: float = 10.0,
+        observe: Callable[[str, dict[str, Any]], None] | None = None,
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8")
         self._log_every = log_every
+        self._observe = observe
         self._min_seconds = min_seconds
         self._last_bar = time.perf_counter()
 
@@ -42,6 +50,8 @@ class ProgressLog:
         content = {"time": round(time.time(), 3), "event": event, **content}
         self._file.write(json.dumps(content, ensure_ascii=False) + "\n")
         self._file.flush()
+        if self._observe is not None:
+            self._observe(event, content)
 
     def training_event(self, event: dict[str, Any]) -> None:
         """An event of the training loop: recorded, and shown as a line."""

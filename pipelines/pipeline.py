@@ -28,7 +28,7 @@ from patent_embed.queries import find_query_cache
 from patent_embed.splits import split_table
 from patent_embed.storage import RemoteFolder, is_remote, scratch
 from pipelines import embed, evaluate, ingest, negatives, publish, queries
-from pipelines.runtime import NODE_LOSSES, on_cluster, ray_session
+from pipelines.runtime import NODE_LOSSES, RunMetrics, on_cluster, ray_session
 from pipelines.train import latest_checkpoint, train
 
 log = logging.getLogger("patent_embed")
@@ -207,12 +207,13 @@ class Pipeline:
         stages = self.stages()
         if self.remote is not None and self.remote.read(_PROGRESS) is not None:
             self.remote.fetch(_PROGRESS, self.out / _PROGRESS)
-        self.progress = ProgressLog(self.out / _PROGRESS, self.config.training.log_every)
         say(f"patent-embed {__version__}")
         say(f"data    {self.config.data.data_dir}")
         say(f"output  {self.config.run.output_dir}")
         todo = any(self._find(stage.step) is None for stage in stages)
         with ray_session(self.config.run.log_level) if todo else contextlib.nullcontext():
+            observe = RunMetrics().observe if todo else None
+            self.progress = ProgressLog(self.out / _PROGRESS, self.config.training.log_every, observe=observe)
             for number, stage in enumerate(stages, start=1):
                 self._run_stage(number, len(stages), stage)
         self.progress.close()
@@ -235,7 +236,13 @@ class Pipeline:
         counts = {key: value for key, value in artifact.manifest.rows.items() if value or key != "not_sampled"}
         rows = ", ".join(f"{value:,} {key}" for key, value in counts.items())
         say(f"{head} {rows:44} {took:>10}".rstrip())
-        self.progress.record("stage", step=step.folder, reused=step.name in self.reused, rows=artifact.manifest.rows)
+        self.progress.record(
+            "stage",
+            step=step.folder,
+            reused=step.name in self.reused,
+            rows=artifact.manifest.rows,
+            seconds=artifact.manifest.seconds,
+        )
         if self.remote is not None:
             self.remote.put(self.out / _PROGRESS, _PROGRESS)
         for line in publish.stage_notes(step.name, artifact):

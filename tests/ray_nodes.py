@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 _RAY = str(Path(sys.executable).parent / "ray")
 # Every port that Ray would otherwise take at a fixed place, where another cluster may sit.
-_FREE_PORTS = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port")
+_FREE_PORTS = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port")
 
 
 def free_port() -> int:
@@ -150,6 +151,7 @@ class RayNodes:
         token: bool = False,
         dashboard: bool = False,
         node_types: dict[str, dict[str, Any]] | None = None,
+        object_store_mib: int = 100,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pe-"))  # short: the names of sockets below it may not be long
         self.nodes: list[Node] = []
@@ -172,7 +174,8 @@ class RayNodes:
             path.write_text(json.dumps(_AUTOSCALER | {"available_node_types": node_types | _HEAD}))
             self._head_options.append(f"--autoscaling-config={path}")
             self._env = _AUTOSCALER_ENV
-        self._dashboard = dashboard
+        self._dashboard, self._metrics_port = dashboard, 0
+        self._object_store_mib = object_store_mib
 
     def __enter__(self) -> Self:
         try:
@@ -208,6 +211,14 @@ class RayNodes:
         """The nodes besides the head that were not killed."""
         return [node for node in self.nodes[1:] if node.process.poll() is None]
 
+    def metrics(self) -> str:
+        """What the head's agent offers to Prometheus."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics") as response:
+                return str(response.read().decode())
+        except OSError:
+            return ""  # not yet
+
     def alive(self) -> int:
         """Nodes that the head counts as alive."""
         done = subprocess.run(
@@ -216,9 +227,17 @@ class RayNodes:
         return int(done.stdout or 0)
 
     def _start(self, options: list[str]) -> Node:
-        ports = [f"--{name}={free_port()}" for name in _FREE_PORTS]
+        metrics_port = free_port()
+        self._metrics_port = self._metrics_port or metrics_port  # the head's
+        ports = [f"--metrics-export-port={metrics_port}", *(f"--{name}={free_port()}" for name in _FREE_PORTS)]
         command = [
-            *(_RAY, "start", "--block", "--disable-usage-stats", f"--object-store-memory={100 << 20}"),
+            *(
+                _RAY,
+                "start",
+                "--block",
+                "--disable-usage-stats",
+                f"--object-store-memory={self._object_store_mib << 20}",
+            ),
             *("--min-worker-port=0", "--max-worker-port=0", *ports, *options),
         ]
         log = self.folder / f"node-{len(self.nodes)}.log"
