@@ -51,7 +51,7 @@ FAULTS = {
     fault.step: fault
     for fault in (
         Fault("ingest", "ParseFiles", pause=0.3),
-        Fault("negatives", "MapBatches(_entries)"),
+        Fault("negatives", "HashShuffleAggregator", pause=1),
         Fault("queries", "AskApi"),
         Fault("train", "RayTrainWorker", after="epoch 2 done"),
         Fault("embed-tuned", "EmbedTexts", pause=4),
@@ -103,17 +103,18 @@ def run_with_fault(
     try:
 
         def at_work() -> Any:
-            driver.saw("\0")  # raises when the run has ended
             return next((node for node in cluster.workers() if node.runs(fault.worker)), None)
 
         if fault.after:
             wait_for(lambda: driver.saw(fault.after), 180, fault.after)
-        node = wait_for(at_work, 180, f"a node at {fault.worker}")
+        node = wait_for(lambda: at_work() or driver.ended, 180, f"a node at {fault.worker}")
+        if node is True:
+            raise RuntimeError(f"the run ended before a node was seen at {fault.worker}:\n{driver.output}")
         time.sleep(fault.pause)
         on_kill()
         node.kill()
         killed = time.monotonic()
-        wait_for(at_work, 180, f"another node at {fault.worker}")
+        wait_for(lambda: at_work() or driver.ended, 180, f"another node at {fault.worker}")
         seconds = time.monotonic() - killed
         code = driver.wait()
     except BaseException:

@@ -29,9 +29,16 @@ def export_model(encoder: Encoder, out_dir: Path, dtype: Literal["fp32", "bf16",
     return out_dir
 
 
-def save_adapter(encoder: Encoder, out_dir: Path) -> Path:
-    """Write the LoRA adapters in PEFT's format (safetensors); returns ``out_dir``. Raises ValueError without any."""
+def save_adapter(encoder: Encoder, out_dir: Path, base_model: str | None = None) -> Path:
+    """Write the LoRA adapters in PEFT's format (safetensors); returns ``out_dir``. Raises ValueError without any.
+
+    ``base_model`` is what the adapter calls the model below it; None: the folder that it was loaded from.
+    """
     if not hasattr(encoder.model, "peft_config"):
         raise ValueError("the encoder has no adapter: it was trained without LoRA")
-    cast(Any, encoder.model).save_pretrained(out_dir)
+    model = cast(Any, encoder.model)
+    for adapter in model.peft_config.values():
+        adapter.base_model_name_or_path = base_model or adapter.base_model_name_or_path
+        adapter.target_modules = sorted(adapter.target_modules)  # a set is written in another order by every process
+    model.save_pretrained(out_dir)
     return out_dir

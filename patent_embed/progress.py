@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,20 @@ def duration(seconds: float) -> str:
 
 
 class ProgressLog:
-    """Prints progress and keeps it as JSON lines in ``path``, one object an event."""
+    """Prints progress and keeps it as JSON lines in ``path``, one object an event. ``observe`` is told each, too."""
 
-    def __init__(self, path: Path, log_every: int, min_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        log_every: int,
+        min_seconds: float = 10.0,
+        observe: Callable[[str, dict[str, Any]], None] | None = None,
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8")
         self._lost = False  # an event could not be written
         self._log_every = log_every
+        self._observe = observe
         self._min_seconds = min_seconds
         self._last_bar = time.perf_counter()
 
@@ -53,6 +61,8 @@ class ProgressLog:
             if not self._lost:
                 log.warning("%s: events are missing from here: %s", self._file.name, error.strerror)
             self._lost = True
+        if self._observe is not None:
+            self._observe(event, content)
 
     def training_event(self, event: dict[str, Any]) -> None:
         """An event of the training loop: recorded, and shown as a line."""

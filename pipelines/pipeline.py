@@ -29,7 +29,7 @@ from patent_embed.queries import find_query_cache
 from patent_embed.splits import split_table
 from patent_embed.storage import RemoteFolder, is_remote, scratch
 from pipelines import embed, evaluate, ingest, negatives, publish, queries
-from pipelines.runtime import on_cluster, ray_session
+from pipelines.runtime import NODE_LOSSES, RunMetrics, on_cluster, ray_session
 from pipelines.trackers import Trackers
 from pipelines.train import latest_checkpoint, train
 
@@ -226,16 +226,19 @@ class Pipeline:
         if not needed or base is None:
             raise UserError("run.test_only leaves no training to prepare; leave it out")
         self._begin()
+        self._open_progress(RunMetrics().observe)
         for number, stage in enumerate(stages[:needed], start=1):
             if not stage.step.name.startswith("evaluate"):
                 self._run_stage(number, needed, stage)
         self.progress.close()
         return self._shared_model(base, folder_digest(base)), self._need("tokens")
 
-    def _begin(self) -> None:
+    def _open_progress(self, observe: Callable[[str, dict[str, Any]], None] | None) -> None:
         if self.remote is not None and self.remote.read(_PROGRESS) is not None:
             self.remote.fetch(_PROGRESS, self.out / _PROGRESS)
-        self.progress = ProgressLog(self.out / _PROGRESS, self.config.training.log_every)
+        self.progress = ProgressLog(self.out / _PROGRESS, self.config.training.log_every, observe=observe)
+
+    def _begin(self) -> None:
         say(f"patent-embed {__version__}")
         say(f"data    {self.config.data.data_dir}")
         say(f"output  {self.config.run.output_dir}")
@@ -247,6 +250,7 @@ class Pipeline:
         self._begin()
         todo = any(self._find(stage.step) is None for stage in stages)
         with ray_session(self.config.run.log_level) if todo else contextlib.nullcontext():
+            self._open_progress(RunMetrics().observe if todo else None)
             for number, stage in enumerate(stages, start=1):
                 self._run_stage(number, len(stages), stage)
         self.progress.close()
@@ -263,13 +267,19 @@ class Pipeline:
         else:
             if step.name.startswith(("train", "embed")):
                 say(head.rstrip())
-            artifact = self.store.run(step, stage.work, keep_partial=self._resuming(step))
+            artifact = self._work(stage)
         self.artifacts[step.name] = artifact
         took = "reused" if step.name in self.reused else duration(artifact.manifest.seconds)
         counts = {key: value for key, value in artifact.manifest.rows.items() if value or key != "not_sampled"}
         rows = ", ".join(f"{value:,} {key}" for key, value in counts.items())
         say(f"{head} {rows:44} {took:>10}".rstrip())
-        self.progress.record("stage", step=step.folder, reused=step.name in self.reused, rows=artifact.manifest.rows)
+        self.progress.record(
+            "stage",
+            step=step.folder,
+            reused=step.name in self.reused,
+            rows=artifact.manifest.rows,
+            seconds=artifact.manifest.seconds,
+        )
         if self.remote is not None:
             self.remote.put(self.out / _PROGRESS, _PROGRESS)
         for line in publish.stage_notes(step.name, artifact):
@@ -280,6 +290,18 @@ class Pipeline:
             self._require_two_patents(artifact)
         if step.name.startswith("negatives"):
             self._require_negatives(artifact)
+
+    def _work(self, stage: Stage) -> Artifact:
+        """Run a step; once more when a node died with something that Ray does not make again by itself."""
+        for last in (False, False, True):
+            try:
+                return self.store.run(stage.step, stage.work, keep_partial=self._resuming(stage.step))
+            except NODE_LOSSES as error:
+                if last or getattr(error, "actor_init_failed", False):
+                    raise
+                log.debug("a node was lost: %s", error)
+                say(f"      a node was lost ({type(error).__name__}): the step starts again")
+        raise AssertionError("the last try returns or raises")
 
     def _find(self, step: Step) -> Artifact | None:
         return self.store.find(step) if self.config.run.use_cache else None

@@ -19,12 +19,20 @@ from typing import Any, NamedTuple
 import ray
 from ray.autoscaler.v2.schema import ClusterStatus
 from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.util import metrics
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from patent_embed.progress import duration, say
 
 log = logging.getLogger("patent_embed")
 ROOT = Path(__file__).resolve().parent.parent
+# What Ray raises for an actor, a worker or an object that went down with its node.
+NODE_LOSSES = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.NodeDiedError,
+)
 WORKER_ENV = {
     "TOKENIZERS_PARALLELISM": "false",
     # glibc keeps freed memory instead of returning it: torch on a CPU otherwise faults in every activation anew.
@@ -261,6 +269,29 @@ def event_stream(handle: Callable[[dict[str, Any]], None], interval: float = 0.5
         stop.set()
         thread.join(timeout=15)
         ray.kill(buffer)
+
+
+class RunMetrics:
+    """Progress events as Ray metrics, which every node's agent offers to Prometheus under ``ray_patent_embed_...``."""
+
+    def __init__(self) -> None:
+        self._rows = metrics.Counter("patent_embed_rows", "rows that finished steps gave", ("step", "kind"))
+        self._rate = metrics.Gauge("patent_embed_rows_per_second", "of the step at work, or as it ended", ("step",))
+        self._loss = metrics.Gauge("patent_embed_training_loss", "of the last step")
+
+    def observe(self, event: str, content: dict[str, Any]) -> None:
+        if event == "stage" and not content["reused"]:
+            step = content["step"].rpartition("-")[0]
+            for kind, count in content["rows"].items():
+                if count:
+                    self._rows.inc(count, {"step": step, "kind": kind})
+            if content["seconds"]:
+                self._rate.set(max(content["rows"].values(), default=0) / content["seconds"], {"step": step})
+        elif event == "step":
+            self._rate.set(content["triplets_per_s"], {"step": "train"})
+            self._loss.set(content["loss"])
+        elif event == "embedded" and content["seconds"]:
+            self._rate.set(content["done"] / content["seconds"], {"step": "embed"})
 
 
 class Stopwatch:

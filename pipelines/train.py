@@ -275,7 +275,7 @@ def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
             out = Path(scratch if is_remote(loop["out"]) else loop["out"])
             export_model(encoder, out / "model")
             if config.training.use_lora:
-                save_adapter(encoder, out / "adapter")
+                save_adapter(encoder, out / "adapter", config.model.name)
             if is_remote(loop["out"]):
                 RemoteFolder(loop["out"]).put(out)
     return {

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 _RAY = str(Path(sys.executable).parent / "ray")
 # Every port that Ray would otherwise take at a fixed place, where another cluster may sit.
-_FREE_PORTS = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port")
+_FREE_PORTS = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port")
 
 
 def free_port() -> int:
@@ -109,6 +110,10 @@ class Driver:
     def output(self) -> str:
         return "\n".join(self.lines)
 
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
     def saw(self, text: str) -> bool:
         """Whether a line with ``text`` has come; an early end is an error."""
         if text in self.output:
@@ -134,11 +139,19 @@ class Driver:
 class RayNodes:
     """``with RayNodes() as cluster``: a head on free loopback ports; ``cluster.add()`` starts further nodes.
 
-    With ``token`` all of it asks for token authentication. ``cluster.env`` is what a driver needs to join.
+    With ``node_types``, those of a launcher file, Ray's autoscaler adds and removes nodes on this machine by itself,
+    through the provider that Ray has for tests. With ``token`` all of it asks for token authentication.
+    ``cluster.env`` is what a driver needs to join.
     """
 
     def __init__(
-        self, cpus: float = 1, *, token: bool = False, dashboard: bool = False, head_options: tuple[str, ...] = ()
+        self,
+        cpus: float = 1,
+        *,
+        token: bool = False,
+        dashboard: bool = False,
+        node_types: dict[str, dict[str, Any]] | None = None,
+        object_store_mib: int = 100,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pe-"))  # short: the names of sockets below it may not be long
         self.nodes: list[Node] = []
@@ -154,9 +167,15 @@ class RayNodes:
             *("--node-ip-address=127.0.0.1", f"--temp-dir={self.folder}", "--dashboard-host=127.0.0.1"),
             *(f"--dashboard-port={self.url.rpartition(':')[2]}", f"--include-dashboard={dashboard}"),
             f"--ray-client-server-port={free_port()}",
-            *head_options,
         ]
-        self._dashboard = dashboard
+        self._env: dict[str, str] = {}
+        if node_types is not None:
+            path = self.folder / "autoscaler.json"
+            path.write_text(json.dumps(_AUTOSCALER | {"available_node_types": node_types | _HEAD}))
+            self._head_options.append(f"--autoscaling-config={path}")
+            self._env = _AUTOSCALER_ENV
+        self._dashboard, self._metrics_port = dashboard, 0
+        self._object_store_mib = object_store_mib
 
     def __enter__(self) -> Self:
         try:
@@ -192,6 +211,14 @@ class RayNodes:
         """The nodes besides the head that were not killed."""
         return [node for node in self.nodes[1:] if node.process.poll() is None]
 
+    def metrics(self) -> str:
+        """What the head's agent offers to Prometheus."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics") as response:
+                return str(response.read().decode())
+        except OSError:
+            return ""  # not yet
+
     def alive(self) -> int:
         """Nodes that the head counts as alive."""
         done = subprocess.run(
@@ -200,14 +227,22 @@ class RayNodes:
         return int(done.stdout or 0)
 
     def _start(self, options: list[str]) -> Node:
-        ports = [f"--{name}={free_port()}" for name in _FREE_PORTS]
+        metrics_port = free_port()
+        self._metrics_port = self._metrics_port or metrics_port  # the head's
+        ports = [f"--metrics-export-port={metrics_port}", *(f"--{name}={free_port()}" for name in _FREE_PORTS)]
         command = [
-            *(_RAY, "start", "--block", "--disable-usage-stats", f"--object-store-memory={100 << 20}"),
+            *(
+                _RAY,
+                "start",
+                "--block",
+                "--disable-usage-stats",
+                f"--object-store-memory={self._object_store_mib << 20}",
+            ),
             *("--min-worker-port=0", "--max-worker-port=0", *ports, *options),
         ]
         log = self.folder / f"node-{len(self.nodes)}.log"
         # The variables of a driver are not those of a node: RAY_ADDRESS would make a head of a head.
-        env = {key: value for key, value in (os.environ | self.env).items() if key != "RAY_ADDRESS"}
+        env = {key: value for key, value in (os.environ | self.env | self._env).items() if key != "RAY_ADDRESS"}
         with log.open("wb") as file:
             process = subprocess.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True)
         node = Node(process, log)
@@ -222,6 +257,25 @@ class RayNodes:
             raise RuntimeError("\n".join(node.log.read_text(errors="replace")[-2000:] for node in self.nodes)) from None
 
 
+_HEAD = {"ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}}
+_HEAD_ID = "f" * 51 + "00000"
+_AUTOSCALER = {
+    "cluster_name": "fake",
+    "max_workers": 8,
+    "upscaling_speed": 1.0,
+    "idle_timeout_minutes": 0.1,
+    "provider": {"type": "fake_multinode", "launch_multiple": True, "head_node_id": _HEAD_ID},
+    "head_node_type": "ray.head.default",
+    **{name: {} for name in ("auth", "docker", "file_mounts")},
+    **{f"{name}_commands": [] for name in ("initialization", "setup", "head_start_ray", "worker_start_ray")},
+}
+_AUTOSCALER_ENV = {
+    "RAY_FAKE_CLUSTER": "1",
+    "RAY_enable_autoscaler_v2": "1",
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+    "RAY_CLOUD_INSTANCE_ID": _HEAD_ID,
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD_ID,
+}
 _COUNT = """
 import sys
 from ray._raylet import GcsClient

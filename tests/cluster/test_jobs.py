@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -91,6 +92,8 @@ def test_a_stopped_job_leaves_nothing_behind(
         *("--num_epochs", "500", "--batch_size", "8"),
     )
     wait_for(lambda: " step " in job(head, "logs", "stop-me").stdout, 120, "the training")
+    wait_for(lambda: "ray_patent_embed_rows_per_second{" in head.metrics(), what="a rate among the metrics")
+    assert re.search(r'ray_patent_embed_rows_total{.*kind="patents".*step="ingest".*} 120', head.metrics())
     assert left_over(head).split() != ["[]", "[]"]
     assert job(head, "stop", "stop-me").returncode == 0
     wait_for(lambda: left_over(head).split() == ["[]", "[]"], what="actors and placement groups to go")
