@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from patent_embed.errors import UserError
 
@@ -271,6 +271,18 @@ class TuneConfig(_Section):
     grace_epochs: int = Field(1, ge=1, description="no trial is stopped for its rank before so many epochs")
     reduction_factor: int = Field(3, ge=2, description="of the trials that reach a rung, one in so many goes on")
     refit: bool = Field(False, description="train the best settings again, and measure them on test")
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _dotted(cls, space: Any) -> Any:
+        """``lora: {r: ...}`` is ``lora.r: ...``: a dot in a name of ``--set`` begins a section."""
+        if not isinstance(space, Mapping):
+            return space
+        flat: dict[str, Any] = {}
+        for name, value in space.items():
+            inner = cls._dotted(value) if isinstance(value, Mapping) else None
+            flat |= {f"{name}.{key}": each for key, each in inner.items()} if inner is not None else {name: value}
+        return flat
 
 
 class Config(_Section):

@@ -57,7 +57,7 @@ def test_the_output_folder_is_complete(finished) -> None:
     rows = {name: step["rows"] for name, step in summary["steps"].items()}
     assert rows["ingest"]["records"] == rows["ingest"]["patents"] == sum(rows["splits"].values()) == 120
     assert set(summary["steps"]) == {
-        *("ingest", "splits", "queries", "negatives", "negatives-scored", "train"),
+        *("ingest", "splits", "queries", "negatives", "negatives-scored", "tokens", "train"),
         *(f"{step}-{system}" for step in ("embed", "evaluate") for system in ("base", "tuned")),
         "evaluate-bm25",
     }
@@ -69,7 +69,7 @@ def test_the_output_folder_is_complete(finished) -> None:
 
 def test_the_terminal_is_readable(finished) -> None:
     _, _, done = finished
-    assert "[1/11] ingest" in done.stdout
+    assert "[1/12] ingest" in done.stdout
     assert "nDCG@10" in done.stdout
     assert "triplets/s" in done.stdout
     assert "\r" not in done.stdout
@@ -123,7 +123,7 @@ def test_a_second_run_reuses_everything(finished) -> None:
     arguments, out, _ = finished
     before = (out / "metrics.json").read_bytes()
     done = run(*arguments)
-    assert done.stdout.count("reused") == 11
+    assert done.stdout.count("reused") == 12
     assert (out / "metrics.json").read_bytes() == before
 
 
@@ -138,10 +138,10 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
     assert rerun() == set()
     assert rerun("--margin", "0.2") == trained
     assert rerun("--set", "training.log_every=3", "--num_workers", "2") == set()
-    assert rerun("--set", "negatives.scoring.pool=8") == {"negatives-scored", *trained}
-    assert rerun("--set", "negatives.scoring.enabled=false") == trained
+    assert rerun("--set", "negatives.scoring.pool=8") == {"negatives-scored", "tokens", *trained}
+    assert rerun("--set", "negatives.scoring.enabled=false") == {"tokens", *trained}
     assert rerun("--set", "negatives.rounds=2") == {
-        *("negatives-scored-1", "train-1", "embed-round-1", "negatives-scored"),
+        *("negatives-scored-1", "tokens-1", "train-1", "embed-round-1", "negatives-scored", "tokens"),
         *trained,
     }
     seeded = run(*arguments, "--seed", "7", "--plan").stdout
