@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 DEMO ?= build/demo
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test test-cluster lint format clean
 
 setup: $(READY)
 
@@ -15,7 +15,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
 	$(BIN)/pip install -q torch==2.13.0
-	$(BIN)/pip install -q -e ".[offline,dev]"
+	$(BIN)/pip install -q -e ".[offline,api,dev]"
 	touch $(READY)
 
 demo: setup
@@ -23,7 +23,11 @@ demo: setup
 	$(BIN)/python pipelines/run.py --config configs/demo.yaml --data_dir $(DEMO)/patents --output_dir $(DEMO)/output
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/cluster
+
+# Jobs, faults and autoscaling on several Ray nodes, each a process of this machine.
+test-cluster: setup
+	$(BIN)/python -m pytest tests/cluster
 
 lint: setup
 	$(BIN)/ruff check .
