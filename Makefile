@@ -1,5 +1,6 @@
 # make demo   sets up and runs the main job on generated patents with the bundled encoder (no model hub)
 # make test   sets up and runs the tests
+# make test-cluster   the tests on several Ray nodes of this machine
 # make test-llm   the tests that start vLLM engines, on a CPU, in an environment of their own
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 DEMO ?= build/demo
 
-.PHONY: setup demo test test-llm lint format clean
+.PHONY: setup demo test test-cluster test-llm lint format clean
 
 setup: $(READY)
 
@@ -17,7 +18,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
 	$(BIN)/pip install -q torch==2.13.0
-	$(BIN)/pip install -q -e ".[offline,dev]"
+	$(BIN)/pip install -q -e ".[offline,api,dev]"
 	touch $(READY)
 
 demo: setup
@@ -25,7 +26,11 @@ demo: setup
 	$(BIN)/python pipelines/run.py --config configs/demo.yaml --data_dir $(DEMO)/patents --output_dir $(DEMO)/output
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/cluster
+
+# Jobs, faults and autoscaling on several Ray nodes, each a process of this machine.
+test-cluster: setup
+	$(BIN)/python -m pytest tests/cluster
 
 test-llm: $(LLM_VENV)/.ready
 	$(LLM_VENV)/bin/python -m pytest tests/llm tests/ray_local/test_llm_engine.py

@@ -18,7 +18,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -89,9 +88,7 @@ def main() -> None:
         for nodes in options.nodes:
             with RayNodes(0, object_store_mib=1024) as cluster:
                 for core in range(nodes):
-                    node = cluster.add(1)
-                    for process in [psutil.Process(node.process.pid), *node.processes()]:
-                        process.cpu_affinity([core])  # what they start later inherits it
+                    cluster.add(1, core=core)
                 command = [sys.executable, __file__, "--folder", folder, "--nodes", nodes, "--model_name", model]
                 command += ["--texts", options.texts]
                 subprocess.run(list(map(str, command)), env=os.environ | cluster.env, check=True)

@@ -196,14 +196,10 @@ class RayNodes:
             node.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def add(self, cpus: float = 1, resources: dict[str, float] | None = None) -> Node:
-        """One more node, ready for work."""
-        node = self._start(
-            [
-                *(f"--address={self.address}", f"--num-cpus={cpus:g}", "--node-ip-address=127.0.0.1"),
-                f"--resources={json.dumps(resources or {})}",
-            ]
-        )
+    def add(self, cpus: float = 1, core: int | None = None) -> Node:
+        """One more node, ready for work; with ``core``, all of it runs on that core of the machine."""
+        options = [f"--address={self.address}", f"--num-cpus={cpus:g}", "--node-ip-address=127.0.0.1"]
+        node = self._start(options, [] if core is None else ["taskset", "-c", str(core)])
         self._wait_for_nodes()
         return node
 
@@ -226,23 +222,20 @@ class RayNodes:
         )
         return int(done.stdout or 0)
 
-    def _start(self, options: list[str]) -> Node:
+    def _start(self, options: list[str], prefix: Sequence[str] = ()) -> Node:
         metrics_port = free_port()
         self._metrics_port = self._metrics_port or metrics_port  # the head's
         ports = [f"--metrics-export-port={metrics_port}", *(f"--{name}={free_port()}" for name in _FREE_PORTS)]
         command = [
-            *(
-                _RAY,
-                "start",
-                "--block",
-                "--disable-usage-stats",
-                f"--object-store-memory={self._object_store_mib << 20}",
-            ),
+            *(*prefix, _RAY, "start", "--block", "--disable-usage-stats"),
+            f"--object-store-memory={self._object_store_mib << 20}",
             *("--min-worker-port=0", "--max-worker-port=0", *ports, *options),
         ]
         log = self.folder / f"node-{len(self.nodes)}.log"
         # The variables of a driver are not those of a node: RAY_ADDRESS would make a head of a head.
-        env = {key: value for key, value in (os.environ | self.env | self._env).items() if key != "RAY_ADDRESS"}
+        env = {
+            key: value for key, value in (os.environ | _PATIENT | self.env | self._env).items() if key != "RAY_ADDRESS"
+        }
         with log.open("wb") as file:
             process = subprocess.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True)
         node = Node(process, log)
@@ -252,11 +245,12 @@ class RayNodes:
     def _wait_for_nodes(self) -> None:
         wanted = sum(node.process.poll() is None for node in self.nodes)
         try:
-            wait_for(lambda: self.alive() >= wanted, what=f"{wanted} nodes")
+            wait_for(lambda: self.alive() >= wanted, 300, what=f"{wanted} nodes")
         except TimeoutError:
             raise RuntimeError("\n".join(node.log.read_text(errors="replace")[-2000:] for node in self.nodes)) from None
 
 
+_PATIENT = {"RAY_raylet_start_wait_time_s": "300"}  # other work on the machine must not fail a test
 _HEAD = {"ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}}
 _HEAD_ID = "f" * 51 + "00000"
 _AUTOSCALER = {
