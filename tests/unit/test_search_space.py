@@ -101,7 +101,7 @@ def test_the_table_fits_a_terminal() -> None:
     lines = table(sweep(), 8, 2).splitlines()
     assert lines[0].split() == ["trial", "learning_rate", "margin", "epoch", "nDCG@10", "state"]
     assert lines[1].split() == ["6", "5.0e-4", "0.5", "1/2", "0.9900", "failed:", "the", "loss", "became", "nan"]
-    assert lines[2].split() == ["5", "0.001", "0.25", "2/2", "0.6000", "done"]
+    assert lines[2].split() == ["5", "1.0e-3", "0.25", "2/2", "0.6000", "done"]
     assert lines[-1] == "6 of 8 trials ended, about 8.3 s left"
     assert max(map(len, lines)) <= 80
 
