@@ -266,7 +266,7 @@ class TuneConfig(_Section):
     num_samples: int = Field(16, ge=1, description="trials")
     max_concurrent: int | None = Field(None, ge=1, description="trials at once; None: what the machines have room for")
     gpu_per_trial: float = Field(
-        0.5, gt=0, le=1, description="share of a GPU for one worker of a trial; its memory is not limited by this"
+        0.5, gt=0, le=1, description="share of a GPU, and of its memory, for one worker of a trial; 1: one trial a GPU"
     )
     grace_epochs: int = Field(1, ge=1, description="no trial is stopped for its rank before so many epochs")
     reduction_factor: int = Field(3, ge=2, description="of the trials that reach a rung, one in so many goes on")

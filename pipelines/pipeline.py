@@ -221,15 +221,19 @@ class Pipeline:
 
         To be called in a Ray session."""
         stages = self.stages()
-        needed = next((i for i, stage in enumerate(stages, start=1) if stage.step.name == "tokens"), 0)
+        tokens = next((stage.step for stage in stages if stage.step.name == "tokens"), None)
         base = self._base_model()
-        if not needed or base is None:
+        if tokens is None or base is None:
             raise UserError("run.test_only leaves no training to prepare; leave it out")
+        digests, needed = {tokens.digest}, list[Stage]()
+        for stage in reversed(stages):
+            if stage.step.digest in digests:
+                digests |= set(stage.step.inputs.values())
+                needed.insert(0, stage)
         self._begin()
         self._open_progress(RunMetrics().observe)
-        for number, stage in enumerate(stages[:needed], start=1):
-            if not stage.step.name.startswith("evaluate"):
-                self._run_stage(number, needed, stage)
+        for number, stage in enumerate(needed, start=1):
+            self._run_stage(number, len(needed), stage)
         self.progress.close()
         return self._shared_model(base, folder_digest(base)), self._need("tokens")
 

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 import ray.train
@@ -24,6 +24,7 @@ from patent_embed.config import Config
 from patent_embed.errors import UserError
 from patent_embed.progress import duration, say
 from patent_embed.search_space import Range, search_space, with_values
+from patent_embed.storage import is_remote
 from patent_embed.sweep_results import Sweep, Trial, table, write_results
 from pipelines.pipeline import Pipeline
 from pipelines.runtime import cluster_nodes, ray_session
@@ -39,6 +40,11 @@ _IDENTITY, _TUNE, _ERROR = "sweep.json", "tune", "error.json"
 def run_sweep(config: Config) -> None:
     """Prepare, search, and leave ``sweep/`` in the output folder. ``run.resume`` goes on with an interrupted one."""
     _require_libraries()
+    if is_remote(config.run.output_dir):
+        raise UserError(
+            f"a sweep cannot write its trials to {config.run.output_dir!r}: they go on from files that change; set "
+            "--output_dir to a folder that every node sees"
+        )
     space = search_space(config)
     pipeline = Pipeline(config)
     folder = pipeline.out / "sweep"
@@ -127,6 +133,10 @@ def _concurrent(config: Config) -> int:
 
 
 def _search(config: Config, space: Mapping[str, Range], shared: dict[str, Any], folder: Path, resuming: bool) -> Sweep:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints whatever `verbose` says
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")  # so much of a sweep is lost when its driver is killed
     trainable = tune.with_resources(tune.with_parameters(_trial, shared=shared), {"CPU": _TRIAL_CPUS})
     if resuming:
@@ -167,8 +177,11 @@ def _search(config: Config, space: Mapping[str, Range], shared: dict[str, Any], 
 def _trial(values: dict[str, Any], shared: dict[str, Any]) -> None:
     """One trial: a Ray Train run whose epochs are reported to Tune. Its name brings it back to its own checkpoints."""
     name = tune.get_context().get_trial_id()
-    config = with_values(Config.model_validate(shared["config"]), values)
     folder = Path(shared["folder"]) / "trials"
+    try:
+        config = with_values(Config.model_validate(shared["config"]), values)
+    except UserError as error:  # every range is valid, these values together are not
+        _fail(folder / name, str(error))
     scaling, precision = scale(
         config,
         trials=shared["concurrent"],
@@ -184,6 +197,7 @@ def _trial(values: dict[str, Any], shared: dict[str, Any]) -> None:
         "precision": precision,
         "out": None,
         "events": None,
+        "memory_share": config.tune.gpu_per_trial,
     }
     run = ray.train.RunConfig(
         name=name,
@@ -199,7 +213,7 @@ def _trial(values: dict[str, Any], shared: dict[str, Any]) -> None:
         _fail(folder / name, outcome["error"])
 
 
-def _fail(folder: Path, error: str) -> None:
+def _fail(folder: Path, error: str) -> NoReturn:
     folder.mkdir(parents=True, exist_ok=True)
     reason = _reason(error)
     write_json(folder / _ERROR, {"reason": reason, "time": time.time(), "error": error})

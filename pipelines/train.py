@@ -98,7 +98,8 @@ def make_trainer(
     Args:
         loop: ``config`` (a dump), ``model`` (as in ``artifacts.model_folder``), ``tokens`` (address of the step),
             ``fingerprint``, ``resume_from`` (a checkpoint folder or None), ``precision``, ``out`` (where model and
-            adapter go; None: nowhere) and ``events`` (an EventBuffer or None).
+            adapter go; None: nowhere), ``events`` (an EventBuffer or None), and, where several trainings share a GPU,
+            ``memory_share`` (of its memory, for one worker).
     """
     if scaling.use_gpu:
         run.worker_runtime_env = {"env_vars": GPU_ENV}
@@ -231,6 +232,9 @@ def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
     device = ray.train.torch.get_device()
     if device.type == "cpu":
         torch.set_num_threads(max(1, round(_scaling_cpus())))
+    elif loop.get("memory_share", 1) < 1:
+        # A training that needs more fails alone, instead of whichever of its neighbours asks next.
+        torch.cuda.set_per_process_memory_fraction(loop["memory_share"], device)
     reporter = _RayReporter(loop["events"], context.get_world_rank())
 
     data, val = dataset.load_training_data(open_artifact(loop["tokens"]).file("data"))
