@@ -9,8 +9,9 @@ Options that are not listed below go to pipelines/tune.py, and are the settings 
 in ``--work``, so that they can be run by several commands (``--phase sweep``, then ``--phase alone``, ...):
 
 sweep   pipelines/tune.py as a user runs it, from an empty output folder: ingest to tokens once, ASHA, trials at once.
-alone   each trial's settings again: ingest to tokens, then training, with neither ASHA nor early stopping. No evaluation
-        on either side. ``--alone N`` measures the first N trials only and says so; the mean stands for the rest.
+alone   each trial's settings again: ingest to tokens, then training, with neither ASHA nor early stopping. No
+        evaluation on either side. ``--alone N`` measures the first N trials only and says so; their mean stands for the
+        rest.
 test    pipelines/run.py with the sweep's best.yaml, and with the same options and --recommended: nDCG@10 on test.
 
 Prints a table, and one JSON line a phase and one in the end: ``ratio`` is sweep / alone.
