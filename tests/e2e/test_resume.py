@@ -91,6 +91,8 @@ def test_a_killed_worker_is_replaced_and_ends_with_the_same_weights(
     seen = read_until(process, "epoch 2/3")
     events = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
     (started,) = [event for event in events if event["event"] == "start"]
+    while not any("epoch-0001" in path.read_text() for path in tmp_path.glob("steps/train-*/attempt-*/*snapshot.json")):
+        time.sleep(0.1)  # a checkpoint counts once Ray Train's controller has it in its books
     os.kill(started["pid"], signal.SIGKILL)
     seen += read_until(process, "no such line")
     assert process.wait() == 0, seen
