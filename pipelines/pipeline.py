@@ -389,6 +389,9 @@ class Pipeline:
 
     def _tokenise(self, folder: Path, base: Path, negatives: str) -> Outcome:
         """What training and its validation read: token ids, once for all workers, epochs and trials."""
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()  # of a load of seconds, on the run's own terminal
         encoder, sources = Encoder.load(base, self.config.model), self.config.training.query_sources
         names = {"ingest": "corpus", "splits": "splits", "queries": "queries"}
         corpus, splits, asked = (self._need(step).table(name) for step, name in names.items())
