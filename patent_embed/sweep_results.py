@@ -43,6 +43,10 @@ class Trial:
     def best(self) -> float | None:
         return max(self.curve[1:], default=None)
 
+    @property
+    def ended(self) -> bool:
+        return self.state in ("done", "halted", "failed")
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -77,7 +81,7 @@ def table(sweep: Sweep, total: int, concurrent: int) -> str:
         rows.append([str(trial.number), *values, epoch, best, state])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    ended = [trial.seconds for trial in sweep.trials if trial.state in ("done", "halted", "failed")]
+    ended = [trial.seconds for trial in sweep.trials if trial.ended]
     rest = sum(ended) / max(1, len(ended)) * (total - len(ended)) / concurrent
     left = f", about {duration(rest)} left" if 0 < len(ended) < total else ""
     return "\n".join([*(line[:_WIDTH] for line in lines), f"{len(ended)} of {total} trials ended{left}"])

@@ -24,10 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     add_run_options(commands.add_parser("run", help="prepare, train, evaluate", allow_abbrev=False))
-    tune = commands.add_parser("tune", help="search for training settings", allow_abbrev=False)
-    add_run_options(tune)
-    for option in TUNE_OPTIONS:
-        _add_option(tune, option)
+    add_tune_options(commands.add_parser("tune", help="search for training settings", allow_abbrev=False))
     _add_sample_options(commands.add_parser("sample", help="write generated sample patents", allow_abbrev=False))
     parsed = parser.parse_args(arguments)
     try:
@@ -68,6 +65,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(*spellings(name), action="store_true", dest=name, help=text)
     parser.add_argument("--preset", choices=PRESETS, help="a recipe: the recommended one, or what did best on val")
     for option in OPTIONS:
+        _add_option(parser, option)
+
+
+def add_tune_options(parser: argparse.ArgumentParser) -> None:
+    """All options of ``tune``: those of ``run``, and its own."""
+    add_run_options(parser)
+    for option in TUNE_OPTIONS:
         _add_option(parser, option)
 
 
@@ -133,9 +137,9 @@ def _tune(parsed: argparse.Namespace) -> int:
     _quiet_libraries(config)
     for name in ("optuna", "tensorboardX"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    from pipelines.sweep import run_sweep
+    from pipelines.sweep import print_plan, run_sweep
 
-    run_sweep(config)
+    (print_plan if parsed.plan else run_sweep)(config)
     return 0
 
 
@@ -144,6 +148,7 @@ def _quiet_libraries(config: Config) -> None:
         level=config.run.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
     )
     if config.run.log_level != "DEBUG":  # what libraries say of themselves is for debugging
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bars too
         for name in ("httpx", "httpcore", "urllib3", "sentence_transformers", "transformers", "ray", "jax", "bm25s"):
             logging.getLogger(name).setLevel(logging.ERROR)
 

@@ -27,7 +27,7 @@ from patent_embed.search_space import Range, search_space, with_values
 from patent_embed.storage import is_remote
 from patent_embed.sweep_results import Sweep, Trial, table, write_results
 from pipelines.pipeline import Pipeline
-from pipelines.runtime import cluster_nodes, ray_session
+from pipelines.runtime import cluster_nodes, interrupt_stays_interrupt, ray_session
 from pipelines.train import make_trainer, scale
 
 _METRIC = "best_val"
@@ -85,6 +85,15 @@ def run_sweep(config: Config) -> None:
         Pipeline(best).run()
     else:
         say(f"train and test the best: python pipelines/run.py --config {folder / 'best.yaml'}")
+
+
+def print_plan(config: Config) -> None:
+    """The steps of a run, of which a sweep needs those up to ``tokens``, and what its trials would vary."""
+    space = search_space(config)
+    Pipeline(config).print_plan()
+    say(f"{config.tune.num_samples} trials")
+    for path, values in space.items():
+        say(f"      {path}  {values}")
 
 
 def _require_libraries() -> None:
@@ -166,11 +175,14 @@ def _search(config: Config, space: Mapping[str, Range], shared: dict[str, Any], 
                 name=_TUNE, storage_path=str(folder), callbacks=[view], stop=_Stop(str(folder)), verbose=0
             ),
         )
-    results = tuner.fit()
+    with interrupt_stays_interrupt():  # Tune takes Ctrl-C for itself, and keeps it
+        results = tuner.fit()
     trials = _read(results._experiment_analysis.trials, space, folder, config.training.epochs)
     reason = _repeated_failure(folder)
     if reason:
         say(f"stopped: {_FAILURES_IN_A_ROW} trials in a row failed for one reason: {reason}")
+    elif sum(trial.ended for trial in trials) < config.tune.num_samples:
+        raise KeyboardInterrupt
     return Sweep(space, config.training.epochs, trials)
 
 
@@ -227,7 +239,8 @@ def _reason(error: str) -> str:
     if match := re.search(r"the loss is (\S+)", error):
         return f"the loss became {match[1]}"
     lines = [line.strip() for line in error.splitlines() if line.strip()]
-    return re.sub(r"\d+", "N", lines[-1])[:200] if lines else "unknown"
+    raised = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception|Exit)\b", line)]  # a traceback's end
+    return re.sub(r"\d+", "N", (raised or lines or ["unknown"])[-1])[:200]
 
 
 def _repeated_failure(folder: Path) -> str:
@@ -297,9 +310,10 @@ class _View(tune.Callback):
         """Tune calls its callbacks before it changes the trial's state, so the file decides."""
         self._append("ended.jsonl", {"trial": trial.trial_id, "reason": reason})
         sweep = Sweep(self._space, self._epochs, _read(trials, self._space, Path(self._folder), self._epochs))
-        say()
-        say(table(sweep, self._total, self._concurrent))
-        say()
+        if sum(each.ended for each in sweep.trials) < self._total:  # the last table comes with the results
+            say()
+            say(table(sweep, self._total, self._concurrent))
+            say()
 
     def _append(self, name: str, entry: dict[str, Any]) -> None:
         with (Path(self._folder) / name).open("a", encoding="utf-8") as file:

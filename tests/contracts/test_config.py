@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from patent_embed.config import BEST, OPTIONS, Config, dump_config, load_config, recommended_settings
+from patent_embed.config import BEST, OPTIONS, TUNE_OPTIONS, Config, dump_config, load_config, recommended_settings
 from patent_embed.errors import UserError
-from pipelines.cli import add_run_options, config_from, spellings
+from pipelines.cli import add_run_options, add_tune_options, config_from, spellings
 from tests.conftest import ROOT
 
 import argparse  # isort: skip
@@ -35,10 +35,18 @@ def test_the_option_table_is_frozen() -> None:
     assert found == {spelling for name in FROZEN_OPTIONS for spelling in spellings(name)}
 
 
+def test_the_option_table_of_a_sweep_is_frozen() -> None:
+    parser = argparse.ArgumentParser()
+    add_tune_options(parser)
+    found = {string for action in parser._actions for string in action.option_strings} - {"-h", "--help"}
+    own = {"num_samples", "max_concurrent", "refit"}
+    assert found == {spelling for name in FROZEN_OPTIONS | own for spelling in spellings(name)}
+
+
 def test_every_option_writes_a_setting_that_exists() -> None:
     defaults = Config().model_dump()
     defaults["queries"]["api"]["key"] = None  # never dumped
-    for option in OPTIONS:
+    for option in (*OPTIONS, *TUNE_OPTIONS):
         value: object = defaults
         for part in option.path.split("."):
             assert isinstance(value, dict)
