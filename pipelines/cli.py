@@ -148,7 +148,6 @@ def _quiet_libraries(config: Config) -> None:
         level=config.run.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
     )
     if config.run.log_level != "DEBUG":  # what libraries say of themselves is for debugging
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bars too
         for name in ("httpx", "httpcore", "urllib3", "sentence_transformers", "transformers", "ray", "jax", "bm25s"):
             logging.getLogger(name).setLevel(logging.ERROR)
 

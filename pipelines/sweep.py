@@ -12,12 +12,14 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import ray
 import ray.train
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler
 
 from patent_embed.artifacts import write_json
 from patent_embed.config import Config
@@ -151,7 +153,6 @@ def _search(config: Config, space: Mapping[str, Range], shared: dict[str, Any], 
     if resuming:
         tuner = tune.Tuner.restore(str(folder / _TUNE), trainable, resume_unfinished=True)
     else:
-        from ray.tune.schedulers import ASHAScheduler
         from ray.tune.search.optuna import OptunaSearch
 
         view = _View(str(folder), space, config.tune.num_samples, shared["concurrent"], config.training.epochs)
@@ -162,7 +163,8 @@ def _search(config: Config, space: Mapping[str, Range], shared: dict[str, Any], 
                 metric=_METRIC,
                 mode="max",
                 search_alg=OptunaSearch(seed=config.run.seed),
-                scheduler=ASHAScheduler(
+                scheduler=_Asha(
+                    str(folder),
                     time_attr="epoch",
                     max_t=config.training.epochs,
                     grace_period=min(config.tune.grace_epochs, config.training.epochs),
@@ -294,7 +296,8 @@ class _View(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if _EPOCH not in result:
             return
-        self._append("epochs.jsonl", {"trial": trial.trial_id, "epoch": result["epoch"], "value": result[_EPOCH]})
+        reached = {"epoch": result["epoch"], "value": result[_EPOCH], "best": result[_METRIC]}
+        self._append("epochs.jsonl", {"trial": trial.trial_id, **reached})
         number = 1 + [each.trial_id for each in trials].index(trial.trial_id)
         say(f"      trial {number}  epoch {result['epoch']}/{self._epochs}  val nDCG@10 {result[_EPOCH]:.4f}")
 
@@ -318,6 +321,24 @@ class _View(tune.Callback):
     def _append(self, name: str, entry: dict[str, Any]) -> None:
         with (Path(self._folder) / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry | {"time": time.time()}, ensure_ascii=False) + "\n")
+
+
+class _Asha(ASHAScheduler):
+    """ASHA that is told the epochs of a sweep it goes on with: Tune keeps the searcher's state, not the scheduler's."""
+
+    def __init__(self, folder: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._folder: str | None = folder
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        if self._folder is not None:
+            folder, self._folder = Path(self._folder), None
+            for line in _lines(folder / "epochs.jsonl"):
+                known = SimpleNamespace(trial_id=line["trial"])
+                super().on_trial_add(tune_controller, known)
+                self.on_trial_result(tune_controller, known, {"epoch": line["epoch"], _METRIC: line["best"]})
+                self.on_trial_remove(tune_controller, known)
+        super().on_trial_add(tune_controller, trial)
 
 
 class _Stop(tune.Stopper):
