@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import re
 import shutil
@@ -71,7 +72,7 @@ def run_sweep(config: Config) -> None:
         sweep = _search(config, space, shared, folder, resuming)
     files = write_results(folder, sweep, config)
     say()
-    say(table(sweep, config.tune.num_samples, shared["concurrent"]))
+    say(table(sweep, len(sweep.trials), shared["concurrent"]))
     say(f"sweep of {len(sweep.trials)} trials took {duration(time.monotonic() - started)}")
     for path in files:
         say(f"  {path}")
@@ -147,6 +148,9 @@ def _search(config: Config, space: Mapping[str, Range], shared: dict[str, Any], 
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if config.run.log_level != "DEBUG":  # the whole error of a failed trial is in its folder
+        for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints whatever `verbose` says
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")  # so much of a sweep is lost when its driver is killed
     trainable = tune.with_resources(tune.with_parameters(_trial, shared=shared), {"CPU": _TRIAL_CPUS})

@@ -64,6 +64,8 @@ def test_a_killed_sweep_goes_on(tmp_path: Path, sample_folder: Path, tiny_model:
     assert rows[2]["training.weight_decay"] == 1e38
     assert f"{TRIALS} of {TRIALS} trials ended" in done.stdout
     assert "\r" not in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "the loss is nan" in (sweep / "trials" / lines(sweep / "ended.jsonl")[2]["trial"] / "error.json").read_text()
     assert max(map(len, re.findall(r"(?m)^(?:trial  |\d).*$", done.stdout))) <= 80
 
     best = max((row for row in rows if row["state"] != "failed"), key=lambda row: row["best_val_ndcg@10"])
