@@ -163,16 +163,17 @@ def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Ba
         }
 
     def pipeline(requests: ray.data.Dataset, size: int) -> ray.data.Dataset:
-        from ray.data.llm import build_processor
-
         small = {"num_cpus": 0.1} if on_cpu else None
-        process = build_processor(
-            engine_config(config, size, chat=chat, on_cpu=on_cpu),
-            preprocess=prepare,
-            postprocess=finish,
-            preprocess_map_kwargs=small,
-            postprocess_map_kwargs=small,
-        )
+        with _quiet_ray():
+            from ray.data.llm import build_processor
+
+            process = build_processor(
+                engine_config(config, size, chat=chat, on_cpu=on_cpu),
+                preprocess=prepare,
+                postprocess=finish,
+                preprocess_map_kwargs=small,
+                postprocess_map_kwargs=small,
+            )
         return process(requests)
 
     check = gpu_check(llm) if not on_cpu else lambda idle_s: None
@@ -202,6 +203,19 @@ def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Ba
         watch = Stopwatch()
         rounds.close()
         timings["engine_stop_s"] = round(watch.seconds, 1)
+
+
+@contextlib.contextmanager
+def _quiet_ray() -> Iterator[None]:
+    """For what calls ray.init() again, which says so and turns Ray's log level up, and imports vLLM, which talks."""
+    logger = logging.getLogger("ray")
+    level, below = logger.level, logging.NOTSET if log.isEnabledFor(logging.DEBUG) else logging.WARNING
+    logging.disable(below)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        logger.setLevel(level)
 
 
 def _cause(error: BaseException) -> str:
