@@ -53,7 +53,7 @@ def test_gpu_nodes_come_for_the_training_and_go(tmp_path: Path, sample_folder: P
             env=os.environ | cluster.env | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         seen = {words[0]: words[1:] for words in map(str.split, done.stdout.splitlines()) if words[0] != "has"}
@@ -61,14 +61,14 @@ def test_gpu_nodes_come_for_the_training_and_go(tmp_path: Path, sample_folder: P
         assert "cpu_worker" in seen["ingest"]
         assert "gpu_worker" not in seen["ingest"]  # what runs on CPUs brings no GPU node
         assert "gpu_worker" in seen["train"]
-        wait_for(lambda: cluster.alive() == 1, 120, "the workers to go")
+        wait_for(lambda: cluster.alive() == 1, 300, "the workers to go")
 
 
 def test_a_whole_run_from_zero(tmp_path: Path, sample_folder: Path, tiny_model: Path) -> None:
     arguments = ("--data_dir", sample_folder, "--output_dir", tmp_path, "--model_name", tiny_model)
     settings = ("--query_backend", "rules", "--num_epochs", "1", "--batch_size", "64")
     with RayNodes(0, node_types={"cpu_worker": CPU_WORKER}) as cluster:
-        assert cluster.alive() == 1
+        wait_for(lambda: cluster.alive() == 1, what="the head alone")
         driver = Driver((*arguments, *settings, "--set", "evaluation.bm25=false"), cluster.env)
         assert driver.wait() == 0, driver.output
     assert (tmp_path / "metrics.json").exists()
