@@ -24,7 +24,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from patent_embed.config import Config
 from pipelines import ingest
 from pipelines.runtime import NodeSize, cluster_nodes, ray_session
-from pipelines.train import _scaling
+from pipelines.train import scale
 
 def kinds():
     return sorted(node["Labels"]["ray.io/node-group"] for node in ray.nodes() if node["Alive"])
@@ -36,7 +36,7 @@ with ray_session("INFO"):
     root, files, _ = ingest.find_input(str(data))
     ingest.ingest(out, root, files, Config().data, 42)
     print("ingest", *kinds(), flush=True)
-    scaling, precision = _scaling(Config())
+    scaling, precision = scale(Config())
     assert (scaling.resources_per_worker, precision) == ({"CPU": 1, "GPU": 1}, "bf16")
     DataParallelTrainer(
         lambda: None, scaling_config=scaling, run_config=ray.train.RunConfig(storage_path=str(out.parent / "train"))

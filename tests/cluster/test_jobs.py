@@ -66,7 +66,7 @@ def test_a_job_runs_to_its_end_with_a_token(
         *("--num_epochs", "1", "--batch_size", "64"),
     )
     assert done.returncode == 0, done.stdout
-    assert "[10/10] evaluate-tuned" in done.stdout
+    assert "[11/11] evaluate-tuned" in done.stdout
     assert "\r" not in done.stdout
     assert "tuned" in json.loads((tmp_path / "metrics.json").read_text())["systems"]
     assert left_over(head).split() == ["[]", "[]"]
