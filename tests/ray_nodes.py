@@ -171,7 +171,9 @@ class RayNodes:
         self._env: dict[str, str] = {}
         if node_types is not None:
             path = self.folder / "autoscaler.json"
-            path.write_text(json.dumps(_AUTOSCALER | {"available_node_types": node_types | _HEAD}))
+            provider = _PROVIDER | {"gcs_address": self.address}
+            config = _AUTOSCALER | {"provider": provider, "available_node_types": node_types | _HEAD}
+            path.write_text(json.dumps(config))
             self._head_options.append(f"--autoscaling-config={path}")
             self._env = _AUTOSCALER_ENV
         self._dashboard, self._metrics_port = dashboard, 0
@@ -265,19 +267,19 @@ _PATIENT = {
 }  # other work on the machine must not fail a test
 _HEAD = {"ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}}
 _HEAD_ID = "f" * 51 + "00000"
+_PROVIDER = {  # by its class: the defaults of the type "fake_multinode" are not in Ray's wheel
+    "type": "external",
+    "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+    "launch_multiple": True,
+    "head_node_id": _HEAD_ID,
+    "disable_node_updaters": True,
+    "disable_launch_config_check": True,
+}
 _AUTOSCALER = {
     "cluster_name": "fake",
     "max_workers": 8,
     "upscaling_speed": 1.0,
     "idle_timeout_minutes": 0.1,
-    "provider": {  # by its class: the defaults of the type "fake_multinode" are not in Ray's wheel
-        "type": "external",
-        "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
-        "launch_multiple": True,
-        "head_node_id": _HEAD_ID,
-        "disable_node_updaters": True,
-        "disable_launch_config_check": True,
-    },
     "head_node_type": "ray.head.default",
     **{name: {} for name in ("auth", "docker", "file_mounts")},
     "cluster_synced_files": [],
