@@ -106,15 +106,15 @@ def run_with_fault(
             return next((node for node in cluster.workers() if node.runs(fault.worker)), None)
 
         if fault.after:
-            wait_for(lambda: driver.saw(fault.after), 180, fault.after)
-        node = wait_for(lambda: at_work() or driver.ended, 180, f"a node at {fault.worker}")
+            wait_for(lambda: driver.saw(fault.after), 600, fault.after)
+        node = wait_for(lambda: at_work() or driver.ended, 600, f"a node at {fault.worker}")
         if node is True:
             raise RuntimeError(f"the run ended before a node was seen at {fault.worker}:\n{driver.output}")
         time.sleep(fault.pause)
         on_kill()
         node.kill()
         killed = time.monotonic()
-        wait_for(lambda: at_work() or driver.ended, 180, f"another node at {fault.worker}")
+        wait_for(lambda: at_work() or driver.ended, 600, f"another node at {fault.worker}")
         seconds = time.monotonic() - killed
         code = driver.wait()
     except BaseException:

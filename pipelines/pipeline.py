@@ -253,7 +253,7 @@ class Pipeline:
         stages = self.stages()
         self._begin()
         todo = any(self._find(stage.step) is None for stage in stages)
-        with ray_session(self.config.run.log_level) if todo else contextlib.nullcontext():
+        with ray_session(self.config.run.log_level, self.config.run.grows_to) if todo else contextlib.nullcontext():
             self._open_progress(RunMetrics().observe if todo else None)
             for number, stage in enumerate(stages, start=1):
                 self._run_stage(number, len(stages), stage)

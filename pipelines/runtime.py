@@ -51,10 +51,15 @@ def on_cluster() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
+_grows_to: Sequence[NodeKind] = ()  # of the session
+
+
 @contextlib.contextmanager
-def ray_session(log_level: str, dashboard: bool = False) -> Iterator[None]:
+def ray_session(log_level: str, grows_to: Sequence[NodeKind] = (), *, dashboard: bool = False) -> Iterator[None]:
     """Join the cluster this process runs in (RAY_ADDRESS, as in a Ray job) or start one here, with or without its
-    dashboard; leave it at the end."""
+    dashboard; leave it at the end. ``grows_to``: what the cluster's autoscaler may add."""
+    global _grows_to
+    _grows_to = grows_to
     if ray.is_initialized():
         yield
         return
@@ -146,17 +151,16 @@ class NodeSize(NamedTuple):
 
 
 def cluster_nodes() -> list[NodeSize]:
-    """Every node of the cluster, and every node that its autoscaler may add.
+    """Every node of the cluster, and every node that its autoscaler may add (``run.grows_to``).
 
     So a job on a cluster that starts from zero asks for what it can get, and asking is what makes the nodes come.
     """
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    sizes = [NodeSize(node["Resources"].get("CPU", 0.0), int(node["Resources"].get("GPU", 0))) for node in alive]
-    grown = Counter(node["Labels"].get("ray.io/node-group") for node in alive)
-    config = ray._private.state.state.get_cluster_config()  # None where there is no autoscaler; not public in Ray 2.60
-    for group in config.node_group_configs if config is not None else ():
-        size = NodeSize(float(group.resources.get("CPU", 0)), int(group.resources.get("GPU", 0)))
-        sizes += [size] * (group.max_count - grown[group.name])
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    sizes = [NodeSize(resources.get("CPU", 0.0), int(resources.get("GPU", 0))) for resources in alive]
+    there = Counter(sizes)
+    for kind in _grows_to:
+        size = NodeSize(float(kind.cpus), kind.gpus)
+        sizes += [size] * (kind.count - there[size])
     return [size for size in sizes if size.cpus or size.gpus] or [NodeSize(1.0, 0)]
 
 

@@ -52,7 +52,7 @@ def run_sweep(config: Config) -> None:
     pipeline = Pipeline(config)
     folder = pipeline.out / "sweep"
     # The dashboard's state API is what frees the resources of a trial that ASHA stops (ray-project/ray#54305).
-    with ray_session(config.run.log_level, dashboard=True):
+    with ray_session(config.run.log_level, config.run.grows_to, dashboard=True):
         base, tokens = pipeline.prepare_training()
         if not tokens.manifest.rows["val_queries"]:
             raise UserError(

@@ -34,7 +34,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 300, what: str = "") -> Any:
     """The first true value of ``condition``."""
     end = time.monotonic() + seconds
     while not (value := condition()):
@@ -122,7 +122,7 @@ class Driver:
             raise RuntimeError(f"the run ended with {self._process.returncode} before {text!r}:\n{self.output}")
         return False
 
-    def wait(self, seconds: float = 300) -> int:
+    def wait(self, seconds: float = 900) -> int:
         try:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -171,7 +171,9 @@ class RayNodes:
         self._env: dict[str, str] = {}
         if node_types is not None:
             path = self.folder / "autoscaler.json"
-            path.write_text(json.dumps(_AUTOSCALER | {"available_node_types": node_types | _HEAD}))
+            provider = _PROVIDER | {"gcs_address": self.address}
+            config = _AUTOSCALER | {"provider": provider, "available_node_types": node_types | _HEAD}
+            path.write_text(json.dumps(config))
             self._head_options.append(f"--autoscaling-config={path}")
             self._env = _AUTOSCALER_ENV
         self._dashboard, self._metrics_port = dashboard, 0
@@ -243,25 +245,48 @@ class RayNodes:
         return node
 
     def _wait_for_nodes(self) -> None:
-        wanted = sum(node.process.poll() is None for node in self.nodes)
+        started = [node for node in self.nodes if node.process.poll() is None]
+
+        def ready() -> bool:
+            ended = [
+                node.log.read_text(errors="replace")[-3000:] for node in started if node.process.poll() is not None
+            ]
+            if ended:
+                raise RuntimeError("\n".join(ended))
+            return self.alive() >= len(started)
+
         try:
-            wait_for(lambda: self.alive() >= wanted, 300, what=f"{wanted} nodes")
+            wait_for(ready, 600, what=f"{len(started)} nodes")
         except TimeoutError:
             raise RuntimeError("\n".join(node.log.read_text(errors="replace")[-2000:] for node in self.nodes)) from None
 
 
-_PATIENT = {"RAY_raylet_start_wait_time_s": "300"}  # other work on the machine must not fail a test
+_PATIENT = {
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+}  # other work on the machine must not fail a test
 _HEAD = {"ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}}
 _HEAD_ID = "f" * 51 + "00000"
+_PROVIDER = {  # by its class: the defaults of the type "fake_multinode" are not in Ray's wheel
+    "type": "external",
+    "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+    "launch_multiple": True,
+    "head_node_id": _HEAD_ID,
+    "disable_node_updaters": True,
+    "disable_launch_config_check": True,
+}
 _AUTOSCALER = {
     "cluster_name": "fake",
     "max_workers": 8,
     "upscaling_speed": 1.0,
     "idle_timeout_minutes": 0.1,
-    "provider": {"type": "fake_multinode", "launch_multiple": True, "head_node_id": _HEAD_ID},
     "head_node_type": "ray.head.default",
     **{name: {} for name in ("auth", "docker", "file_mounts")},
-    **{f"{name}_commands": [] for name in ("initialization", "setup", "head_start_ray", "worker_start_ray")},
+    "cluster_synced_files": [],
+    **{
+        f"{name}_commands": []
+        for name in ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    },
 }
 _AUTOSCALER_ENV = {
     "RAY_FAKE_CLUSTER": "1",

@@ -16,7 +16,7 @@ from tests.ray_nodes import Driver, RayNodes, wait_for
 
 pytest.importorskip("openai")
 pytestmark = pytest.mark.ray
-STEPS = ("ingest", "splits", "queries", "negatives", "embed-base", "evaluate-base", "train", "embed-tuned")
+STEPS = ("ingest", "splits", "queries", "negatives", "embed-base", "evaluate-base", "tokens", "train", "embed-tuned")
 
 
 @dataclass
@@ -90,7 +90,7 @@ def test_the_driver_is_killed_and_started_again(world: World, tmp_path: Path) ->
     expected = world.copy(out, without="train")
     arguments = (*world.arguments, "--data_dir", world.data, "--output_dir", out)
     driver = Driver(arguments, world.cluster.env)
-    wait_for(lambda: driver.saw("epoch 2 done"), 180, "the second epoch")
+    wait_for(lambda: driver.saw("epoch 2 done"), 600, "the second epoch")
     driver.kill()
     driver = Driver((*arguments, "--resume"), world.cluster.env)
     assert driver.wait() == 0, driver.output

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
+from patent_embed.config import load_config
 from tests.conftest import ROOT
 
 LAUNCHER_FILES = [ROOT / "cluster.yaml", ROOT / "configs/cluster/gcp.yaml", ROOT / "configs/cluster/onprem.yaml"]
@@ -43,6 +44,15 @@ def test_workers_come_from_zero(path: Path) -> None:
     assert set(types["gpu_worker"]["resources"]) == {"CPU", "GPU"}
     assert set(types["cpu_worker"]["resources"]) == {"CPU"}
     assert types[config["head_node_type"]]["resources"] == {"CPU": 0}
+
+
+def test_the_overlay_says_what_the_cluster_may_become() -> None:
+    types = read(LAUNCHER_FILES[0])["available_node_types"]
+    kinds = load_config(overlays=[ROOT / "configs/autoscaling.yaml"]).run.grows_to
+    assert [(kind.cpus, kind.gpus, kind.count) for kind in kinds] == [
+        (types[name]["resources"]["CPU"], types[name]["resources"].get("GPU", 0), types[name]["max_workers"])
+        for name in ("cpu_worker", "gpu_worker")
+    ]
 
 
 @pytest.mark.parametrize("path", LAUNCHER_FILES, ids=lambda path: path.stem)
