@@ -76,7 +76,7 @@ def load_format(folder: Path, format: Format) -> Encode:
 
     def encode(texts: list[str], kind: Kind) -> np.ndarray:
         vectors = model.encode(texts, prompt_name=kind, convert_to_tensor=True, show_progress_bar=False)
-        return cast(np.ndarray, torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy())
+        return torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
 
     return encode
 

@@ -218,7 +218,7 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(parsed: argparse.Namespace) -> int:
-    _quiet_libraries(Config())
+    _quiet_libraries(load_config(options={"run.log_level": "WARNING"}))  # onnxruntime tells of every tensor
     from pipelines.export import export_run
 
     export_run(parsed.output_dir, parsed.format, force=parsed.force, max_documents=parsed.max_documents)

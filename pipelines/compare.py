@@ -13,7 +13,6 @@ from pathlib import Path
 
 from patent_embed.artifacts import folder_digest
 from patent_embed.errors import UserError
-from patent_embed.evaluation import EVALUATED_SPLITS
 from patent_embed.hub import resolve_model
 from patent_embed.progress import duration, say
 from pipelines import publish
@@ -68,8 +67,9 @@ class Comparison(Pipeline):
         names = self._names()
         measured = [_BM25, *names] if f"evaluate-{_BM25}" in self.artifacts else names
         results = [load_result(name, self.artifacts[f"evaluate-{name}"]) for name in measured]
-        pairs = [(later, earlier) for earlier, later in combinations(names, 2)] + [(name, _BM25) for name in names]
-        compared = [(split, *pair) for split in reversed(EVALUATED_SPLITS) for pair in pairs]
+        pairs = [(later, earlier) for earlier, later in combinations(names, 2)]
+        compared = [("test", *pair) for pair in (*pairs, *((name, _BM25) for name in names))]
+        compared += [("val", *pair) for pair in pairs]
         report = publish.make_report(self.config, self.artifacts, self.reused, results, compared)
         name = f"compare/{'-'.join(names)}"
         (self.out / name).mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,7 @@ def export_run(output_dir: str, formats: Sequence[Format], *, force: bool = Fals
             loss = (reference - ndcg) / reference if reference else 0.0
             lost = loss > LARGEST_LOSS
             say(
-                f"{format:10} nDCG@10 {ndcg:.4f}  ({-loss:+.2%})  cosine {cosine.mean():.5f}, lowest "
+                f"{format:10} nDCG@10 {ndcg:.4f}  ({0 - loss:+.2%})  cosine {cosine.mean():.5f}, lowest "
                 f"{cosine.min():.5f}  {duration(watch.seconds)}" + ("  refused" if lost and not force else "")
             )
             if lost and not force:
