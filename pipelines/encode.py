@@ -28,7 +28,7 @@ from pipelines.embed import actor_pool, load_encoder
 from pipelines.pipeline import Pipeline, Plan, Stage
 from pipelines.runtime import Stopwatch
 
-_EMBEDDINGS = "embeddings"
+_EMBEDDINGS, _VECTORS = "embeddings", "vectors"  # the step, and the folder in it
 
 
 class EncodePieces:
@@ -113,7 +113,7 @@ class Encoding(Pipeline):
         return outcome
 
     def _encode(self, folder: Path, base: Path, digest: str) -> Outcome:
-        corpus, target = self._need("texts"), self.store.shared(folder)
+        corpus, target = self._need("texts"), self.store.shared(folder) / _VECTORS
         total = corpus.manifest.rows["texts"]
         if not total:
             raise UserError(
@@ -141,6 +141,9 @@ class Encoding(Pipeline):
             for batch in written.iter_batches(batch_size=None):
                 encoded += int(batch["rows"].sum())
                 self.progress.texts(done + encoded, total, watch.seconds)
+        if isinstance(target, Path):  # what killed workers left
+            for path in target.glob(".*.tmp"):
+                path.unlink()
         if done + encoded != total or not set(pieces) <= _finished(target):
             raise RuntimeError(f"{total} texts went in, {done} + {encoded} embeddings came out")
         return Outcome(
@@ -162,7 +165,7 @@ class Encoding(Pipeline):
             f"{rejected:,} rejected{sampled}"
         )
         say(f"done in {duration(time.time() - started)}")
-        say(f"vectors {found.address}/*.parquet")
+        say(f"vectors {found.address}/{_VECTORS}")
         if self.remote is not None:
             shutil.rmtree(self.out)
 
