@@ -205,11 +205,11 @@ class TextParser(RecordParser):
             return record.reject("not_an_object", f"a JSON {type(raw).__name__}")
         name = source if self.id_column is None else raw.get(self.id_column)
         if not isinstance(name, str | int) or name == "":
-            return record.reject("missing_id", f"no {self.id_column!r} among {sorted(raw)}")
+            return record.reject("missing_id", f"nothing in {self.id_column!r} among {sorted(raw)}")
         record.publication_number = _SURROGATE.sub("", str(name))
         text = raw.get(self.text_column)
         if not isinstance(text, str) or not text.strip():
-            return record.reject("missing_text", f"no {self.text_column!r} among {sorted(raw)}")
+            return record.reject("missing_text", f"no text in {self.text_column!r} among {sorted(raw)}")
         record.abstract = _SURROGATE.sub("", text)[: self.max_abstract_chars]
         record.cut_chars = max(0, len(text) - self.max_abstract_chars)
         return record

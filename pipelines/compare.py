@@ -33,7 +33,7 @@ class Comparison(Pipeline):
     of_run: bool = False
 
     def stages(self) -> list[Stage]:
-        plan = Plan()
+        plan, names = Plan(), self._names()
         if self.of_run:
             found = publish.open_run(self.config.run.output_dir)
             if found is None:
@@ -48,7 +48,7 @@ class Comparison(Pipeline):
             plan = Plan(given)
         else:
             self._add_data(plan)
-        for name, model in zip(self._names(), self.models, strict=True):
+        for name, model in zip(names, self.models, strict=True):
             folder = resolve_model(model, trust_remote_code=self.config.model.trust_remote_code).resolve()
             digest = folder_digest(folder)
             self._add_embedding(plan, name, partial(self._shared_model, folder, digest), digest)
@@ -57,11 +57,10 @@ class Comparison(Pipeline):
 
     def _names(self) -> list[str]:
         """What the models are called: the last part of their names where that tells them apart."""
-        short = [_plain(Path(model).name) for model in self.models]
-        names = short if len({*short, _BM25}) > len(short) else [_plain(model) for model in self.models]
-        if len(set(names)) < max(2, len(names)):
+        short, full = ([_plain(name) for name in names] for names in ([Path(m).name for m in self.models], self.models))
+        if len(set(full)) < max(2, len(full)):
             raise UserError(f"{list(self.models)} are not two or more different models; name each once")
-        return names
+        return short if len({*short, _BM25}) > len(short) else full
 
     def _publish(self, started: float) -> None:
         names = self._names()

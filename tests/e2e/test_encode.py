@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,25 +16,14 @@ import pytest
 from patent_embed.artifacts import open_artifact
 from patent_embed.encoder import Encoder
 from tests.conftest import ROOT
+from tests.e2e.test_run import PROGRAM, patent_embed
 
 pytestmark = pytest.mark.ray
 TEXTS, ROWS_PER_FILE = 3200, 50
 
 
-def command(*arguments: object) -> list[str]:
-    code = "import sys; from pipelines.cli import main; sys.exit(main())"
-    return [sys.executable, "-c", code, *map(str, arguments)]
-
-
 def encode(*arguments: object, check: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command("encode", *arguments), capture_output=True, text=True, timeout=600, env=os.environ | ENV
-    )
-    assert done.returncode == check, done.stdout + done.stderr
-    return done
-
-
-ENV = {"PYTHONPATH": str(ROOT)}
+    return patent_embed("encode", *arguments, check=check)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +56,7 @@ def test_a_killed_encoding_goes_on_where_it_was(tmp_path: Path, corpus: Path, ti
         *("--text_column", "body", "--id_column", "key", "--rows_per_file", ROWS_PER_FILE),
     )
     process = subprocess.Popen(
-        command("encode", *arguments), stdout=subprocess.DEVNULL, start_new_session=True, env=os.environ | ENV
+        [*PROGRAM, "encode", *map(str, arguments)], stdout=subprocess.DEVNULL, start_new_session=True, cwd=ROOT
     )
     while len(pieces(tmp_path)) < 3 and process.poll() is None:
         time.sleep(0.02)
@@ -106,8 +94,6 @@ def test_a_killed_encoding_goes_on_where_it_was(tmp_path: Path, corpus: Path, ti
 
 def test_what_cannot_be_encoded_is_said(tmp_path: Path, corpus: Path, tiny_model: Path) -> None:
     arguments = ("--data_dir", corpus, "--output_dir", tmp_path, "--model_name", tiny_model)
-    done = encode(*arguments, "--id_column", "key", check=2)
-    assert "without --text_column the folder holds patents" in done.stderr
     done = encode(*arguments, "--text_column", "title", check=2)
     assert "no text in" in done.stderr
     assert f"'missing_text': {TEXTS + 4}" in done.stderr
