@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import orjson
 import pyarrow as pa
@@ -46,6 +46,9 @@ REASONS = (
     "no_full_code",
     "only_indexing_codes",
     "duplicate_publication_number",
+    "missing_id",
+    "missing_text",
+    "duplicate_id",
 )
 
 SCHEMA = pa.schema(
@@ -95,6 +98,7 @@ class RecordParser:
 
     min_abstract_chars: int = 20
     max_abstract_chars: int = 20_000
+    duplicate_reason: ClassVar[str] = "duplicate_publication_number"
 
     def parse_file(self, path: Path, name: str, opened: Callable[[], BinaryIO] | None = None) -> Iterator[Record]:
         """All records of one file, rejects included. ``name`` is what ``source`` calls the file; ``opened`` opens it
@@ -168,6 +172,47 @@ class RecordParser:
                 for raw in batch.to_pylist():
                     yield self.parse_record(raw, f"{name}[{row}]")
                     row += 1
+
+
+@dataclass(frozen=True)
+class PatentTextParser(RecordParser):
+    """Patents to be embedded: the same, but a classification is not needed."""
+
+    def parse_record(self, raw: Any, source: str) -> Record:
+        record = super().parse_record(raw, source)
+        if record.reason in ("missing_classifications", "no_full_code", "only_indexing_codes"):
+            record.reason = record.detail = ""
+            record.language = detect_language(record.abstract)
+        return record
+
+
+@dataclass(frozen=True)
+class TextParser(RecordParser):
+    """Any texts: a column of Parquet files, or a field of JSON objects. They become the ``abstract`` of records.
+
+    Args:
+        text_column: holds the text, which stays as it is.
+        id_column: holds a name of the text, unique in the corpus; None: it is named by its file and place there.
+    """
+
+    text_column: str = "text"
+    id_column: str | None = None
+    duplicate_reason: ClassVar[str] = "duplicate_id"
+
+    def parse_record(self, raw: Any, source: str) -> Record:
+        record = Record(source)
+        if not isinstance(raw, dict):
+            return record.reject("not_an_object", f"a JSON {type(raw).__name__}")
+        name = source if self.id_column is None else raw.get(self.id_column)
+        if not isinstance(name, str | int) or name == "":
+            return record.reject("missing_id", f"nothing in {self.id_column!r} among {sorted(raw)}")
+        record.publication_number = _SURROGATE.sub("", str(name))
+        text = raw.get(self.text_column)
+        if not isinstance(text, str) or not text.strip():
+            return record.reject("missing_text", f"no text in {self.text_column!r} among {sorted(raw)}")
+        record.abstract = _SURROGATE.sub("", text)[: self.max_abstract_chars]
+        record.cut_chars = max(0, len(text) - self.max_abstract_chars)
+        return record
 
 
 def to_table(records: list[Record]) -> pa.Table:

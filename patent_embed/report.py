@@ -55,6 +55,7 @@ class RunReport:
         reused: steps whose result was there already; their time is that of the run that made it.
         settings: the resolved config without secrets.
         versions: of this program and of what it stands on.
+        title: of the report.
     """
 
     results: Sequence[EvalResult]
@@ -71,6 +72,7 @@ class RunReport:
     reused: Collection[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    title: str = "Retrieval before and after fine-tuning"
 
 
 def verdict_line(comparison: Comparison) -> str:
@@ -131,7 +133,7 @@ def write_metrics(path: Path, results: Sequence[EvalResult], comparisons: Sequen
 def write_report_md(path: Path, report: RunReport) -> None:
     """report.md: verdict, results, slices, data, training, timings, settings."""
     parts = [
-        "# Retrieval before and after fine-tuning",
+        f"# {report.title}",
         *_verdicts(report),
         *(_results(report.results, split) for split in reversed(EVALUATED_SPLITS)),
         *(_slices(report.results, split) for split in reversed(EVALUATED_SPLITS)),

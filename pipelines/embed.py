@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,22 +14,29 @@ from patent_embed.artifacts import Artifact, Outcome, model_folder
 from patent_embed.config import ModelConfig
 from pipelines.runtime import GPU_ENV, NodeSize, Stopwatch, cluster_nodes
 
+if TYPE_CHECKING:
+    from patent_embed.encoder import Encoder
+
 _TEXTS_PER_BATCH = 1024
 _CORES_PER_ACTOR = 4
+
+
+def load_encoder(model: tuple[str, str], config: ModelConfig, gpu: bool, threads: int) -> Encoder:
+    """An actor's encoder, on its GPU or with ``threads`` cores. ``model`` as in ``artifacts.model_folder``."""
+    import torch
+
+    from patent_embed.encoder import Encoder
+
+    if not gpu:
+        torch.set_num_threads(threads)
+    return Encoder.load(model_folder(*model), config, device=torch.device("cuda" if gpu else "cpu"))
 
 
 class EmbedTexts:
     """Ray Data UDF: ``{"row", "text", "kind"}`` to ``{"row", "embedding"}``, every row exactly once."""
 
     def __init__(self, model: tuple[str, str], config: ModelConfig, gpu: bool, threads: int) -> None:
-        import torch
-
-        from patent_embed.encoder import Encoder
-
-        if not gpu:
-            torch.set_num_threads(threads)
-        device = torch.device("cuda" if gpu else "cpu")
-        self._encoder = Encoder.load(model_folder(*model), config, device=device)
+        self._encoder = load_encoder(model, config, gpu, threads)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         embeddings = np.empty((len(batch["row"]), self._encoder.dim), np.float32)
@@ -51,21 +58,16 @@ def embed_texts(
     ``model`` names the encoder's folder as in ``artifacts.model_folder``. ``on_progress`` is called with texts done,
     texts in all, and seconds. ``nodes`` are what may be used; None: all of the cluster.
     """
-    nodes = cluster_nodes() if nodes is None else nodes
-    gpus = sum(node.gpus for node in nodes)
-    actors, threads = (gpus, 1) if gpus else _cpu_actors(nodes)
+    pool, gpu, threads = actor_pool(nodes)
     table = texts.append_column("row", pa.array(np.arange(len(texts))))
     # Blocks are cut here: a task that cuts them would wait for a CPU that the actors hold.
     blocks = [table.slice(begin, _TEXTS_PER_BATCH) for begin in range(0, len(table), _TEXTS_PER_BATCH)]
     dataset = ray.data.from_arrow(blocks)
     embedded = dataset.map_batches(
         EmbedTexts,
-        fn_constructor_args=(model, config, bool(gpus), threads),
+        fn_constructor_args=(model, config, gpu, threads),
         batch_size=_TEXTS_PER_BATCH,
-        compute=ray.data.ActorPoolStrategy(size=actors),
-        num_gpus=1 if gpus else None,
-        num_cpus=threads,
-        **({"runtime_env": {"env_vars": GPU_ENV}} if gpus else {}),
+        **pool,
     )
     result: np.ndarray | None = None
     watch, done, first = Stopwatch(), 0, 0
@@ -82,6 +84,18 @@ def embed_texts(
     if result is None or done != len(texts) or np.isnan(result).any():
         raise RuntimeError(f"{len(texts)} texts went in, {done} embeddings came out, or some hold NaN")
     return result
+
+
+def actor_pool(nodes: list[NodeSize] | None = None) -> tuple[dict[str, Any], bool, int]:
+    """Arguments of ``map_batches`` for as many actors as the nodes (None: the cluster) have GPUs or groups of cores;
+    whether each has a GPU; and its cores."""
+    nodes = cluster_nodes() if nodes is None else nodes
+    gpus = sum(node.gpus for node in nodes)
+    actors, threads = (gpus, 1) if gpus else _cpu_actors(nodes)
+    pool: dict[str, Any] = {"compute": ray.data.ActorPoolStrategy(size=actors), "num_cpus": threads}
+    if gpus:
+        pool |= {"num_gpus": 1, "runtime_env": {"env_vars": GPU_ENV}}
+    return pool, bool(gpus), threads
 
 
 def _cpu_actors(nodes: list[NodeSize]) -> tuple[int, int]:

@@ -107,16 +107,20 @@ def ingest(
     seed: int,
     *,
     blocks: int | None = None,
+    parser: RecordParser | None = None,
+    rows_per_group: int = _ROWS_PER_PART,
 ) -> Outcome:
     """Write ``corpus/*.parquet`` and ``rejects.parquet`` into ``folder``.
 
-    ``blocks`` is how many pieces the file list is cut into; it does not change a byte of the result.
+    ``blocks`` is how many pieces the file list is cut into; it does not change a byte of the result. ``parser``: None
+    for that of patents to train on. ``rows_per_group``: of the Parquet files.
     """
-    parser = RecordParser(config.min_abstract_chars, config.max_abstract_chars)
+    parser = parser or RecordParser(config.min_abstract_chars, config.max_abstract_chars)
     pieces = blocks or max(-(-len(files) // _FILES_PER_BLOCK), sum(file.size for file in files) // _BYTES_PER_BLOCK)
     names = ray.data.from_items([{"name": file.name} for file in files], override_num_blocks=min(len(files), pieces))
     parsed = names.map_batches(ParseFiles(root, parser), batch_size=None).materialize()
-    writer = _CorpusWriter(folder, _sample_bound(parsed, config.max_samples, seed), seed)
+    bound = _sample_bound(parsed, config.max_samples, seed)
+    writer = _CorpusWriter(folder, bound, seed, rows_per_group, parser.duplicate_reason)
     for batch in _sorted_by_id(parsed):
         writer.add(batch.cast(SCHEMA))
     return writer.finish(records=parsed.count(), files=len(files))
@@ -145,11 +149,11 @@ def _sorted_by_id(parsed: ray.data.Dataset) -> Iterator[pa.Table]:
 class _CorpusWriter:
     """Takes records sorted by id; drops repeats and what is not sampled; writes parts of a fixed size."""
 
-    def __init__(self, folder: Path, bound: int | None, seed: int) -> None:
+    def __init__(self, folder: Path, bound: int | None, seed: int, rows_per_group: int, duplicate: str) -> None:
         self.rejects: list[pa.Table] = []
         self._folder = folder / "corpus"
         self._folder.mkdir()
-        self._bound, self._seed = bound, seed
+        self._bound, self._seed, self._rows_per_group, self._duplicate = bound, seed, rows_per_group, duplicate
         self._last: str | None = None
         self._pending: list[pa.Table] = []
         self._parts = 0
@@ -164,7 +168,7 @@ class _CorpusWriter:
         repeated = np.concatenate([[self._last], numbers[:-1]]) == numbers
         self._last = numbers[-1] if len(numbers) else self._last
         duplicates = batch.filter(pa.array(repeated)).select(REJECT_SCHEMA.names)
-        reason = pa.array(["duplicate_publication_number"] * len(duplicates), pa.string())
+        reason = pa.array([self._duplicate] * len(duplicates), pa.string())
         self.rejects.append(duplicates.set_column(duplicates.schema.get_field_index("reason"), "reason", reason))
         keep = ~repeated
         if self._bound is not None:
@@ -183,7 +187,8 @@ class _CorpusWriter:
         while len(table) >= _ROWS_PER_PART or (rest and (len(table) or not self._parts)):
             part, table = table.slice(0, _ROWS_PER_PART), table.slice(_ROWS_PER_PART)
             # One chunk: the bytes must not show how the rows came in.
-            pq.write_table(part.combine_chunks(), self._folder / f"part-{self._parts:05d}.parquet", compression="zstd")
+            path = self._folder / f"part-{self._parts:05d}.parquet"
+            pq.write_table(part.combine_chunks(), path, row_group_size=self._rows_per_group, compression="zstd")
             self._counts["patents"] += len(part)
             self._parts += 1
         self._pending = [table]

@@ -50,7 +50,7 @@ _TRAINING_LOGISTICS = {
 
 # Raised when a step's code gives another result from the same settings and inputs; a step not named is at 1.
 _CODE_VERSIONS: dict[str, int] = {}
-_TABLES = {name: name for name in ("ingest", "splits", "queries", "negatives")}
+TABLES = {name: name for name in ("ingest", "splits", "queries", "negatives")}
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,16 @@ class Stage:
     work: Callable[[Path], Outcome]
 
 
-class _Plan:
-    """Steps in order. An input is the name of an earlier step, or a digest."""
+class Plan:
+    """Steps in order. An input is the name of an earlier step or of a ``given`` artifact, or a digest."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: Mapping[str, Artifact] | None = None) -> None:
         self.stages: dict[str, Stage] = {}
+        self._given = {name: artifact.digest for name, artifact in (given or {}).items()}
 
     def add(self, name: str, work: Callable[[Path], Outcome], settings: Mapping[str, Any], **inputs: str) -> None:
-        upstream = {key: self.stages[i].step.digest if i in self.stages else i for key, i in inputs.items()}
+        known = self._given | {name: stage.step.digest for name, stage in self.stages.items()}
+        upstream = {key: known.get(i, i) for key, i in inputs.items()}
         self.stages[name] = Stage(Step(name, _CODE_VERSIONS.get(name, 1), settings, upstream), work)
 
 
@@ -99,11 +101,28 @@ class Pipeline:
 
     def stages(self) -> list[Stage]:
         """All steps in the order they run."""
+        config, plan = self.config, Plan()
+        ladder = self._add_data(plan)
+        base = self._base_model()
+        if base is not None:
+            base_digest = folder_digest(base)
+            self._add_embedding(plan, "base", partial(self._shared_model, base, base_digest), base_digest)
+            self._add_evaluation(plan, "base")
+        if base is not None and not config.run.test_only:
+            self._add_training(plan, base, base_digest, ladder)
+        elif (self.out / publish.MODEL).is_dir():
+            tuned = self.out / publish.MODEL
+            tuned_digest = folder_digest(tuned)
+            self._add_embedding(plan, "tuned", partial(self._shared_model, tuned, tuned_digest), tuned_digest)
+        if "embed-tuned" in plan.stages:
+            self._add_evaluation(plan, "tuned")
+        return list(plan.stages.values())
+
+    def _add_data(self, plan: Plan) -> dict[str, Any]:
+        """Everything up to the negatives, and BM25's evaluation; returns the settings of the negatives' rungs."""
         config, seed = self.config, {"seed": self.config.run.seed}
         root, files, self.passed_over = ingest.find_input(config.data.data_dir)
         cache = find_query_cache(root, config.queries.cache) if config.queries.use_cache else None
-        base = self._base_model()
-        plan = _Plan()
         plan.add(
             "ingest",
             lambda folder: ingest.ingest(folder, root, files, config.data, config.run.seed),
@@ -118,24 +137,14 @@ class Pipeline:
         plan.add("queries", lambda folder: self._write_queries(folder, cache), settings, ingest="ingest", **inputs)
         ladder = config.negatives.model_dump(mode="json", exclude={"scoring", "distributed", "rounds"}) | seed
         plan.add("negatives", self._mine, ladder, ingest="ingest", splits="splits")
-        judged = config.evaluation.model_dump(mode="json") | seed
         if config.evaluation.bm25:
-            plan.add(
-                "evaluate-bm25", lambda folder: evaluate.evaluate_bm25(folder, self._need, config), judged, **_TABLES
-            )
-        if base is not None:
-            base_digest = folder_digest(base)
-            self._add_embedding(plan, "base", partial(self._shared_model, base, base_digest), base_digest)
-            plan.add("evaluate-base", self._evaluate("base"), judged, vectors="embed-base", **_TABLES)
-        if base is not None and not config.run.test_only:
-            self._add_training(plan, base, base_digest, ladder)
-        elif (self.out / publish.MODEL).is_dir():
-            tuned = self.out / publish.MODEL
-            tuned_digest = folder_digest(tuned)
-            self._add_embedding(plan, "tuned", partial(self._shared_model, tuned, tuned_digest), tuned_digest)
-        if "embed-tuned" in plan.stages:
-            plan.add("evaluate-tuned", self._evaluate("tuned"), judged, vectors="embed-tuned", **_TABLES)
-        return list(plan.stages.values())
+            work = partial(evaluate.evaluate_bm25, need=self._need, config=config)
+            plan.add("evaluate-bm25", work, self._judged(), **TABLES)
+        return ladder
+
+    def _judged(self) -> dict[str, Any]:
+        """Settings of every evaluation."""
+        return self.config.evaluation.model_dump(mode="json") | {"seed": self.config.run.seed}
 
     def _base_model(self) -> Path | None:
         """The folder of the base encoder; None where it cannot be had and a tuned one can be measured without it."""
@@ -148,7 +157,7 @@ class Pipeline:
             log.warning("the tuned model is measured alone: %s", error)
             return None
 
-    def _add_training(self, plan: _Plan, base: Path, base_digest: str, ladder: dict[str, Any]) -> None:
+    def _add_training(self, plan: Plan, base: Path, base_digest: str, ladder: dict[str, Any]) -> None:
         """Mine, train and embed, as many rounds as asked: each mines with the vectors of the round before."""
         config, rounds = self.config, self.config.negatives.rounds
         sources = config.model.model_dump(exclude={"name"})
@@ -162,15 +171,15 @@ class Pipeline:
             mined, trained = "negatives", f"train{mark}"
             if config.negatives.scoring.enabled or config.negatives.strategy == "hard":
                 mined = f"{SCORED}{mark}"
-                plan.add(mined, partial(self._mine_scored, vectors=vectors), scoring, vectors=vectors, **_TABLES)
-            tokens, inputs = f"tokens{mark}", _TABLES | {"negatives": mined, "model": base_digest}
+                plan.add(mined, partial(self._mine_scored, vectors=vectors), scoring, vectors=vectors, **TABLES)
+            tokens, inputs = f"tokens{mark}", TABLES | {"negatives": mined, "model": base_digest}
             plan.add(tokens, partial(self._tokenise, base=base, negatives=mined), sources, **inputs)
             inputs = {"tokens": tokens, "model": base_digest}
             plan.add(trained, partial(self._train, base=base, tokens=tokens), settings, **inputs)
             self._add_embedding(plan, name, partial(self._trained_model, trained), trained)
             vectors = f"embed-{name}"
 
-    def _add_embedding(self, plan: _Plan, name: str, model: Callable[[], tuple[str, str]], digest: str) -> None:
+    def _add_embedding(self, plan: Plan, name: str, model: Callable[[], tuple[str, str]], digest: str) -> None:
         """The vectors of all texts, for evaluation and mining. ``model`` is asked when the step runs."""
 
         def work(folder: Path) -> Outcome:
@@ -180,8 +189,9 @@ class Pipeline:
         settings = self.config.model.model_dump(exclude={"name"})
         plan.add(f"embed-{name}", work, settings, model=digest, ingest="ingest", queries="queries")
 
-    def _evaluate(self, name: str) -> Callable[[Path], Outcome]:
-        return lambda folder: evaluate.evaluate_encoder(folder, name, self._need, self.config)
+    def _add_evaluation(self, plan: Plan, name: str) -> None:
+        work = partial(evaluate.evaluate_encoder, name=name, need=self._need, config=self.config)
+        plan.add(f"evaluate-{name}", work, self._judged(), vectors=f"embed-{name}", **TABLES)
 
     def _trained_model(self, step: str) -> tuple[str, str]:
         return self._need(step).address, "model"
@@ -258,6 +268,10 @@ class Pipeline:
             for number, stage in enumerate(stages, start=1):
                 self._run_stage(number, len(stages), stage)
         self.progress.close()
+        self._publish(started)
+
+    def _publish(self, started: float) -> None:
+        """Write what a user looks for, once all steps are done."""
         publish.publish(self.out, self.config, self.artifacts, self.reused, started)
         if self.remote is not None:
             publish.upload(self.out, self.remote)
@@ -288,9 +302,9 @@ class Pipeline:
             self.remote.put(self.out / _PROGRESS, _PROGRESS)
         for line in publish.stage_notes(step.name, artifact):
             say(f"      {line}")
+        if step.name in ("ingest", "texts") and self.passed_over:
+            say(f"      {self.passed_over:,} files of other kinds passed over")
         if step.name == "ingest":
-            if self.passed_over:
-                say(f"      {self.passed_over:,} files of other kinds passed over")
             self._require_two_patents(artifact)
         if step.name.startswith("negatives"):
             self._require_negatives(artifact)

@@ -7,7 +7,7 @@ import yaml
 
 from patent_embed.config import BEST, OPTIONS, TUNE_OPTIONS, Config, dump_config, load_config, recommended_settings
 from patent_embed.errors import UserError
-from pipelines.cli import add_run_options, add_tune_options, config_from, spellings
+from pipelines.cli import add_run_options, add_tune_options, config_from, main, spellings
 from tests.conftest import ROOT
 
 import argparse  # isort: skip
@@ -125,3 +125,8 @@ def test_a_dump_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(dump_config(config))
     assert load_config(overlays=[path]) == config
+
+
+def test_an_id_column_needs_a_text_column(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["encode", "--data_dir", "x", "--id_column", "key"]) == 2
+    assert "without --text_column the folder holds patents" in capsys.readouterr().err
