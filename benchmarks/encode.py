@@ -38,13 +38,13 @@ def generate_texts(count: int, tokens: int) -> list[str]:
     return texts
 
 
-def random_bert_base(folder: Path) -> Path:
-    """BERT-base with random weights around the bundled encoder's tokenizer."""
+def random_bert_base(folder: Path, model: Path) -> Path:
+    """BERT-base with random weights around the tokenizer of ``model``."""
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     from patent_embed.model_folder import write_sentence_transformer_files
 
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model("bundled"))
+    tokenizer = AutoTokenizer.from_pretrained(model)
     BertModel(BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_sentence_transformer_files(folder, 768, "cls", {"query": "", "passage": ""}, 512)
@@ -54,7 +54,7 @@ def random_bert_base(folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="bundled")
-    parser.add_argument("--random", choices=["bert-base"], help="random weights of this shape instead of --model")
+    parser.add_argument("--random", choices=["bert-base"], help="random weights of this shape, tokenizer of --model")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--texts", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=200)
@@ -65,7 +65,8 @@ def main() -> None:
     from sentence_transformers import SentenceTransformer
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder = random_bert_base(Path(scratch)) if args.random else resolve_model(args.model)
+        model = resolve_model(args.model)
+        folder = random_bert_base(Path(scratch), model) if args.random else model
         encoder = Encoder.load(folder, device=args.device)
         stock = SentenceTransformer(str(folder), device=args.device)
     texts = generate_texts(args.texts, args.tokens)

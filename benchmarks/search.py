@@ -5,8 +5,9 @@
   python benchmarks/search.py                      # N = 200,000, a minute
   python benchmarks/search.py --documents 1000000  # 3 GB of embeddings
 
-Both get the same float32 arrays in memory and the same number of threads. faiss's time is that of ``search``; adding
-the vectors (a copy of all of them) is not counted. The rows are clustered, like embeddings of documents are.
+Both get the same float32 arrays in memory and the same number of threads, in turns; medians. faiss's time is that of
+``search``; adding the vectors (a copy of all of them) is not counted. The rows are clustered, like embeddings of
+documents are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import time
 import tracemalloc
@@ -54,40 +56,49 @@ def main() -> None:
     shape = {"documents": args.documents, "queries": args.queries, "dim": args.dim, "k": args.k}
     shape |= {"threads": args.threads, "corpus_mib": corpus.nbytes >> 20}
 
-    def measure(name: str, search: Callable[[], Any]) -> tuple[float, Any]:
-        seconds, processor, result = [], [], None
-        for _ in range(args.repeats):
-            started, cpu = time.perf_counter(), time.process_time()
-            result = search()
-            seconds.append(time.perf_counter() - started)
-            processor.append(time.process_time() - cpu)
-        row = {"name": name, **shape, "seconds": round(min(seconds), 3), "all": [round(s, 3) for s in seconds]}
-        row["cpu_seconds"] = round(min(processor), 3)  # far below threads * seconds: the machine was busy
-        print(json.dumps(row), flush=True)
-        return min(seconds), result
+    def ours() -> Any:
+        return exact_search(queries, corpus, args.k, block=args.block)
 
     def products_only() -> None:
         for begin in range(0, len(corpus), args.block):
             queries @ corpus[begin : begin + args.block].T
 
-    ours, (_, rows) = measure("patent_embed", lambda: exact_search(queries, corpus, args.k, block=args.block))
-    tracemalloc.start()  # numpy reports its arrays to it; slow, so not while timing
-    exact_search(queries, corpus, args.k, block=args.block)
-    peak = tracemalloc.get_traced_memory()[1] >> 20
-    tracemalloc.stop()
-    print(json.dumps({"name": "patent_embed memory", **shape, "block": args.block, "peak_mib": peak}), flush=True)
-    measure("matrix products alone", products_only)
+    searches: dict[str, Callable[[], Any]] = {"patent_embed": ours, "matrix products alone": products_only}
+    theirs = ""
     try:
         import faiss
     except ImportError:
         print(json.dumps({"name": "faiss flat", "skipped": "faiss-cpu is not installed"}))
-        return
-    faiss.omp_set_num_threads(args.threads)
-    index = faiss.IndexFlatIP(args.dim)
-    index.add(corpus)
-    theirs, (_, faiss_rows) = measure(f"faiss {faiss.__version__} flat", lambda: index.search(queries, args.k))
-    same = float((np.sort(rows, axis=1) == np.sort(faiss_rows, axis=1)).all(axis=1).mean())
-    print(json.dumps({"name": "ratio", **shape, "ours_over_faiss": round(ours / theirs, 3), "same_sets": same}))
+    else:
+        faiss.omp_set_num_threads(args.threads)
+        index = faiss.IndexFlatIP(args.dim)
+        index.add(corpus)
+        theirs = f"faiss {faiss.__version__} flat"
+        searches[theirs] = lambda: index.search(queries, args.k)
+
+    seconds: dict[str, list[float]] = {name: [] for name in searches}
+    processor: dict[str, list[float]] = {name: [] for name in searches}
+    found: dict[str, Any] = {}
+    for _ in range(args.repeats):  # one after the other, so that what else runs on the machine meets all of them
+        for name, search in searches.items():
+            started, cpu = time.perf_counter(), time.process_time()
+            found[name] = search()
+            seconds[name].append(round(time.perf_counter() - started, 3))
+            processor[name].append(round(time.process_time() - cpu, 3))
+    for name in searches:
+        row = {"name": name, **shape, "seconds": statistics.median(seconds[name]), "all": seconds[name]}
+        row |= {"cpu_seconds": statistics.median(processor[name])}  # far below threads * seconds: the machine was busy
+        print(json.dumps(row | {"load": round(os.getloadavg()[0], 1)}), flush=True)
+    if theirs:
+        ratios = [mine / other for mine, other in zip(seconds["patent_embed"], seconds[theirs], strict=True)]
+        same = np.sort(found["patent_embed"][1], axis=1) == np.sort(found[theirs][1], axis=1)
+        row = {"name": "ratio", **shape, "ours_over_faiss": round(statistics.median(ratios), 3)}
+        row |= {"all": [round(ratio, 3) for ratio in ratios], "same_sets": float(same.all(axis=1).mean())}
+        print(json.dumps(row), flush=True)
+    tracemalloc.start()  # numpy reports its arrays to it; slow, so not while timing
+    ours()
+    peak = tracemalloc.get_traced_memory()[1] >> 20
+    print(json.dumps({"name": "patent_embed memory", **shape, "block": args.block, "peak_mib": peak}), flush=True)
 
 
 if __name__ == "__main__":

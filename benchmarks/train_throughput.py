@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from patent_embed import fused
 from patent_embed.config import LoraConfig, TrainingConfig
 from patent_embed.encoder import Encoder
 from patent_embed.model_folder import write_sentence_transformer_files
@@ -141,6 +142,7 @@ def prepare(folder: Path, rows: list[tuple[str, str, str]], batch: int, device: 
     config = TrainingConfig(batch_size=batch, epochs=1, max_tokens_per_forward=max(65_536, needed))
     encoder.add_lora(LoraConfig(r=16, alpha=32, dropout=0.1))
     precision = "bf16" if device == "cuda" else "fp32"
+    fused.PAYS_FROM_STEPS = 0  # few steps of what a long training does
     return Trainer(encoder, data, config, seed=0, fingerprint="0" * 64, validate=None, precision=precision)
 
 

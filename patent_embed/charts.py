@@ -64,7 +64,9 @@ def lines(series: Mapping[str, Points], x: Axis, y: Axis, *, dots: bool = False,
     return _chart(name, _HEIGHT, _axes(x, y) + "".join(marks))
 
 
-def areas(series: Mapping[str, NDArray[np.float64]], edges: NDArray[np.float64], x: Axis, y: Axis, *, name: str) -> Markup:
+def areas(
+    series: Mapping[str, NDArray[np.float64]], edges: NDArray[np.float64], x: Axis, y: Axis, *, name: str
+) -> Markup:
     """Histograms over common bins ``edges`` (b + 1,), drawn over each other: name → heights (b,)."""
     marks = []
     corner = np.repeat(x.place(edges, _LEFT, WIDTH - _RIGHT), 2)
@@ -74,7 +76,9 @@ def areas(series: Mapping[str, NDArray[np.float64]], edges: NDArray[np.float64],
     return _chart(name, _HEIGHT, _axes(x, y) + "".join(marks))
 
 
-def scatter(points: NDArray[np.float64], groups: Sequence[str], order: Sequence[str], x: Axis, y: Axis, *, name: str) -> Markup:
+def scatter(
+    points: NDArray[np.float64], groups: Sequence[str], order: Sequence[str], x: Axis, y: Axis, *, name: str
+) -> Markup:
     """Dots ``points`` (n, 2), coloured by their group's place in ``order``."""
     across = x.place(points[:, 0], 8, WIDTH - 8)
     up = y.place(points[:, 1], WIDTH * 0.85 - 8, 8)
@@ -85,7 +89,11 @@ def scatter(points: NDArray[np.float64], groups: Sequence[str], order: Sequence[
         # A stroke of no length with round ends is a dot: one element a group, a few bytes a patent.
         dots = "".join(f"M{a:.0f} {b:.0f}h0" for a, b in zip(across[mine], up[mine]))
         marks.append(f'<path class="dots c{number}" d="{dots}"/>' if dots else "")
-    return _chart(name, WIDTH * 0.85, f'<rect class="frame" x="1" y="1" width="{WIDTH - 2}" height="{WIDTH * 0.85 - 2:.0f}"/>' + "".join(marks))
+    return _chart(
+        name,
+        WIDTH * 0.85,
+        f'<rect class="frame" x="1" y="1" width="{WIDTH - 2}" height="{WIDTH * 0.85 - 2:.0f}"/>' + "".join(marks),
+    )
 
 
 def bars(values: Mapping[str, float], *, name: str, shown: Format = "{:,.0f}".format) -> Markup:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from patent_embed.errors import UserError
 
@@ -63,9 +63,18 @@ class LlmConfig(_Section):
     replicas: int = Field(1, ge=1, description="engines")
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs an engine")
     batch_size: int = Field(256, ge=1, description="prompts handed to an engine at once")
-    max_concurrent_batches: int = Field(16, ge=1, description="batches an engine holds, so that it never runs dry")
+    max_concurrent_batches: int = Field(8, ge=1, description="batches an engine holds, so that it never runs dry")
     max_model_len: int = Field(4096, ge=256, description="tokens of prompt and answer together")
     engine: dict[str, Any] = Field(default_factory=dict, description="further vLLM engine arguments")
+    sampling: dict[str, Any] = Field(default_factory=dict, description="further vLLM sampling parameters")
+    node_wait_s: float = Field(600, gt=0, description="how long a lost GPU node may take to come back")
+
+
+class RoundTripConfig(_Section):
+    """A filter that also drops val and test queries which this encoder finds hard: its figures then flatter it."""
+
+    encoder: str | None = Field(None, description="hub id, local folder or 'bundled'; None: no such filter")
+    k: int = Field(10, ge=1, description="a query must find its own patent among the first k of its split")
 
 
 QueryKind = Literal["question", "keywords", "scenario", "claim"]
@@ -88,6 +97,8 @@ class QueriesConfig(_Section):
     top_p: float = Field(0.9, gt=0, le=1)
     max_tokens: int = Field(128, ge=16, description="of one answer")
     max_prompt_chars: int = Field(3000, ge=200, description="of an abstract in a prompt; the rest is left out")
+    round_trip: RoundTripConfig = Field(default_factory=RoundTripConfig)
+    export_cache: bool = Field(False, description="also write llm_queries_cache.json into the output folder")
     llm: LlmConfig = Field(default_factory=LlmConfig)
     api: ApiConfig = Field(default_factory=ApiConfig)
 
@@ -188,6 +199,12 @@ class TrainingConfig(_Section):
     margin: float = Field(0.3, gt=0, description="triplet: at most 2, the largest distance between unit vectors")
     temperature: float = Field(0.05, gt=0, description="infonce")
     max_grad_norm: float = Field(1.0, gt=0)
+    base_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the base model's weights in the published ones (LM-Cocktail)"
+    )
+    matryoshka_dims: list[int] | None = Field(
+        None, min_length=1, description="also train the first so many numbers of each embedding, for every entry"
+    )
     use_lora: bool = True
     lora: LoraConfig = Field(default_factory=LoraConfig)
     query_sources: list[str] | None = Field(
@@ -206,6 +223,9 @@ class TrainingConfig(_Section):
     num_workers: int = Field(1, ge=1, description="data-parallel Ray Train workers")
     use_gpu: bool | None = Field(None, description="None: when the cluster has GPUs")
     log_every: int = Field(10, ge=1, description="steps between progress lines on the terminal; the JSONL has all")
+    trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(
+        ["tensorboard"], description="where loss and val nDCG@10 also go; what is not installed is left out"
+    )
 
     @model_validator(mode="after")
     def _margin_can_be_reached(self) -> TrainingConfig:
@@ -226,13 +246,55 @@ class EvaluationConfig(_Section):
     )
 
 
+class NodeKind(_Section):
+    """A kind of node that a cluster's autoscaler may add."""
+
+    cpus: int = Field(ge=1)
+    gpus: int = Field(0, ge=0)
+    count: int = Field(ge=1, description="of this kind, at most")
+
+
 class RunConfig(_Section):
     output_dir: str = "./experiments"
     seed: int = Field(42, ge=0)
     use_cache: bool = Field(True, description="reuse finished steps whose inputs and settings are unchanged")
     resume: str | None = Field(None, description="'latest' or a checkpoint folder: continue an interrupted training")
     test_only: bool = Field(False, description="evaluate without training")
+    grows_to: list[NodeKind] = Field(
+        default_factory=list,
+        description="nodes that the cluster's autoscaler may add, which Ray does not tell a job",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class TuneConfig(_Section):
+    """A sweep: ``pipelines/tune.py``."""
+
+    space: dict[str, str] = Field(
+        default_factory=dict,
+        description="training settings to vary, each a range such as uniform(0.05, 0.5); none: learning rate, and "
+        "margin or temperature",
+    )
+    num_samples: int = Field(16, ge=1, description="trials")
+    max_concurrent: int | None = Field(None, ge=1, description="trials at once; None: what the machines have room for")
+    gpu_per_trial: float = Field(
+        0.5, gt=0, le=1, description="share of a GPU, and of its memory, for one worker of a trial; 1: one trial a GPU"
+    )
+    grace_epochs: int = Field(1, ge=1, description="no trial is stopped for its rank before so many epochs")
+    reduction_factor: int = Field(3, ge=2, description="of the trials that reach a rung, one in so many goes on")
+    refit: bool = Field(False, description="train the best settings again, and measure them on test")
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _dotted(cls, space: Any) -> Any:
+        """``lora: {r: ...}`` is ``lora.r: ...``: a dot in a name of ``--set`` begins a section."""
+        if not isinstance(space, Mapping):
+            return space
+        flat: dict[str, Any] = {}
+        for name, value in space.items():
+            inner = cls._dotted(value) if isinstance(value, Mapping) else None
+            flat |= {f"{name}.{key}": each for key, each in inner.items()} if inner is not None else {name: value}
+        return flat
 
 
 class Config(_Section):
@@ -244,6 +306,7 @@ class Config(_Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    tune: TuneConfig = Field(default_factory=TuneConfig)
 
 
 @dataclass(frozen=True)
@@ -302,34 +365,50 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 
+# What the sweep command takes besides all of these.
+TUNE_OPTIONS: tuple[Option, ...] = (
+    Option("num_samples", "tune.num_samples", "trials", int),
+    Option("max_concurrent", "tune.max_concurrent", "trials at once", int),
+    Option("refit", "tune.refit", "train the best settings again, and measure them on test", const=True),
+)
+
+
 def load_config(
     *,
     overlays: Iterable[Path] = (),
     recommended: bool = False,
     quick_test: bool = False,
+    preset: str | None = None,
     options: Mapping[str, Any] | None = None,
     settings: Iterable[str] = (),
 ) -> Config:
-    """Merge, later wins: class defaults, YAML ``overlays`` in order, the two presets, ``options`` (dotted path to
-    value), ``settings`` (``"section.key=value"`` with a YAML value). Raises UserError naming the key and value."""
+    """Merge, later wins: class defaults, YAML ``overlays`` in order, the presets (``recommended`` is short for that
+    ``preset``), ``options`` (dotted path to value), ``settings`` (``"section.key=value"`` with a YAML value).
+    Raises UserError naming the key and value."""
+    if recommended and preset not in (None, "recommended"):
+        raise UserError(f"--recommended and --preset {preset} are two recipes; choose one")
     tree: dict[str, Any] = {}
     for path in overlays:
         _merge(tree, _read_yaml(path))
-    if recommended:
+    if recommended or preset == "recommended":
         _merge(tree, recommended_settings())
+    elif preset == "best":
+        _merge(tree, BEST)
+    elif preset is not None:
+        raise UserError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
     if quick_test:
         _merge(tree, QUICK_TEST)
     for dotted, value in (options or {}).items():
-        _put(tree, dotted, value)
+        put(tree, dotted, value)
     for setting in settings:
         dotted, equals, text = setting.partition("=")
         if not equals or not dotted:
             raise UserError(f"--set {setting!r} is not section.key=value, e.g. --set training.margin=0.2")
-        _put(tree, dotted.strip(), yaml.safe_load(text))
+        put(tree, dotted.strip(), yaml.safe_load(text))
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise UserError(_explain(error)) from None
+        raise UserError(explain(error)) from None
 
 
 # The recommended recipe is the class defaults of these settings, so it cannot drift from them.
@@ -337,6 +416,21 @@ _RECOMMENDED = (
     ("training", ("batch_size", "learning_rate", "epochs", "warmup_ratio", "weight_decay", "loss", "distance")),
     ("training", ("margin", "use_lora", "lora", "checkpoint_every_n_epochs", "early_stopping_patience")),
 )
+
+PRESETS = ("recommended", "best")
+
+# What did best on the validation queries of real patents: docs/quality.md.
+BEST: dict[str, Any] = {
+    # The loss already has every other passage of the batch: scored, harder ones made it worse.
+    "negatives": {"scoring": {"enabled": False}},
+    "training": {
+        "loss": "infonce",
+        "temperature": 0.02,
+        "batch_size": 128,
+        "learning_rate": 5e-4,
+        "epochs": 10,
+    },
+}
 
 QUICK_TEST: dict[str, Any] = {
     "data": {"max_samples": 100},
@@ -383,7 +477,8 @@ def _merge(tree: dict[str, Any], overlay: Mapping[str, Any]) -> None:
             tree[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Write ``value`` at the path ``dotted`` of a config tree."""
     *sections, key = dotted.split(".")
     for name in sections:
         child = tree.setdefault(name, {})
@@ -393,7 +488,8 @@ def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
     tree[key] = value
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """Every wrong setting with its path and value, but no secret."""
     lines = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "config"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -101,6 +102,39 @@ def build_retrieval_set(
         query_family=family[asked],
         passage_family=family[pool],
     )
+
+
+def save_training_data(folder: Path, data: TripletData, val: RetrievalSet) -> None:
+    """Write both into the new ``folder`` as plain arrays, one ``.npy`` file each."""
+    folder.mkdir()
+    arrays = {f"train-{name}": value for name, value in _arrays(data).items()}
+    for name, value in (arrays | {f"val-{name}": value for name, value in _arrays(val).items()}).items():
+        np.save(folder / f"{name}.npy", value, allow_pickle=False)
+
+
+def load_training_data(folder: Path) -> tuple[TripletData, RetrievalSet]:
+    """What ``save_training_data`` wrote; the arrays are mapped, not read."""
+
+    def array(name: str) -> np.ndarray:
+        found: np.ndarray = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return found
+
+    def tokens(name: str) -> Tokens:
+        return Tokens(array(f"{name}-ids"), array(f"{name}-offsets"))
+
+    data = TripletData(tokens("train-tokens"), array("train-triplets"), array("train-family"))
+    families = array("val-query_family"), array("val-passage_family")
+    return data, RetrievalSet(tokens("val-queries"), tokens("val-passages"), *families)
+
+
+def _arrays(data: TripletData | RetrievalSet) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for name, value in vars(data).items():
+        if isinstance(value, Tokens):
+            found |= {f"{name}-ids": value.ids, f"{name}-offsets": value.offsets}
+        else:
+            found[name] = value
+    return found
 
 
 def _shares_main_group(codes: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:

@@ -1,21 +1,25 @@
 """The training forward on an NVIDIA GPU: LoRA layers and residual LayerNorms in few passes over the activations.
 
-A LoRA layer is ``y = x W' + b + c h B'`` with ``h = keep(x) A'`` (Hu et al., arXiv 2106.09685, eq. 3; ``c`` holds
+A LoRA layer is ``y = x W' + b + h B'`` with ``h = c keep(x) A'`` (Hu et al., arXiv 2106.09685, eq. 3; ``c`` holds
 alpha / r and dropout's 1 / (1 - p)). Beside the two large products with the frozen ``W`` all is bound by memory, and
 plain PyTorch passes over the activations about ten times where three times do. All of it is made of three kernels, with
 dropout drawn inside from a hash of (seed, position), so that no mask and no dropped copy is stored:
 
-    project: h = keep(x) A'          also  dh = dy B
-    expand:  y += h B'               also  dx += keep(dh A)
+    project: h = c keep(x) A'        also  dh = c dy B
+    expand:  y = b + h B'            also  dx = keep(dh A); the large product is added to it in place
     outer:   dA = dh' keep(x)        also  dB' = h' dy
 
-A pair more does ``LayerNorm(keep(y) + residual)``, the end of both halves of a BERT layer.
+Layers that read the same input (query, key and value) are one: their ``A`` stand under one another, so that ``x`` is
+read once and its gradient is summed inside the products. They then drop the same elements of ``x``, where PEFT draws
+anew for each.
+
+A pair of kernels more does ``LayerNorm(keep(y) + residual)``, the end of both halves of a BERT layer.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +31,10 @@ from patent_embed.packing import PackedBatch, fill_up, to_device
 
 if TYPE_CHECKING or importlib.util.find_spec("triton") is not None:
     from patent_embed import fused_kernels as kernels
+
+
+# Compiling and capturing take some 11 s on a machine's first run; a step of 32 triplets then takes 65 ms less.
+PAYS_FROM_STEPS = 200
 
 
 def supported(model: nn.Module, device: torch.device) -> bool:
@@ -69,34 +77,38 @@ class Graphs:
     """``encoder.forward`` and its backward pass as CUDA graphs, one for each size of a batch: a small batch is
     otherwise bound by the time Python takes to launch some 2,000 kernels.
 
-    Batches are filled up to few sizes; a size's first batch costs some forward and backward passes. For use inside one
-    ``Fused`` only: the graphs remember where the weights lie.
+    Batches are filled up to few sizes, since every graph keeps memory; a size's first batch costs some forward and
+    backward passes. For use inside one ``Fused`` only: the graphs remember where the weights lie.
+
+    Args:
+        longest: tokens of the longest text that will come.
     """
 
     LARGEST = 32_768  # tokens; above, the GPU is the slower one
-    _QUANTUM = 1024
+    _TOKENS, _TEXTS = 1024, 32  # sizes are multiples of these
+    _FILLERS = 8  # at least so many meaningless texts share what is missing
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, longest: int) -> None:
         self._encoder = encoder
-        self._graphs: dict[tuple[int, int, int], nn.Module] = {}
+        self._longest = -(-max(longest, self._TOKENS // self._FILLERS + 2) // 128) * 128
+        self._graphs: dict[tuple[int, int], nn.Module] = {}
         self._pool = torch.cuda.graph_pool_handle()
         # Capturing makes the gradients' nodes on a stream of its own; the waiting that this costs is nothing.
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
 
     def prepare(self, batch: PackedBatch) -> Callable[[], Tensor] | None:
         """What embeds ``batch``, which lies on the CPU; its result is valid until the next call. None: too large."""
-        texts = len(batch.inverse)
-        if batch.input_ids.shape[1] > self.LARGEST:
+        texts, tokens = len(batch.inverse), batch.input_ids.shape[1]
+        if tokens > self.LARGEST:
             return None
-        to_texts = (texts + 4 + 7) // 8 * 8
-        tokens = -(-(batch.input_ids.shape[1] + to_texts - texts) // self._QUANTUM) * self._QUANTUM
-        batch = fill_up(batch, to_texts, tokens)
-        longest = -(-batch.max_length // 128) * 128
+        to_texts = -(-(texts + self._FILLERS) // self._TEXTS) * self._TEXTS
+        to_tokens = -(-(tokens + to_texts - texts) // self._TOKENS) * self._TOKENS
+        batch = fill_up(batch, to_texts, to_tokens)
         arguments = tuple(to_device(t, self._encoder.device) for t in batch.tensors)
-        key = (to_texts, tokens, longest)
+        key = (to_texts, to_tokens)
         if key not in self._graphs:
             graphed: Any = torch.cuda.make_graphed_callables(
-                _Embed(self._encoder, longest), arguments, allow_unused_input=True, pool=self._pool
+                _Embed(self._encoder, self._longest), arguments, allow_unused_input=True, pool=self._pool
             )
             self._graphs[key] = graphed
         return lambda: self._graphs[key](*arguments)[:texts]
@@ -111,14 +123,23 @@ class _Embed(nn.Module):
         return self._embed(PackedBatch(ids, positions, bounds, self._longest, inverse))
 
 
+_SAME_INPUT = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+
 def _patches(model: nn.Module) -> list[tuple[nn.Module, str, Callable[..., Tensor]]]:
     """(module, method, what takes its place in training)."""
     from peft.tuners.lora import Linear
 
     found: list[tuple[nn.Module, str, Callable[..., Tensor]]] = []
+    alone = {module: None for module in model.modules() if isinstance(module, Linear)}
     for module in model.modules():
-        if isinstance(module, Linear):
-            found.append((module, "forward", partial(_lora_forward, module)))
+        for names in _SAME_INPUT:
+            layers = [layer for name in names if isinstance(layer := getattr(module, name, None), Linear)]
+            if len(layers) == len(names) and len({_shape(layer) for layer in layers}) == 1:
+                group = _SameInput(layers)
+                found += [(layer, "forward", partial(group, layer)) for layer in layers]
+                for layer in layers:
+                    alone.pop(layer)
         # BertSelfOutput and BertOutput, and their namesakes in RoBERTa models.
         norm, dropout = getattr(module, "LayerNorm", None), getattr(module, "dropout", None)
         if (
@@ -128,15 +149,43 @@ def _patches(model: nn.Module) -> list[tuple[nn.Module, str, Callable[..., Tenso
             and not norm.weight.requires_grad
         ):
             found.append((module, "forward", partial(_output_forward, module)))
-    return found
+    return found + [(layer, "forward", partial(_SameInput([layer]), layer)) for layer in alone]
 
 
-def _lora_forward(module: Any, x: Tensor) -> Tensor:
-    (adapter,) = module.active_adapters
-    base, dropout = module.get_base_layer(), module.lora_dropout[adapter]
-    a, b = module.lora_A[adapter].weight, module.lora_B[adapter].weight
-    p = getattr(dropout, "p", 0.0) if module.training else 0.0
-    return lora_linear(x, base.weight, base.bias, a, b, module.scaling[adapter], p)
+def _shape(layer: Any) -> tuple[Any, ...]:
+    """What layers of one input must have in common."""
+    (adapter,) = layer.active_adapters
+    return layer.lora_A[adapter].weight.shape, layer.scaling[adapter], _dropout(layer)
+
+
+def _dropout(layer: Any) -> float:
+    (adapter,) = layer.active_adapters
+    p: float = getattr(layer.lora_dropout[adapter], "p", 0.0)
+    return p
+
+
+class _SameInput:
+    """LoRA layers that a model calls one after the other on the same tensor: the first call computes all of them."""
+
+    def __init__(self, layers: list[Any]) -> None:
+        self._layers = layers
+        self._input: Tensor | None = None
+        self._waiting: dict[Any, Tensor] = {}
+
+    def __call__(self, layer: Any, x: Tensor) -> Tensor:
+        if self._input is not x or layer not in self._waiting:
+            (adapter,) = layer.active_adapters
+            bases = [each.get_base_layer() for each in self._layers]
+            parts = [
+                (base.weight, base.bias, each.lora_A[adapter].weight, each.lora_B[adapter].weight)
+                for base, each in zip(bases, self._layers, strict=True)
+            ]
+            outputs = lora_linears(x, parts, layer.scaling[adapter], _dropout(layer) if layer.training else 0.0)
+            self._input, self._waiting = x, dict(zip(self._layers, outputs, strict=True))
+        output = self._waiting.pop(layer)
+        if not self._waiting:
+            self._input = None
+        return output
 
 
 def _output_forward(module: Any, hidden: Tensor, residual: Tensor) -> Tensor:
@@ -144,18 +193,21 @@ def _output_forward(module: Any, hidden: Tensor, residual: Tensor) -> Tensor:
     return residual_norm(module.dense(hidden), residual, norm.weight, norm.bias, norm.eps, p)
 
 
-def lora_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float, dropout: float
-) -> Tensor:
-    """``x W' + bias + scale * dropout(x) A' B'``; ``weight`` and ``bias`` are frozen.
+LoraLayer = tuple[Tensor, Tensor | None, Tensor, Tensor]
+
+
+def lora_linears(x: Tensor, layers: Sequence[LoraLayer], scale: float, dropout: float) -> tuple[Tensor, ...]:
+    """``x W' + bias + scale * dropout(x) A' B'`` of each layer; ``W`` and ``bias`` are frozen.
 
     Args:
-        x: (..., k) bf16. weight: (n, k) bf16. bias: (n,) bf16 or None. a: (r, k). b: (n, r); both fp32.
+        x: (..., k) bf16.
+        layers: (W, bias, A, B) each: W (n, k) bf16, bias (n,) bf16 or None, A (r, k) and B (n, r) fp32; all A of one r.
     """
-    y: Tensor = _LoraLinear.apply(  # type: ignore[no-untyped-call]
-        x, weight, bias, a, b, scale, dropout, _seed(dropout, x.device)
+    flat = [tensor for layer in layers for tensor in layer]
+    outputs: tuple[Tensor, ...] = _LoraLinears.apply(  # type: ignore[no-untyped-call]
+        x, scale, dropout, _seed(dropout, x.device), *flat
     )
-    return y
+    return outputs
 
 
 def residual_norm(y: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float, dropout: float) -> Tensor:
@@ -172,40 +224,40 @@ def _seed(dropout: float, device: torch.device) -> Tensor | None:
     return torch.randint(2**31 - 1, (1,), device=device, dtype=torch.int32) if dropout else None
 
 
-class _LoraLinear(torch.autograd.Function):
+class _LoraLinears(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        a: Tensor,
-        b: Tensor,
-        scale: float,
-        p: float,
-        seed: Tensor | None,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: float, p: float, seed: Tensor | None, *flat: Tensor) -> tuple[Tensor, ...]:
+        weights, biases, downs, ups = flat[::4], flat[1::4], flat[2::4], flat[3::4]
         rows = x.reshape(-1, x.shape[-1])
-        y = rows @ weight.T if bias is None else torch.addmm(bias, rows, weight.T)
         ctx.factor, ctx.dropout, ctx.shape = scale / (1 - p), (p, seed), x.shape
-        h = kernels.project(rows, a, ctx.factor, p, seed)
-        kernels.expand(y, h, b.T, 0.0, None)
-        ctx.save_for_backward(rows, h, weight, a, b)
-        return y.view(*x.shape[:-1], -1)
+        down = torch.cat(downs) if len(downs) > 1 else downs[0]
+        h = rows.new_empty((len(rows), len(down)))
+        kernels.project(rows, down, h, ctx.factor, p, seed)
+        outputs = []
+        for weight, bias, up, part in zip(weights, biases, ups, h.chunk(len(ups), 1), strict=True):
+            y = kernels.expand(part, up.T, bias, 0.0, None).addmm_(rows, weight.T)
+            outputs.append(y.view(*x.shape[:-1], -1))
+        ctx.save_for_backward(rows, h, down, *weights, *ups)
+        return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        rows, h, weight, a, b = ctx.saved_tensors
-        dy = grads[0].reshape(-1, weight.shape[0]).contiguous()
-        dh = kernels.project(dy, b.T, ctx.factor, 0.0, None)
-        da = kernels.outer(dh, rows, a, *ctx.dropout)
-        db = kernels.outer(h, dy, b.T, 0.0, None).T
+        rows, h, down, *rest = ctx.saved_tensors
+        weights, ups = rest[: len(grads)], rest[len(grads) :]
+        dys = [grad.reshape(-1, len(weight)).contiguous() for grad, weight in zip(grads, weights, strict=True)]
+        dh, dups = torch.empty_like(h), []
+        for dy, up, part, dpart in zip(dys, ups, h.chunk(len(ups), 1), dh.chunk(len(ups), 1), strict=True):
+            kernels.project(dy, up.T, dpart, ctx.factor, 0.0, None)
+            dups.append(kernels.outer(part, dy, up.T, 0.0, None).T)
+        ddowns = kernels.outer(dh, rows, down, *ctx.dropout).chunk(len(ups))
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = dy @ weight
-            kernels.expand(dx, dh, a, *ctx.dropout)
+            dx = kernels.expand(dh, down, None, *ctx.dropout)
+            for dy, weight in zip(dys, weights, strict=True):
+                dx.addmm_(dy, weight)
             dx = dx.view(ctx.shape)
-        return dx, None, None, da, db, None, None, None
+        flat = [grad for pair in zip(ddowns, dups, strict=True) for grad in (None, None, *pair)]
+        return dx, None, None, None, *flat
 
 
 class _ResidualNorm(torch.autograd.Function):

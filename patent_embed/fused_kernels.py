@@ -14,17 +14,27 @@ _BM, _BK = 64, 128  # rows and columns of a tile
 
 
 @triton.jit
-def _keep(seed, index, threshold: tl.constexpr):
-    """Dropout's decision on element ``index``: an integer hash (Wellons, "lowbias32") of it and the seed that lies
-    at ``seed``, against p * 2**32."""
-    h = index.to(tl.uint32) ^ tl.load(seed).to(tl.uint32)
+def _hash(h):
+    """An integer hash (Wellons, "lowbias32")."""
     h = (h ^ (h >> 16)) * 0x7FEB352D
     h = (h ^ (h >> 15)) * 0x846CA68B
-    return (h ^ (h >> 16)) >= threshold
+    return h ^ (h >> 16)
+
+
+@triton.jit
+def _keep(seed, m, k, threshold: tl.constexpr):
+    """Dropout's decision on the elements of rows ``m`` and columns ``k``, against p * 2**32. Rows and columns are
+    hashed with the seed that lies at ``seed``; an element costs one round more: the kernels would wait for a full hash.
+    """
+    start = tl.load(seed).to(tl.uint32)
+    row, column = _hash(m.to(tl.uint32) ^ start), _hash(k.to(tl.uint32) + 0x9E3779B9)
+    h = row[:, None] ^ column[None, :]
+    h = (h ^ (h >> 16)) * 0x7FEB352D
+    return (h ^ (h >> 15)) >= threshold
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _project(x, a, out, rows, seed, scale, a_r, a_k, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
+def _project(x, a, out, rows, seed, scale, a_r, a_k, o_m, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
              BM: tl.constexpr, BK: tl.constexpr):  # fmt: skip
     m, r = tl.program_id(0) * BM + tl.arange(0, BM), tl.arange(0, R)
     acc = tl.zeros((BM, R), tl.float32)
@@ -33,44 +43,45 @@ def _project(x, a, out, rows, seed, scale, a_r, a_k, rank, K: tl.constexpr, R: t
         index = m[:, None].to(tl.int64) * K + k[None, :]
         tile = tl.load(x + index, mask=(m[:, None] < rows) & (k[None, :] < K), other=0.0)
         if DROP:
-            tile = tl.where(_keep(seed, index, DROP), tile, 0.0)
+            tile = tl.where(_keep(seed, m, k, DROP), tile, 0.0)
         w = tl.load(a + k[:, None] * a_k + r[None, :] * a_r, mask=(k[:, None] < K) & (r[None, :] < rank), other=0.0)
         acc = tl.dot(tile, w.to(tl.bfloat16), acc)
-    tl.store(out + m[:, None] * R + r[None, :], (acc * scale).to(tl.bfloat16), mask=m[:, None] < rows)
+    inside = (m[:, None] < rows) & (r[None, :] < rank)
+    tl.store(out + m[:, None] * o_m + r[None, :], (acc * scale).to(tl.bfloat16), mask=inside)
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _expand(y, h, a, rows, seed, a_r, a_k, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
-            BM: tl.constexpr, BK: tl.constexpr):  # fmt: skip
+def _expand(y, h, a, bias, rows, seed, h_m, a_r, a_k, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
+            BIAS: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr):  # fmt: skip
     m, r = tl.program_id(0) * BM + tl.arange(0, BM), tl.arange(0, R)
     k = tl.program_id(1) * BK + tl.arange(0, BK)
-    hs = tl.load(h + m[:, None] * R + r[None, :], mask=m[:, None] < rows, other=0.0)
+    hs = tl.load(h + m[:, None] * h_m + r[None, :], mask=(m[:, None] < rows) & (r[None, :] < rank), other=0.0)
     w = tl.load(a + r[:, None] * a_r + k[None, :] * a_k, mask=(r[:, None] < rank) & (k[None, :] < K), other=0.0)
-    update = tl.dot(hs, w.to(tl.bfloat16))
-    index = m[:, None].to(tl.int64) * K + k[None, :]
-    inside = (m[:, None] < rows) & (k[None, :] < K)
+    total = tl.dot(hs, w.to(tl.bfloat16))
     if DROP:
-        update = tl.where(_keep(seed, index, DROP), update, 0.0)
-    total = tl.load(y + index, mask=inside, other=0.0).to(tl.float32) + update
-    tl.store(y + index, total.to(tl.bfloat16), mask=inside)
+        total = tl.where(_keep(seed, m, k, DROP), total, 0.0)
+    if BIAS:
+        total += tl.load(bias + k, mask=k < K, other=0.0).to(tl.float32)[None, :]
+    index = m[:, None].to(tl.int64) * K + k[None, :]
+    tl.store(y + index, total.to(tl.bfloat16), mask=(m[:, None] < rows) & (k[None, :] < K))
 
 
 @triton.jit(do_not_specialize=["rows", "chunk"])
-def _outer(h, x, out, rows, seed, chunk, o_r, o_k, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
+def _outer(h, x, out, rows, seed, chunk, h_m, o_r, o_k, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
            BM: tl.constexpr, BK: tl.constexpr):  # fmt: skip
     r, k = tl.arange(0, R), tl.program_id(0) * BK + tl.arange(0, BK)
     acc = tl.zeros((R, BK), tl.float32)
     begin = tl.program_id(1) * chunk
     for m0 in range(begin, begin + chunk, BM):
         m = m0 + tl.arange(0, BM)
-        hs = tl.load(h + m[None, :] * R + r[:, None], mask=m[None, :] < rows, other=0.0)
+        hs = tl.load(h + m[None, :] * h_m + r[:, None], mask=(m[None, :] < rows) & (r[:, None] < rank), other=0.0)
         index = m[:, None].to(tl.int64) * K + k[None, :]
         tile = tl.load(x + index, mask=(m[:, None] < rows) & (k[None, :] < K), other=0.0)
         if DROP:
-            tile = tl.where(_keep(seed, index, DROP), tile, 0.0)
+            tile = tl.where(_keep(seed, m, k, DROP), tile, 0.0)
         acc = tl.dot(hs, tile, acc)
-    place = tl.program_id(1).to(tl.int64) * (R * K) + r[:, None] * o_r + k[None, :] * o_k
-    tl.store(out + place, acc, mask=(r[:, None] < R) & (k[None, :] < K))
+    place = tl.program_id(1).to(tl.int64) * (rank * K) + r[:, None] * o_r + k[None, :] * o_k
+    tl.store(out + place, acc, mask=(r[:, None] < rank) & (k[None, :] < K))
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -81,7 +92,7 @@ def _norm(y, residual, weight, bias, out, z_out, mean_out, rstd_out, rows, seed,
     inside = (m[:, None] < rows) & (k[None, :] < K)
     z = tl.load(y + index, mask=inside, other=0.0).to(tl.float32)
     if DROP:
-        z = tl.where(_keep(seed, index, DROP), z / KEPT, 0.0)
+        z = tl.where(_keep(seed, m, k, DROP), z / KEPT, 0.0)
     z = (z + tl.load(residual + index, mask=inside, other=0.0).to(tl.float32)).to(tl.bfloat16)
     tl.store(z_out + index, z, mask=inside)
     z = z.to(tl.float32)
@@ -110,7 +121,7 @@ def _norm_backward(grad, z_in, mean_in, rstd_in, weight, dy, dresidual, rows, se
     dz = rstd[:, None] * (g - tl.sum(g, 1)[:, None] / K - normal * (tl.sum(g * normal, 1)[:, None] / K))
     tl.store(dresidual + index, dz.to(tl.bfloat16), mask=inside)
     if DROP:
-        dz = tl.where(_keep(seed, index, DROP), dz / KEPT, 0.0)
+        dz = tl.where(_keep(seed, m, k, DROP), dz / KEPT, 0.0)
         tl.store(dy + index, dz.to(tl.bfloat16), mask=inside)
 
 
@@ -122,42 +133,42 @@ def _padded_rank(rank: int) -> int:
     return max(16, 1 << (rank - 1).bit_length())  # the least that the tensor cores multiply
 
 
-def project(x: Tensor, a: Tensor, scale: float, dropout: float, seed: Tensor | None) -> Tensor:
-    """``scale * keep(x) a'``: x (rows, k), a (r, k) of any strides → (rows, r) bf16, r filled up with zeros."""
+def project(x: Tensor, a: Tensor, out: Tensor, scale: float, dropout: float, seed: Tensor | None) -> None:
+    """``out = scale * keep(x) a'``: x (rows, k), a (r, k) of any strides, out (rows, r) of any row stride."""
     rows, width = x.shape
-    out = x.new_empty((rows, _padded_rank(a.shape[0])))
     _project[(triton.cdiv(rows, _BM),)](
-        x, a, out, rows, seed, scale, a.stride(0), a.stride(1), a.shape[0], K=width, R=out.shape[1],
-        DROP=_threshold(dropout), BM=_BM, BK=_BK,
+        x, a, out, rows, seed, scale, a.stride(0), a.stride(1), out.stride(0), a.shape[0], K=width,
+        R=_padded_rank(a.shape[0]), DROP=_threshold(dropout), BM=_BM, BK=_BK,
     )  # fmt: skip
-    return out
 
 
-def expand(y: Tensor, h: Tensor, a: Tensor, dropout: float, seed: Tensor | None) -> None:
-    """``y += keep(h a)`` in place: y (rows, k), h from ``project``, a (r, k) of any strides."""
-    rows, width = y.shape
+def expand(h: Tensor, a: Tensor, bias: Tensor | None, dropout: float, seed: Tensor | None) -> Tensor:
+    """``bias + keep(h a)``: h (rows, r) of any row stride, a (r, k) of any strides → (rows, k)."""
+    rows, width = h.shape[0], a.shape[1]
+    y = h.new_empty((rows, width))
     _expand[(triton.cdiv(rows, _BM), triton.cdiv(width, _BK))](
-        y, h, a, rows, seed, a.stride(0), a.stride(1), a.shape[0], K=width, R=h.shape[1],
-        DROP=_threshold(dropout), BM=_BM, BK=_BK,
+        y, h, a, bias, rows, seed, h.stride(0), a.stride(0), a.stride(1), a.shape[0], K=width,
+        R=_padded_rank(a.shape[0]), DROP=_threshold(dropout), BIAS=bias is not None, BM=_BM, BK=_BK,
     )  # fmt: skip
+    return y
 
 
 def outer(h: Tensor, x: Tensor, like: Tensor, dropout: float, seed: Tensor | None) -> Tensor:
-    """``h' keep(x)``: h from ``project``, x (rows, k) → (r, k) fp32 with the shape and the order of ``like``.
+    """``h' keep(x)``: h (rows, r) of any row stride, x (rows, k) → (r, k) fp32 in the order of ``like``'s elements.
 
     Rows are cut into pieces whose sums are added in a fixed order.
     """
-    (rows, width), padded = x.shape, h.shape[1]
+    (rows, width), rank = x.shape, h.shape[1]
     pieces = max(1, min(triton.cdiv(512 * _BK, width), triton.cdiv(rows, 4 * _BM)))
     chunk = triton.cdiv(triton.cdiv(rows, pieces), _BM) * _BM
-    shape, strides = ((width, padded), (1, padded)) if like.stride(0) == 1 else ((padded, width), (width, 1))
+    shape, strides = ((width, rank), (1, rank)) if like.stride(0) == 1 else ((rank, width), (width, 1))
     partial = torch.empty((pieces, *shape), dtype=torch.float32, device=x.device)
     _outer[(triton.cdiv(width, _BK), pieces)](
-        h, x, partial, rows, seed, chunk, *strides, K=width, R=padded, DROP=_threshold(dropout),
-        BM=_BM, BK=_BK,
+        h, x, partial, rows, seed, chunk, h.stride(0), *strides, rank, K=width, R=_padded_rank(rank),
+        DROP=_threshold(dropout), BM=_BM, BK=_BK,
     )  # fmt: skip
     total = partial.sum(0)
-    return (total.T if like.stride(0) == 1 else total)[: like.shape[0]]
+    return total.T if like.stride(0) == 1 else total
 
 
 def residual_norm(

@@ -221,7 +221,8 @@ def _tables(report: RunReport) -> list[dict[str, Any]]:
         "Rejected, by reason": report.rejects,
         "Patents, by split": report.splits,
         "Queries, by source": report.query_sources,
-        "Written queries refused, by filter": report.query_filters,
+        "Queries by kind": report.queries.get("kinds", {}),
+        "Written answers rejected, by filter": report.queries.get("rejected_answers", {}),
     }
     return [_bars(title, counts) for title, counts in named.items() if counts]
 

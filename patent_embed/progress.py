@@ -3,10 +3,15 @@ batch job reads the same."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger("patent_embed")
 
 
 def say(text: str = "") -> None:
@@ -26,22 +31,38 @@ def duration(seconds: float) -> str:
 
 
 class ProgressLog:
-    """Prints progress and keeps it as JSON lines in ``path``, one object an event."""
+    """Prints progress and keeps it as JSON lines in ``path``, one object an event. ``observe`` is told each, too."""
 
-    def __init__(self, path: Path, log_every: int, min_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        log_every: int,
+        min_seconds: float = 10.0,
+        observe: Callable[[str, dict[str, Any]], None] | None = None,
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8")
+        self._lost = False  # an event could not be written
         self._log_every = log_every
+        self._observe = observe
         self._min_seconds = min_seconds
         self._last_bar = time.perf_counter()
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # what was said above is said
+            self._file.close()
 
     def record(self, event: str, **content: Any) -> None:
         content = {"time": round(time.time(), 3), "event": event, **content}
-        self._file.write(json.dumps(content, ensure_ascii=False) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(content, ensure_ascii=False) + "\n")
+            self._file.flush()
+        except OSError as error:  # a full disk: what has results to lose says so
+            if not self._lost:
+                log.warning("%s: events are missing from here: %s", self._file.name, error.strerror)
+            self._lost = True
+        if self._observe is not None:
+            self._observe(event, content)
 
     def training_event(self, event: dict[str, Any]) -> None:
         """An event of the training loop: recorded, and shown as a line."""
@@ -73,9 +94,17 @@ class ProgressLog:
 
     def texts(self, done: int, total: int, seconds: float) -> None:
         """Progress of an embedding step, shown every few seconds."""
-        self.record("embedded", done=done, total=total, seconds=round(seconds, 3))
+        self._amount("embedded", "texts", done, total, seconds)
+
+    def queries(self, done: int, total: int, seconds: float) -> None:
+        """The same of a query step."""
+        self._amount("generated", "queries", done, total, seconds)
+
+    def _amount(self, event: str, things: str, done: int, total: int, seconds: float) -> None:
+        self.record(event, done=done, total=total, seconds=round(seconds, 3))
         now = time.perf_counter()
         if done < total and now - self._last_bar >= self._min_seconds:
             self._last_bar = now
-            rate = done / seconds
-            say(f"      {done:,}/{total:,} texts  {rate:,.0f}/s  ETA {duration((total - done) / rate)}")
+            rate = done / max(seconds, 1e-3)
+            speed = f"{rate:,.{0 if rate >= 10 else 1}f}/s"
+            say(f"      {done:,}/{total:,} {things}  {speed}  ETA {duration((total - done) / rate)}")

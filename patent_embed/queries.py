@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from patent_embed.artifacts import write_json
 from patent_embed.config import QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.records import QUERY_CACHE_NAME, clean_text
 from patent_embed.rule_queries import plain, rule_query
+from patent_embed.storage import RemoteFolder, scratch
 
 SCHEMA = pa.schema(
     [
@@ -28,7 +31,7 @@ SCHEMA = pa.schema(
 KINDS = ("question", "keywords", "scenario", "claim", "statement")
 
 
-def find_query_cache(data_dir: Path, explicit: str | None) -> Path | None:
+def find_query_cache(data_dir: Path | RemoteFolder, explicit: str | None) -> Path | None:
     """The query cache to read: the named file, or ``llm_queries_cache.json`` in the data folder or its ``processed``.
 
     Raises UserError when a cache is named and not there.
@@ -40,6 +43,13 @@ def find_query_cache(data_dir: Path, explicit: str | None) -> Path | None:
                 "llm_queries_cache.json, or leave it out"
             )
         return Path(explicit)
+    if isinstance(data_dir, RemoteFolder):
+        for name in (QUERY_CACHE_NAME, f"processed/{QUERY_CACHE_NAME}"):
+            if data_dir.size(name) is not None:
+                copy = scratch(f"cache-{os.getpid()}") / QUERY_CACHE_NAME
+                data_dir.fetch(name, copy)
+                return copy
+        return None
     folder = data_dir if data_dir.is_dir() else data_dir.parent
     candidates = (folder / QUERY_CACHE_NAME, folder / "processed" / QUERY_CACHE_NAME)
     return next((path for path in candidates if path.is_file()), None)
@@ -68,6 +78,23 @@ def read_query_cache(path: Path) -> dict[str, str]:
         query = entry.get("query") if isinstance(entry, dict) else None
         queries[number] = clean_text(query) if isinstance(query, str) else ""
     return queries
+
+
+def write_query_cache(path: Path, table: pa.Table) -> int:
+    """Write a queries table as an ``llm_queries_cache.json``; the number of entries.
+
+    A patent's first query goes in, with its source and kind. Rule queries are left out: they cost nothing, and would
+    come back as if a model had written them.
+    """
+    entries = {
+        row["publication_number"]: {"query": row["query"], "patent_id": row["publication_number"]}
+        | {"source": row["source"], "kind": row["kind"]}
+        for row in reversed(table.to_pylist())
+        if row["source"] != "rules"
+    }
+    numbers = sorted(entries)
+    write_json(path, {"patent_ids": numbers, "queries_by_id": {number: entries[number] for number in numbers}})
+    return len(numbers)
 
 
 def build_queries(

@@ -7,11 +7,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 from patent_embed.config import QueriesConfig
 from patent_embed.prompts import EXAMPLES, chat_messages
 from patent_embed.records import detect_language
 from patent_embed.rule_queries import LATIN_FACTOR, plain
-from patent_embed.splits import abstract_key, hash64
+from patent_embed.splits import abstract_key
 
 REASONS = (
     "empty",
@@ -23,6 +26,7 @@ REASONS = (
     "title_copied",
     "abstract_copied",
     "near_duplicate",
+    "round_trip",
 )
 
 _BOILERPLATE = re.compile(
@@ -33,7 +37,6 @@ _BOILERPLATE = re.compile(
 )
 _TITLE_PRAISE = re.compile(r"^(?:一种|一类|新型|改进的?)+|^(?:an?|the)\s+", re.IGNORECASE)
 _PROMPT_RUN = 10  # characters of the prompt in a row that nobody writes by chance
-_SHINGLE = 3
 _SAME = 0.75  # Jaccard similarity of the shingles from which two queries are one
 
 
@@ -69,11 +72,14 @@ def near_duplicates(queries: Sequence[str], abstracts: Sequence[str]) -> list[bo
     smallest hashes of a query's character triples, so two queries alike at 0.75 meet with a probability above 0.99.
     """
     documents = [abstract_key(abstract) for abstract in abstracts]
-    shingles = [_shingles(query) for query in queries]
+    shingles: list[frozenset[int]] = []
     meeting: dict[tuple[int, int], list[int]] = defaultdict(list)
     found = []
-    for i, mine in enumerate(shingles):
-        places = [(salt, min((value * odd) & _MASK for value in mine)) for salt, odd in enumerate(_ODD)] if mine else []
+    for i, query in enumerate(queries):
+        hashes = _shingles(query)
+        mine = frozenset(hashes.tolist())
+        shingles.append(mine)
+        places = list(enumerate((hashes * _ODD).min(axis=1).tolist())) if mine else []
         rivals = {j for place in places for j in meeting[place]}
         repeated = any(
             documents[j] != documents[i] and len(mine & shingles[j]) >= _SAME * len(mine | shingles[j]) for j in rivals
@@ -85,12 +91,16 @@ def near_duplicates(queries: Sequence[str], abstracts: Sequence[str]) -> list[bo
     return found
 
 
-_MASK = 2**64 - 1
-_ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
+_ODD = np.array([[0x9E3779B97F4A7C15], [0xC2B2AE3D27D4EB4F], [0x165667B19E3779F9], [0xD6E8FEB86659FD93]], np.uint64)
 
 
-def _shingles(query: str) -> frozenset[int]:
-    return frozenset(hash64(piece, 0, "shingle") for piece in _pieces(plain(query), _SHINGLE))
+def _shingles(query: str) -> NDArray[np.uint64]:
+    """A hash of each run of three characters: their code points, mixed as in MurmurHash3's finalizer."""
+    points = np.frombuffer(plain(query).encode("utf-32-le"), np.uint32).astype(np.uint64)
+    runs = points[:-2] | points[1:-1] << np.uint64(21) | points[2:] << np.uint64(42)
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        runs = (runs ^ runs >> np.uint64(33)) * np.uint64(factor)
+    return np.asarray(runs ^ runs >> np.uint64(33), np.uint64)
 
 
 def _pieces(text: str, size: int) -> list[str]:

@@ -7,6 +7,7 @@ loses at most what had not come back yet, and several runs may share a folder.
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from patent_embed.errors import UserError
+from patent_embed.storage import RemoteFolder
 
 SCHEMA = pa.schema(
     [
@@ -43,9 +45,10 @@ class Answer:
 class QueryStore:
     """The answers in ``folder``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | RemoteFolder) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(folder, Path):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def read(self, keys: Collection[str]) -> dict[str, Answer]:
         """The stored answers to ``keys``; of several, the one added last.
@@ -54,13 +57,17 @@ class QueryStore:
         """
         wanted = pa.array(list(keys), pa.string())
         found: dict[str, Answer] = {}
-        for path in sorted(self.folder.glob("*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        for name in self._parts():
             try:
-                table = pq.read_table(path, schema=SCHEMA)
+                if isinstance(self.folder, Path):
+                    table = pq.read_table(self.folder / name, schema=SCHEMA)
+                else:
+                    with self.folder.open(name) as file:
+                        table = pq.read_table(file, schema=SCHEMA)
             except (OSError, pa.ArrowException) as error:
                 raise UserError(
-                    f"{path} cannot be read as stored answers ({error}); remove this file: only what it held is asked "
-                    "again"
+                    f"{self.folder}/{name} cannot be read as stored answers ({error}); remove this file: only what it "
+                    "held is asked again"
                 ) from None
             for row in table.filter(pc.is_in(table["key"], wanted)).to_pylist():
                 found[row["key"]] = Answer(**row)
@@ -71,10 +78,24 @@ class QueryStore:
         rows = [asdict(answer) for answer in answers if not answer.error]
         if not rows:
             return
-        path = self.folder / f"part-{uuid.uuid4().hex}.parquet"
+        name, table = f"part-{uuid.uuid4().hex}.parquet", pa.Table.from_pylist(rows, schema=SCHEMA)
+        if isinstance(self.folder, RemoteFolder):
+            with tempfile.TemporaryDirectory() as scratch:
+                pq.write_table(table, Path(scratch) / name, compression="zstd")
+                self.folder.put(Path(scratch) / name, name)
+            return
+        path = self.folder / name
         temporary = path.with_name(f".{path.name}.tmp")
         with temporary.open("wb") as file:
-            pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file, compression="zstd")
+            pq.write_table(table, file, compression="zstd")
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+
+    def _parts(self) -> list[str]:
+        """Names of the parts in the order they were added."""
+        if isinstance(self.folder, RemoteFolder):
+            found = [(entry.mtime_ns, entry.name) for entry in self.folder.entries()]
+        else:
+            found = [(path.stat().st_mtime_ns, path.name) for path in self.folder.glob("*.parquet")]
+        return [name for _, name in sorted(found) if name.endswith(".parquet")]

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from patent_embed.config import QueriesConfig
 from patent_embed.errors import UserError
-from patent_embed.prompts import PROMPT_VERSION, chat_messages, choose_kind, completion_prompt, defuse, parse_answer
+from patent_embed.prompts import PROMPT_VERSION, choose_kind, defuse, parse_answer
 from patent_embed.queries import SCHEMA, query_kind
 from patent_embed.query_filters import near_duplicates, reject_reason
 from patent_embed.query_store import Answer, QueryStore
@@ -46,22 +46,20 @@ class Request:
     key: str
     seed: int  # of the sampling
 
-    def messages(self, max_chars: int) -> list[dict[str, str]]:
-        return chat_messages(self.patent.title, self.patent.abstract, self.kind, self.patent.language, max_chars)
 
-    def completion(self, max_chars: int) -> str:
-        return completion_prompt(self.patent.title, self.patent.abstract, self.kind, self.patent.language, max_chars)
-
-
-# Answers come in pieces of any size; each piece is stored as it comes.
+# Answers come in pieces of any size; each piece is stored as it comes. A backend is called at most ATTEMPTS times.
 Backend = Callable[[Sequence[Request]], Iterable[list[Answer]]]
+# For publication numbers and queries: does the query find its own patent?
+RoundTrip = Callable[[Sequence[str], Sequence[str]], Sequence[bool]]
 
 
 def make_request(patent: Patent, query_no: int, attempt: int, model: str, config: QueriesConfig, seed: int) -> Request:
     """The request for a patent's query number ``query_no``."""
     kind = choose_kind(patent.number, query_no, config.kinds, seed)
-    asked = [PROMPT_VERSION, model, kind, patent.language, patent.title, patent.abstract]
+    asked: list[Any] = [PROMPT_VERSION, model, kind, patent.language, patent.title, patent.abstract]
     asked += [config.temperature, config.top_p, config.max_tokens, config.max_prompt_chars, seed, query_no, attempt]
+    if config.backend == "llm" and config.llm.sampling:
+        asked.append(config.llm.sampling)
     digest = hashlib.blake2b(json.dumps(asked, ensure_ascii=False).encode(), digest_size=16).hexdigest()
     return Request(patent, query_no, kind, attempt, digest, int(digest[:7], 16))
 
@@ -84,22 +82,51 @@ class Tally:
             shown.append(query[:120])
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What an answer gives by itself: a query, and why it cannot be used; or why there was no answer."""
+
+    query: str = ""
+    reject: str = ""
+    error: str = ""
+
+
 def collect(
-    requests: Sequence[Request], backend: Backend, store: QueryStore, tally: Tally, *, reuse: bool
-) -> dict[str, Answer]:
-    """The answer to every request: from the store, or from the backend, whose answers are stored as they come."""
-    keys = {request.key for request in requests}
-    answers = store.read(keys) if reuse else {}
+    requests: Sequence[Request],
+    backend: Backend,
+    store: QueryStore,
+    tally: Tally,
+    config: QueriesConfig,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Verdict]:
+    """A verdict on every request's answer, which is in the store or comes from the backend and is then stored.
+
+    Answers are read as they come, while the model works on the next ones.
+    """
+    by_key = {request.key: request for request in requests}
+    answers = store.read(by_key.keys()) if config.use_cache else {}
     tally.stored += len(answers)
-    missing = list({request.key: request for request in requests if request.key not in answers}.values())
+    verdicts = {key: _verdict(by_key[key].patent, answer, config) for key, answer in answers.items()}
+    missing = [request for key, request in by_key.items() if key not in answers]
     tally.asked += len(missing)
+    done = 0
     for piece in backend(missing) if missing else ():
         store.add(piece)
-        answers.update((answer.key, answer) for answer in piece)
         for answer in piece:
+            verdicts[answer.key] = _verdict(by_key[answer.key].patent, answer, config)
             tally.tokens.update(prompt=answer.prompt_tokens, output=answer.output_tokens)
+        done += len(piece)
+        if on_progress is not None:
+            on_progress(done, len(missing))
     # A request without an answer is an answer with an error: no row is lost in silence.
-    return {key: answers.get(key) or Answer(key, error="lost") for key in keys}
+    return {key: verdicts.get(key, Verdict(error="lost")) for key in by_key}
+
+
+def _verdict(patent: Patent, answer: Answer, config: QueriesConfig) -> Verdict:
+    if answer.error:
+        return Verdict(error=answer.error)
+    query = parse_answer(answer.text)
+    return Verdict(query, reject_reason(query, patent.title, patent.abstract, patent.language, config))
 
 
 @dataclass
@@ -112,6 +139,9 @@ class Slot:
     kind: str = ""
     source: str = ""
     note: str = ""  # while there is no query: why
+
+    def empty(self, reason: str) -> None:
+        self.query, self.kind, self.source, self.note = "", "", "", reason
 
 
 @dataclass(frozen=True)
@@ -131,15 +161,19 @@ def write_queries(
     model: str,
     store: QueryStore,
     seed: int,
+    *,
+    round_trip: RoundTrip | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Written:
     """Queries for a corpus: cached ones first, then the model's, and where those fail what ``config.fallback`` says.
 
-    Every patent is either in the queries table or in the rejects. The result depends neither on the order of the corpus
-    nor on that of the answers. Raises UserError when the model answered nothing at all.
+    ``on_progress`` is called with the answers that have come and the number of those that are asked for. Every patent
+    is either in the queries table or in the rejects. The result depends neither on the order of the corpus nor on that
+    of the answers. Raises UserError when the model answered nothing at all.
     """
     columns = [corpus[name].to_pylist() for name in ("publication_number", "title", "abstract", "language")]
     patents = [Patent(*row) for row in sorted(zip(*columns, strict=True))]
-    job = _Job(config, seed)
+    job = _Job(config, seed, round_trip)
     for patent in patents:
         query = cached.get(patent.number, "")
         if query and plain(query) != plain(patent.title):
@@ -149,14 +183,14 @@ def write_queries(
     asked = list(job.open)
     for attempt in range(ATTEMPTS):
         requests = [make_request(slot.patent, slot.query_no, attempt, model, config, seed) for slot in asked]
-        answers = collect(requests, backend, store, job.tally, reuse=config.use_cache)
-        if len(asked) >= _ALL_FAILED and all(answer.error for answer in answers.values()) and attempt == 0:
-            counts = _counted(Counter(answer.error for answer in answers.values()))
+        verdicts = collect(requests, backend, store, job.tally, config, on_progress)
+        if attempt == 0 and len(asked) >= _ALL_FAILED and all(verdict.error for verdict in verdicts.values()):
+            counts = _counted(Counter(verdict.error for verdict in verdicts.values()))
             raise UserError(
-                f"the model {model!r} answered none of {len(answers)} requests ({counts}): all queries would be rules; "
-                f"check queries.{config.backend}, or set --query_backend rules"
+                f"the model {model!r} answered none of {len(verdicts)} requests ({counts}): all queries would be "
+                f"rules; check queries.{config.backend}, or set --query_backend rules"
             )
-        asked = job.judge(zip(asked, requests, strict=True), answers)
+        asked = job.judge(zip(asked, requests, strict=True), verdicts)
     left = job.fall_back()
     tally = job.tally
     report = {
@@ -168,6 +202,7 @@ def write_queries(
         "generated": tally.asked,
         "reused_answers": tally.stored,
         "errors": _sorted(tally.errors),
+        "accepted_answers": sum(slot.source == config.backend for slot in job.done),
         "rejected_answers": _sorted(tally.rejects),
         "rejected_examples": dict(sorted(tally.examples.items())),
         "tokens": _sorted(tally.tokens),
@@ -183,37 +218,51 @@ class _Job:
 
     config: QueriesConfig
     seed: int
+    round_trip: RoundTrip | None = None
     open: list[Slot] = field(default_factory=list)
     done: list[Slot] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
 
-    def judge(self, asked: Iterable[tuple[Slot, Request]], answers: Mapping[str, Answer]) -> list[Slot]:
+    def judge(self, asked: Iterable[tuple[Slot, Request]], verdicts: Mapping[str, Verdict]) -> list[Slot]:
         """Fill the slots whose answers can be used; the slots whose answers were rejected."""
         rejected: list[Slot] = []
         fresh: list[Slot] = []
         for slot, request in asked:
-            answer, patent = answers[request.key], slot.patent
-            if answer.error:
-                self.tally.errors[answer.error] += 1
-                slot.note = answer.error
-                continue
-            query = parse_answer(answer.text)
-            slot.note = reject_reason(query, patent.title, patent.abstract, patent.language, self.config)
-            if slot.note:
-                self.tally.reject(slot.note, query)
-                rejected.append(slot)
+            verdict = verdicts[request.key]
+            slot.query, slot.kind, slot.source = verdict.query, request.kind, self.config.backend
+            if verdict.error:
+                self.tally.errors[verdict.error] += 1
+                slot.empty(verdict.error)
+            elif verdict.reject:
+                rejected.append(self._reject(slot, verdict.reject))
             else:
-                slot.query, slot.kind, slot.source = query, request.kind, self.config.backend
                 fresh.append(slot)
-        repeated = _repeated(self.done, fresh)
-        for slot, repeats in zip(fresh, repeated, strict=True):
-            if repeats:
-                self.tally.reject("near_duplicate", slot.query)
-                slot.query, slot.kind, slot.source, slot.note = "", "", "", "near_duplicate"
-                rejected.append(slot)
-            else:
-                self.done.append(slot)
+        for reason, unfit in (("near_duplicate", self._repeated), ("round_trip", self._lost)):
+            judged = list(zip(fresh, unfit(fresh), strict=True))
+            rejected += [self._reject(slot, reason) for slot, bad in judged if bad]
+            fresh = [slot for slot, bad in judged if not bad]
+        for slot in fresh:
+            slot.note = ""
+        self.done += fresh
         return sorted(rejected, key=lambda slot: (slot.patent.number, slot.query_no))
+
+    def _reject(self, slot: Slot, reason: str) -> Slot:
+        self.tally.reject(reason, slot.query)
+        slot.empty(reason)
+        return slot
+
+    def _repeated(self, fresh: Sequence[Slot]) -> list[bool]:
+        """Which of ``fresh`` repeat a query of another document."""
+        slots = [*self.done, *fresh]
+        repeated = near_duplicates([slot.query for slot in slots], [slot.patent.abstract for slot in slots])
+        return repeated[len(self.done) :]
+
+    def _lost(self, fresh: Sequence[Slot]) -> list[bool]:
+        """Which of ``fresh`` do not find their own patent."""
+        if self.round_trip is None or not fresh:
+            return [False] * len(fresh)
+        found = self.round_trip([slot.patent.number for slot in fresh], [slot.query for slot in fresh])
+        return [not each for each in found]
 
     def fall_back(self) -> list[Slot]:
         """A rule query for each patent without any query; with fallback "none", those patents' slots instead."""
@@ -229,12 +278,6 @@ class _Job:
             slot.source = "rules"
         self.done += slots
         return []
-
-
-def _repeated(done: Sequence[Slot], fresh: Sequence[Slot]) -> list[bool]:
-    """Which of ``fresh`` repeat a query of another document."""
-    slots = [*done, *fresh]
-    return near_duplicates([slot.query for slot in slots], [slot.patent.abstract for slot in slots])[len(done) :]
 
 
 def _rejects(slots: Sequence[Slot]) -> pa.Table:

@@ -9,10 +9,10 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, ClassVar
 
 import orjson
 import pyarrow as pa
@@ -46,6 +46,9 @@ REASONS = (
     "no_full_code",
     "only_indexing_codes",
     "duplicate_publication_number",
+    "missing_id",
+    "missing_text",
+    "duplicate_id",
 )
 
 SCHEMA = pa.schema(
@@ -95,14 +98,18 @@ class RecordParser:
 
     min_abstract_chars: int = 20
     max_abstract_chars: int = 20_000
+    duplicate_reason: ClassVar[str] = "duplicate_publication_number"
 
-    def parse_file(self, path: Path, name: str) -> Iterator[Record]:
-        """All records of one file, rejects included. ``name`` is what ``source`` calls the file."""
+    def parse_file(self, path: Path, name: str, opened: Callable[[], BinaryIO] | None = None) -> Iterator[Record]:
+        """All records of one file, rejects included. ``name`` is what ``source`` calls the file; ``opened`` opens it
+        where it is not on this machine."""
         try:
+            raw = opened() if opened is not None else path.open("rb")
             if path.suffix == ".parquet":
-                yield from self._parse_parquet(path, name)
+                with raw:
+                    yield from self._parse_parquet(raw, name)
                 return
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            with raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
                 if path.name.removesuffix(".gz").endswith(".jsonl"):
                     for number, line in enumerate(file, start=1):
                         if line.strip():
@@ -158,13 +165,54 @@ class RecordParser:
         record.language = detect_language(record.abstract)
         return record
 
-    def _parse_parquet(self, path: Path, name: str) -> Iterator[Record]:
+    def _parse_parquet(self, raw: BinaryIO, name: str) -> Iterator[Record]:
         row = 0
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(raw) as file:
             for batch in file.iter_batches(batch_size=10_000):
                 for raw in batch.to_pylist():
                     yield self.parse_record(raw, f"{name}[{row}]")
                     row += 1
+
+
+@dataclass(frozen=True)
+class PatentTextParser(RecordParser):
+    """Patents to be embedded: the same, but a classification is not needed."""
+
+    def parse_record(self, raw: Any, source: str) -> Record:
+        record = super().parse_record(raw, source)
+        if record.reason in ("missing_classifications", "no_full_code", "only_indexing_codes"):
+            record.reason = record.detail = ""
+            record.language = detect_language(record.abstract)
+        return record
+
+
+@dataclass(frozen=True)
+class TextParser(RecordParser):
+    """Any texts: a column of Parquet files, or a field of JSON objects. They become the ``abstract`` of records.
+
+    Args:
+        text_column: holds the text, which stays as it is.
+        id_column: holds a name of the text, unique in the corpus; None: it is named by its file and place there.
+    """
+
+    text_column: str = "text"
+    id_column: str | None = None
+    duplicate_reason: ClassVar[str] = "duplicate_id"
+
+    def parse_record(self, raw: Any, source: str) -> Record:
+        record = Record(source)
+        if not isinstance(raw, dict):
+            return record.reject("not_an_object", f"a JSON {type(raw).__name__}")
+        name = source if self.id_column is None else raw.get(self.id_column)
+        if not isinstance(name, str | int) or name == "":
+            return record.reject("missing_id", f"nothing in {self.id_column!r} among {sorted(raw)}")
+        record.publication_number = _SURROGATE.sub("", str(name))
+        text = raw.get(self.text_column)
+        if not isinstance(text, str) or not text.strip():
+            return record.reject("missing_text", f"no text in {self.text_column!r} among {sorted(raw)}")
+        record.abstract = _SURROGATE.sub("", text)[: self.max_abstract_chars]
+        record.cut_chars = max(0, len(text) - self.max_abstract_chars)
+        return record
 
 
 def to_table(records: list[Record]) -> pa.Table:
@@ -180,20 +228,21 @@ def list_files(root: Path) -> tuple[list[Path], int]:
     """
     if root.is_file():
         return ([root], 0) if root.name.endswith(SUFFIXES) else ([], 1)
-    found, ignored = [], 0
-    for path in root.rglob("*"):
-        if not path.is_file() or path.name == QUERY_CACHE_NAME:
-            continue
-        inside = path.relative_to(root).parts
-        if (
-            path.name.endswith(SUFFIXES)
-            and "processed" not in inside[:-1]
-            and not any(part.startswith(".") for part in inside)
-        ):
-            found.append(path)
-        else:
-            ignored += 1
-    return sorted(found), ignored
+    files = [path for path in root.rglob("*") if path.is_file() and path.name != QUERY_CACHE_NAME]
+    found = select_files(path.relative_to(root).as_posix() for path in files)
+    return sorted(root / name for name in found), len(files) - len(found)
+
+
+def select_files(names: Iterable[str]) -> set[str]:
+    """Those of the names below a data root that are patent files."""
+    return {
+        name
+        for name in names
+        if name.endswith(SUFFIXES)
+        and PurePosixPath(name).name != QUERY_CACHE_NAME
+        and "processed" not in PurePosixPath(name).parts[:-1]
+        and not any(part.startswith(".") for part in PurePosixPath(name).parts)
+    }
 
 
 def decode(content: bytes) -> str | None:

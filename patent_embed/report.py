@@ -52,7 +52,8 @@ class RunReport:
         rejects: records that were not used, by reason.
         splits: patents in each split.
         query_sources: queries by source.
-        query_filters: queries that a model wrote and a filter refused, by reason.
+        queries: of the queries step, where a model wrote: ``generated``, ``reused_answers``, ``accepted_answers``,
+            ``rejected_answers`` and ``rejected_examples`` (by reason), ``errors``, ``tokens``.
         negatives: of the negatives step: ``anchors``, ``negatives``, ``rungs`` (by rung), ``shortfall`` (missing
             negatives → anchors), ``anchors_without_negatives``.
         history: an entry an epoch with ``epoch`` and any of ``loss``, ``val_ndcg@10``, ``train_seconds``; epoch 0 is
@@ -76,7 +77,7 @@ class RunReport:
     rejects: Mapping[str, int] = field(default_factory=dict)
     splits: Mapping[str, int] = field(default_factory=dict)
     query_sources: Mapping[str, int] = field(default_factory=dict)
-    query_filters: Mapping[str, int] = field(default_factory=dict)
+    queries: Mapping[str, Any] = field(default_factory=dict)
     negatives: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     best_epoch: int | None = None
@@ -196,6 +197,7 @@ def write_report_md(path: Path, report: RunReport) -> None:
         *(_results(report.results, split) for split in reversed(EVALUATED_SPLITS)),
         *(_slices(report.results, split) for split in reversed(EVALUATED_SPLITS)),
         _data(report),
+        _queries(report.queries),
         _negatives(report.negatives),
         _training(report),
         _timings(report),
@@ -224,9 +226,7 @@ def metric_rows(results: Sequence[EvalResult], split: str) -> list[list[str]]:
     for result in results:
         found = result.summary(split)["metrics"]
         # BM25 scores have no upper bound: beside cosines they would only mislead.
-        shown = {
-            name: found[name] if result.scale == "cosine" or "similarity" not in name else None for name in LABELS
-        }
+        shown = {name: found[name] if result.scale == "cosine" or "similarity" not in name else None for name in LABELS}
         rows.append([result.name, *(_number(shown[name], "–") for name in LABELS)])
     return rows
 
@@ -277,9 +277,33 @@ def _data(report: RunReport) -> str:
         _counts("rejected because", report.rejects),
         _counts("split (patents)", report.splits),
         _counts("query source", report.query_sources),
-        _counts("written queries refused because", report.query_filters),
     ]
     return "\n\n".join(["## Data", *(table for table in tables if table)]) if any(tables) else ""
+
+
+def _queries(found: Mapping[str, Any]) -> str:
+    """What became of a model's answers."""
+    if "generated" not in found:
+        return ""
+    verdicts = {"accepted": found["accepted_answers"]} | found["rejected_answers"]
+    rows = [[name if name == "accepted" else f"rejected: {name}", f"{count:,}"] for name, count in verdicts.items()]
+    examples = [f"- {name}: " + " ".join(map(_quoted, found["rejected_examples"].get(name, ()))) for name in verdicts]
+    parts = [
+        "## Queries by a model",
+        f"{found['generated']:,} answers were generated in this run, {found['reused_answers']:,} were there already. A "
+        "rejected answer is asked for once more.",
+        markdown_table(["answers", ""], rows),
+        "\n".join(["Examples of what was rejected:", "", *examples[1:]]) if examples[1:] else "",
+        _counts("requests that failed", found.get("errors", {})),
+        _counts("query kind", found.get("kinds", {})),
+        _counts("tokens", found.get("tokens", {})),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _quoted(text: str) -> str:
+    """A model's words as Markdown that shows them, whatever they are."""
+    return "`" + " ".join(text.replace("`", "'").split()) + "`" if text.strip() else "(empty)"
 
 
 def _negatives(found: Mapping[str, Any]) -> str:

@@ -116,12 +116,16 @@ class Trainer:
         self.state = TrainState(fingerprint)
         self.parameters: dict[str, torch.nn.Parameter] = dict(encoder.trainable_parameters())
         self.device = next(iter(self.parameters.values())).device
+        self.steps_per_epoch = math.ceil(len(data.triplets) / config.batch_size)
+        self.total_steps = self.steps_per_epoch * config.epochs
+        self._dims = _checked_dims(config.matryoshka_dims, encoder.dim)
         self._fused: Fused | None = None
         self._graphs: Graphs | None = None
-        if precision == "bf16" and fused.supported(encoder.model, self.device):
+        pays = self.total_steps >= fused.PAYS_FROM_STEPS
+        if precision == "bf16" and pays and fused.supported(encoder.model, self.device):
             self._fused = Fused(encoder.model)
             if distributed.world_size() == 1:  # capturing beside NCCL's own thread has not been tried
-                self._graphs = Graphs(encoder)
+                self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
         if self.device.type == "cpu":
             use_fast_dropout(encoder.model)
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
@@ -130,16 +134,17 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]], lr=config.learning_rate, fused=self.device.type == "cuda"
         )
-        self.steps_per_epoch = math.ceil(len(data.triplets) / config.batch_size)
-        self.total_steps = self.steps_per_epoch * config.epochs
         self._best: dict[str, Tensor] = {}
+        # What LoRA adds is zero at the start, so only full fine-tuning has something to remember.
+        self._base = encoder.adapter_state() if config.base_share and not config.use_lora else {}
 
     def fit(self, reporter: Reporter) -> TrainState:
         """Train to the last epoch or until early stopping, from the state that is loaded."""
         state, config = self.state, self.config
         if state.epoch == 0 and self.validate is not None:
-            state.history.append({"epoch": 0, "val_ndcg@10": self.validate()})
-            reporter.epoch({**state.history[-1]}, None)
+            value = self.validate()
+            state.history.append({"epoch": 0, "val_ndcg@10": value})
+            reporter.epoch({**state.history[-1], "best_val": value}, None)
         while state.epoch < config.epochs and not state.stopped:
             started = time.perf_counter()
             loss = self._train_epoch(reporter)
@@ -149,7 +154,8 @@ class Trainer:
             state.history.append(record)
             last = state.epoch == config.epochs or state.stopped
             due = last or state.epoch % config.checkpoint_every_n_epochs == 0
-            reporter.epoch({**record, "best_epoch": state.best_epoch}, self.save if due else None)
+            standing = {"best_epoch": state.best_epoch, "best_val": state.best_value, "stopped": state.stopped}
+            reporter.epoch(record | standing, self.save if due else None)
         return state
 
     def _judge(self) -> dict[str, float]:
@@ -272,7 +278,14 @@ class Trainer:
             begin = max(end, begin + 1)
 
     def _loss(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray) -> Tensor:
-        """Mean loss of the global batch. ``triplets`` are rows of ``embeddings``."""
+        """Mean loss of the global batch; with Matryoshka dimensions the mean over them (Kusupati et al., arXiv
+        2205.13147, eq. 1 with equal weights). ``triplets`` are rows of ``embeddings``, which have unit length."""
+        if not self._dims:
+            return self._plain_loss(embeddings, triplets, family)
+        parts = [torch.nn.functional.normalize(embeddings[:, :dim], dim=-1) for dim in self._dims]
+        return torch.stack([self._plain_loss(part, triplets, family) for part in parts]).mean()
+
+    def _plain_loss(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray) -> Tensor:
         rows = to_device(torch.from_numpy(triplets), embeddings.device)
         if self.config.loss == "triplet":
             anchor, positive, negative = (embeddings[rows[:, i]] for i in range(3))
@@ -322,10 +335,28 @@ class Trainer:
         self.state, self._best = state, best
 
     def load_best(self) -> None:
-        """Put the best epoch's weights into the encoder."""
+        """Put the best epoch's weights into the encoder, ``base_share`` of the way back to the base model's (Xiao et
+        al., LM-Cocktail, arXiv 2311.13534)."""
         if set(self._best) != set(self.parameters):
             raise RuntimeError(f"the best epoch ({self.state.best_epoch}) has no weights for every trained parameter")
-        self.encoder.load_adapter_state(self._best)
+        share = self.config.base_share
+        if not share:
+            weights = self._best
+        elif self._base:
+            weights = {name: torch.lerp(value, self._base[name], share) for name, value in self._best.items()}
+        else:  # a layer's change is B A: one factor is shortened
+            weights = {n: value * (1 - share) if ".lora_B." in n else value for n, value in self._best.items()}
+        self.encoder.load_adapter_state(weights)
+
+
+def _checked_dims(dims: list[int] | None, full: int) -> list[int]:
+    """``dims`` and the whole embedding, largest first; nothing where no other is asked for."""
+    if wrong := [dim for dim in dims or () if not 1 <= dim <= full]:
+        raise UserError(
+            f"training.matryoshka_dims has {wrong}, the encoder's embeddings have {full} numbers: there would be "
+            f"nothing to cut; set dimensions from 1 to {full}"
+        )
+    return sorted({*dims, full}, reverse=True) if dims else []
 
 
 def _fetch(loss: Tensor) -> Callable[[], float]:

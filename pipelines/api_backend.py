@@ -7,8 +7,8 @@ that Ray logs, and what the worker writes about an error is redacted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
-import json
 import random
 import time
 from collections import Counter
@@ -22,8 +22,11 @@ from pydantic import SecretStr
 
 from patent_embed.config import ApiConfig, QueriesConfig
 from patent_embed.errors import UserError
+from patent_embed.prompts import chat_messages
 from patent_embed.query_store import Answer
-from patent_embed.query_writing import Request
+from patent_embed.query_writing import Backend, Request
+from pipelines.rounds import Rounds
+from pipelines.runtime import here
 
 _RETRIED = frozenset({408, 409, 429})
 # Errors after which no other request would fare better; the driver stops when it sees one.
@@ -60,7 +63,7 @@ class Pace:
 
 
 class AskApi:
-    """Ray Data UDF: a batch of requests (key, messages, seed) to a batch of answers, one for each.
+    """Ray Data UDF: a batch of requests (see ``rounds``) to a batch of answers, one for each.
 
     A request that fails is an answer with an error: ``http_<status>``, ``timeout``, ``connection``, ``malformed``,
     ``no_choices``, ``empty_answer``, ``token_cap``, ``unauthorized``, ``unreachable``.
@@ -86,9 +89,11 @@ class AskApi:
         self._fatal = ""
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        rows = zip(batch["key"], batch["messages"], batch["seed"], strict=True)
+        names = ("key", "title", "abstract", "kind", "language", "seed")
+        rows = zip(*(batch[name].tolist() for name in names), strict=True)
+        limit = self._config.max_prompt_chars
         answers = await asyncio.gather(
-            *(self._ask(str(key), json.loads(messages), int(seed)) for key, messages, seed in rows)
+            *(self._ask(key, chat_messages(*patent, limit), seed) for key, *patent, seed in rows)
         )
         return {
             "key": np.array([answer.key for answer in answers], dtype=object),
@@ -186,11 +191,15 @@ def retry_after(header: str | None) -> float | None:
         return None
 
 
-def api_backend(config: QueriesConfig) -> Callable[[Sequence[Request]], Iterator[list[Answer]]]:
+@contextlib.contextmanager
+def api_backend(config: QueriesConfig) -> Iterator[Backend]:
     """A backend for ``write_queries``. Raises UserError when there is no key or no client."""
     api = config.api
     if api.key is None or not api.key.get_secret_value().strip():
-        raise UserError("query backend 'api' has no API key; set OPENAI_API_KEY or --llm_api_key")
+        raise UserError(
+            "query backend 'api' has no API key; set OPENAI_API_KEY or --llm_api_key (any word for an "
+            "endpoint that wants none)"
+        )
     try:
         import openai  # noqa: F401
     except ImportError:
@@ -198,16 +207,11 @@ def api_backend(config: QueriesConfig) -> Callable[[Sequence[Request]], Iterator
     secret = SecretStr(api.key.get_secret_value().strip())
     public = config.model_copy(update={"api": api.model_copy(update={"key": None})})
 
-    def ask(requests: Sequence[Request]) -> Iterator[list[Answer]]:
-        keys = KeyHolder.remote(secret)
-        rows = [
-            {"key": each.key, "messages": json.dumps(each.messages(config.max_prompt_chars)), "seed": each.seed}
-            for each in requests
-        ]
-        # Small pieces for small jobs, so that a killed run has lost little.
-        size = min(256, max(4, len(rows) // 200))
+    keys = KeyHolder.options(scheduling_strategy=here()).remote(secret)
+
+    def pipeline(requests: ray.data.Dataset, size: int) -> ray.data.Dataset:
         at_once = -(-api.requests_in_flight // size) + 1
-        answers = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // size)).map_batches(
+        return requests.map_batches(
             AskApi,
             batch_size=None,
             fn_constructor_kwargs={"config": public, "keys": keys},
@@ -217,17 +221,23 @@ def api_backend(config: QueriesConfig) -> Callable[[Sequence[Request]], Iterator
             ),
             num_cpus=0.1,
         )
-        try:
-            for piece in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
-                found = [Answer(**row) for row in piece.to_pylist()]
-                for error in _FATAL:
-                    if any(answer.error == error for answer in found):
-                        raise UserError(_fatal_message(error, api))
-                yield found
-        finally:
-            ray.kill(keys)
 
-    return ask
+    # Small pieces for small jobs, so that a killed run has lost little.
+    rounds = Rounds(pipeline, lambda requests: min(256, max(4, requests // 200)))
+
+    def ask(requests: Sequence[Request]) -> Iterator[list[Answer]]:
+        for piece in rounds(requests):
+            found = [Answer(**row) for row in piece.to_pylist()]
+            for error in _FATAL:
+                if any(answer.error == error for answer in found):
+                    raise UserError(_fatal_message(error, api))
+            yield found
+
+    try:
+        yield ask
+    finally:
+        rounds.close()
+        ray.kill(keys)
 
 
 def _fatal_message(error: str, api: ApiConfig) -> str:

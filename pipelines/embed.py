@@ -4,33 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import ray
 
-from patent_embed.artifacts import Artifact, Outcome
+from patent_embed.artifacts import Artifact, Outcome, model_folder
 from patent_embed.config import ModelConfig
 from patent_embed.forgetting import general_texts
-from pipelines.runtime import Stopwatch, cluster_resources
+from pipelines.runtime import GPU_ENV, NodeSize, Stopwatch, cluster_nodes
+
+if TYPE_CHECKING:
+    from patent_embed.encoder import Encoder
 
 _TEXTS_PER_BATCH = 1024
 _CORES_PER_ACTOR = 4
 
 
+def load_encoder(model: tuple[str, str], config: ModelConfig, gpu: bool, threads: int) -> Encoder:
+    """An actor's encoder, on its GPU or with ``threads`` cores. ``model`` as in ``artifacts.model_folder``."""
+    import torch
+
+    from patent_embed.encoder import Encoder
+
+    if not gpu:
+        torch.set_num_threads(threads)
+    return Encoder.load(model_folder(*model), config, device=torch.device("cuda" if gpu else "cpu"))
+
+
 class EmbedTexts:
     """Ray Data UDF: ``{"row", "text", "kind"}`` to ``{"row", "embedding"}``, every row exactly once."""
 
-    def __init__(self, model_path: str, config: ModelConfig, gpu: bool, threads: int) -> None:
-        import torch
-
-        from patent_embed.encoder import Encoder
-
-        if not gpu:
-            torch.set_num_threads(threads)
-        device = torch.device("cuda" if gpu else "cpu")
-        self._encoder = Encoder.load(Path(model_path), config, device=device)
+    def __init__(self, model: tuple[str, str], config: ModelConfig, gpu: bool, threads: int) -> None:
+        self._encoder = load_encoder(model, config, gpu, threads)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         embeddings = np.empty((len(batch["row"]), self._encoder.dim), np.float32)
@@ -41,26 +48,27 @@ class EmbedTexts:
 
 
 def embed_texts(
-    texts: pa.Table, model_path: Path, config: ModelConfig, on_progress: Callable[[int, int, float], None] | None = None
+    texts: pa.Table,
+    model: tuple[str, str],
+    config: ModelConfig,
+    on_progress: Callable[[int, int, float], None] | None = None,
+    nodes: list[NodeSize] | None = None,
 ) -> np.ndarray:
     """Embeddings of ``texts`` (``text``, ``kind`` = query | passage) in row order: (len(texts), dim) float32.
 
-    ``on_progress`` is called with texts done, texts in all, and seconds.
+    ``model`` names the encoder's folder as in ``artifacts.model_folder``. ``on_progress`` is called with texts done,
+    texts in all, and seconds. ``nodes`` are what may be used; None: all of the cluster.
     """
-    cpus, gpus = cluster_resources()
-    actors = gpus or max(1, int(cpus) // _CORES_PER_ACTOR)
-    threads = max(1, int(cpus / actors))
+    pool, gpu, threads = actor_pool(nodes)
     table = texts.append_column("row", pa.array(np.arange(len(texts))))
     # Blocks are cut here: a task that cuts them would wait for a CPU that the actors hold.
     blocks = [table.slice(begin, _TEXTS_PER_BATCH) for begin in range(0, len(table), _TEXTS_PER_BATCH)]
     dataset = ray.data.from_arrow(blocks)
     embedded = dataset.map_batches(
         EmbedTexts,
-        fn_constructor_args=(str(model_path), config, bool(gpus), threads),
+        fn_constructor_args=(model, config, gpu, threads),
         batch_size=_TEXTS_PER_BATCH,
-        compute=ray.data.ActorPoolStrategy(size=actors),
-        num_gpus=1 if gpus else None,
-        num_cpus=1 if gpus else threads,
+        **pool,
     )
     result: np.ndarray | None = None
     watch, done, first = Stopwatch(), 0, 0
@@ -79,11 +87,30 @@ def embed_texts(
     return result
 
 
+def actor_pool(nodes: list[NodeSize] | None = None) -> tuple[dict[str, Any], bool, int]:
+    """Arguments of ``map_batches`` for as many actors as the nodes (None: the cluster) have GPUs or groups of cores;
+    whether each has a GPU; and its cores."""
+    nodes = cluster_nodes() if nodes is None else nodes
+    gpus = sum(node.gpus for node in nodes)
+    actors, threads = (gpus, 1) if gpus else _cpu_actors(nodes)
+    pool: dict[str, Any] = {"compute": ray.data.ActorPoolStrategy(size=actors), "num_cpus": threads}
+    if gpus:
+        pool |= {"num_gpus": 1, "runtime_env": {"env_vars": GPU_ENV}}
+    return pool, bool(gpus), threads
+
+
+def _cpu_actors(nodes: list[NodeSize]) -> tuple[int, int]:
+    """How many actors of how many cores fill the nodes: about _CORES_PER_ACTOR each, and no more than a node has."""
+    cores = [int(node.cpus) for node in nodes if node.cpus >= 1] or [1]
+    threads = min(count // max(1, count // _CORES_PER_ACTOR) for count in cores)
+    return sum(count // threads for count in cores), threads
+
+
 def embed(
     folder: Path,
     ingest: Artifact,
     queries: Artifact,
-    model_path: Path,
+    model: tuple[str, str],
     config: ModelConfig,
     on_progress: Callable[[int, int, float], None] | None = None,
 ) -> Outcome:
@@ -96,7 +123,7 @@ def embed(
         {"text": pa.chunked_array([*passages.chunks, general, *asked.chunks]), "kind": pa.array(kinds, pa.string())}
     )
     watch = Stopwatch()
-    embeddings = embed_texts(texts, model_path, config, on_progress)
+    embeddings = embed_texts(texts, model, config, on_progress)
     parts = np.split(embeddings, [len(passages), len(passages) + len(general)])
     for name, part in zip(("passages", "general", "queries"), parts, strict=True):
         np.save(folder / f"{name}.npy", part)

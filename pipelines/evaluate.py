@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from patent_embed.artifacts import Artifact, Outcome
+from patent_embed.artifacts import Artifact, Outcome, open_artifact
 from patent_embed.bm25 import Bm25
 from patent_embed.config import Config
 from patent_embed.evaluation import EmbeddingSystem, EvalResult, System, evaluate
 from patent_embed.forgetting import pair_similarities
 from patent_embed.projection import PatentMap, chosen_patents, patent_map
 from patent_embed.search import Rows, Vectors, exact_search, merge_top_k
-from pipelines.runtime import cluster_resources
+from pipelines.runtime import GPU_ENV, cluster_nodes
 
 # Multiplications from which shards pay: below, this process is done before Ray has started a worker.
 _WORTH_SHARDING = 1e12
@@ -28,26 +28,26 @@ _SHARD_BYTES = 1 << 30
 class ShardedSystem(EmbeddingSystem):
     """Cosine similarity, searched in shards of the passages on Ray Data: on all GPUs, or on all nodes.
 
-    ``passages``: path of the (n, d) float32 array, readable on every node.
+    ``vectors``: an embedding step, which every node reads by itself.
     """
 
-    def __init__(self, queries: Vectors, passages: Path, shard_rows: int | None = None) -> None:
-        super().__init__(queries, np.load(passages, mmap_mode="r"))
-        self._path, self._rows = passages, shard_rows
+    def __init__(self, queries: Vectors, vectors: Artifact, shard_rows: int | None = None) -> None:
+        super().__init__(queries, np.load(vectors.file("passages.npy"), mmap_mode="r"))
+        self._address, self._rows = str(vectors.remote or vectors.path.resolve()), shard_rows
 
     def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
-        cpus, gpus = cluster_resources()
+        nodes = cluster_nodes()
+        gpus = sum(node.gpus for node in nodes)
         documents, dim = self._passages.shape
-        nodes = sum(node["Alive"] for node in ray.nodes())
         # Every worker gets a shard at least, and a shard fits into memory.
-        rows = self._rows or min(-(-documents // (gpus or nodes)), _SHARD_BYTES // (4 * dim))
+        rows = self._rows or min(-(-documents // (gpus or len(nodes))), _SHARD_BYTES // (4 * dim))
         shards = [{"begin": begin, "end": min(begin + rows, documents)} for begin in range(0, documents, rows)]
+        on_gpu: dict[str, Any] = {"num_gpus": 1, "runtime_env": {"env_vars": GPU_ENV}}
         found = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
             _search_shard,
-            fn_args=(ray.put(self._queries[queries]), str(self._path.resolve()), k),
+            fn_args=(ray.put(self._queries[queries]), self._address, k),
             batch_size=1,
-            num_gpus=1 if gpus else None,
-            num_cpus=1 if gpus else max(1, int(cpus / nodes)),
+            **(on_gpu if gpus else {"num_cpus": max(1, int(min(node.cpus for node in nodes)))}),
         )
         parts = []
         for shard in found.iter_rows():
@@ -57,12 +57,12 @@ class ShardedSystem(EmbeddingSystem):
         return merge_top_k(parts, k)
 
 
-def _search_shard(batch: dict[str, np.ndarray], queries: Any, path: str, k: int) -> dict[str, Any]:
+def _search_shard(batch: dict[str, np.ndarray], queries: Any, address: str, k: int) -> dict[str, Any]:
     """Ray Data UDF: the best documents of rows ``begin`` to ``end``, as bytes, for all queries."""
     import torch
 
     begin, end = int(batch["begin"][0]), int(batch["end"][0])
-    shard = np.load(path, mmap_mode="r")[begin:end]
+    shard = np.load(open_artifact(address).file("passages.npy"), mmap_mode="r")[begin:end]
     vectors = ray.get(queries) if isinstance(queries, ray.ObjectRef) else queries
     scores, rows = exact_search(vectors, shard, k, device="cuda" if torch.cuda.is_available() else None)
     return {"scores": [scores.tobytes()], "rows": [(rows + begin).tobytes()]}
@@ -77,25 +77,27 @@ def evaluate_bm25(folder: Path, need: Callable[[str], Artifact], config: Config)
 
 def evaluate_encoder(folder: Path, name: str, need: Callable[[str], Artifact], config: Config) -> Outcome:
     """Measure the encoder whose vectors are in ``embed-<name>``."""
-    vectors = need(f"embed-{name}").path
-    queries, passages = np.load(vectors / "queries.npy"), np.load(vectors / "passages.npy", mmap_mode="r")
+    vectors = need(f"embed-{name}")
     splits, corpus = need("splits").table("splits"), need("ingest").table("corpus").select(["codes"])
-    outcome = _measure(folder, name, _system(queries, vectors / "passages.npy"), need, config)
-    pq.write_table(pair_similarities(np.load(vectors / "general.npy")), folder / "general.parquet", compression="zstd")
+    system = _system(np.load(vectors.file("queries.npy")), vectors)
+    outcome = _measure(folder, name, system, need, config)
+    general = pair_similarities(np.load(vectors.file("general.npy")))
+    pq.write_table(general, folder / "general.parquet", compression="zstd")
     test = np.flatnonzero(np.asarray(splits["split"].to_pylist(), object) == "test")
     test = test[chosen_patents(splits["publication_number"].take(pa.array(test)).to_pylist())]
     if len(test):
+        passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
         codes = [listed[0] for listed in corpus["codes"].take(pa.array(test)).to_pylist()]
         outcome.report["map"] = _write_map(folder, patent_map(np.asarray(passages[test]), codes))
     return outcome
 
 
-def _system(queries: Vectors, passages: Path) -> System:
-    vectors = np.load(passages, mmap_mode="r")
-    several = cluster_resources()[1] > 0 or len(ray.nodes()) > 1
-    if several and queries.size * float(len(vectors)) > _WORTH_SHARDING:
-        return ShardedSystem(queries, passages)
-    return EmbeddingSystem(queries, vectors)
+def _system(queries: Vectors, vectors: Artifact) -> System:
+    passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
+    several = cluster_gpus() > 0 or len(cluster_nodes()) > 1
+    if several and queries.size * float(len(passages)) > _WORTH_SHARDING:
+        return ShardedSystem(queries, vectors)
+    return EmbeddingSystem(queries, passages)
 
 
 def _measure(folder: Path, name: str, system: System, need: Callable[[str], Artifact], config: Config) -> Outcome:

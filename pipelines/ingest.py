@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,38 +18,59 @@ import ray
 from patent_embed.artifacts import Outcome
 from patent_embed.config import DataConfig
 from patent_embed.errors import UserError
-from patent_embed.records import SCHEMA, RecordParser, list_files, to_table
+from patent_embed.records import QUERY_CACHE_NAME, SCHEMA, Record, RecordParser, list_files, select_files, to_table
 from patent_embed.splits import hash64
+from patent_embed.storage import Entry, RemoteFolder, is_remote
 
 CORPUS_SCHEMA = pa.schema([SCHEMA.field(i) for i in range(SCHEMA.get_field_index("source") + 1)])
 REJECT_SCHEMA = pa.schema([SCHEMA.field(name) for name in ("source", "publication_number", "reason", "detail")])
 _RECORDS_PER_TABLE = 20_000
 _ROWS_PER_PART = 200_000
 _FILES_PER_BLOCK = 1000
+_BYTES_PER_BLOCK = 64 << 20
 _SORT_HERE_BYTES = 1 << 30
 
 
 class ParseFiles:
     """Ray Data UDF: a batch of file names to a stream of record tables, one row for every record or reject."""
 
-    def __init__(self, root: Path, parser: RecordParser) -> None:
+    def __init__(self, root: Path | RemoteFolder, parser: RecordParser) -> None:
         self._root = root
         self._parser = parser
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
         records = []
-        for path in map(Path, batch["path"]):
-            name = path.name if path == self._root else str(path.relative_to(self._root))
-            for record in self._parser.parse_file(path, name):
+        for name in batch["name"]:
+            for record in self._parse(str(name)):
                 records.append(record)
                 if len(records) >= _RECORDS_PER_TABLE:
                     yield to_table(records)
                     records = []
         yield to_table(records)
 
+    def _parse(self, name: str) -> Iterator[Record]:
+        if isinstance(self._root, Path):
+            return self._parser.parse_file(self._root / name, self._root.name if name == "." else name)
+        content = self._root.read(name)  # outside the parser: what a network loses is no reject
+        if content is None:
+            raise FileNotFoundError(f"{self._root}/{name} has gone since the run started")
+        return self._parser.parse_file(Path(name), name, lambda: io.BytesIO(content))
 
-def find_input(data_dir: str) -> tuple[Path, list[Path], int]:
-    """The data root, its patent files, and how many other files were passed over."""
+
+def find_input(data_dir: str) -> tuple[Path | RemoteFolder, list[Entry], int]:
+    """The data root, its patent files, and how many other files were passed over. A root that is a file holds ".", or,
+    in a store, the folder that it is in holds it."""
+    if is_remote(data_dir):
+        folder = RemoteFolder(data_dir)
+        entries = folder.entries()
+        if not entries and folder.parent.size(folder.name) is not None:
+            name, folder = folder.name, folder.parent
+            entries = [entry for entry in folder.entries() if entry.name == name]
+        names = select_files(entry.name for entry in entries)
+        if not names:
+            raise _no_patents(data_dir, len(entries))
+        ignored = sum(PurePosixPath(entry.name).name != QUERY_CACHE_NAME for entry in entries) - len(names)
+        return folder, [entry for entry in entries if entry.name in names], ignored
     root = Path(data_dir).resolve()
     if not root.exists():
         raise UserError(
@@ -57,36 +79,48 @@ def find_input(data_dir: str) -> tuple[Path, list[Path], int]:
         )
     files, ignored = list_files(root)
     if not files:
-        raise UserError(
-            f"data_dir {data_dir!r} holds no .json, .jsonl, .json.gz, .jsonl.gz or .parquet file ({ignored} others); "
-            "set --data_dir to the folder with the patents"
-        )
-    return root, files, ignored
+        raise _no_patents(data_dir, ignored)
+    stats = [(path.relative_to(root), path.stat()) for path in files]
+    return root, [Entry(str(name), stat.st_size, stat.st_mtime_ns) for name, stat in stats], ignored
 
 
-def input_digest(root: Path, files: list[Path]) -> str:
+def _no_patents(data_dir: str, others: int) -> UserError:
+    return UserError(
+        f"data_dir {data_dir!r} holds no .json, .jsonl, .json.gz, .jsonl.gz or .parquet file ({others} others); "
+        "set --data_dir to the folder with the patents"
+    )
+
+
+def input_digest(files: list[Entry]) -> str:
     """Digest of names, sizes and modification times: any edited, added or removed file changes it."""
     digest = hashlib.sha256()
-    for path in files:
-        stat = path.stat()
-        digest.update(f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    for file in files:
+        digest.update(f"{file.name}\0{file.size}\0{file.mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
 def ingest(
-    folder: Path, root: Path, files: list[Path], config: DataConfig, seed: int, *, blocks: int | None = None
+    folder: Path,
+    root: Path | RemoteFolder,
+    files: list[Entry],
+    config: DataConfig,
+    seed: int,
+    *,
+    blocks: int | None = None,
+    parser: RecordParser | None = None,
+    rows_per_group: int = _ROWS_PER_PART,
 ) -> Outcome:
     """Write ``corpus/*.parquet`` and ``rejects.parquet`` into ``folder``.
 
-    ``blocks`` is how many pieces the file list is cut into; it does not change a byte of the result.
+    ``blocks`` is how many pieces the file list is cut into; it does not change a byte of the result. ``parser``: None
+    for that of patents to train on. ``rows_per_group``: of the Parquet files.
     """
-    parser = RecordParser(config.min_abstract_chars, config.max_abstract_chars)
-    paths = ray.data.from_items(
-        [{"path": str(path)} for path in files],
-        override_num_blocks=min(len(files), blocks or -(-len(files) // _FILES_PER_BLOCK)),
-    )
-    parsed = paths.map_batches(ParseFiles(root, parser), batch_size=None).materialize()
-    writer = _CorpusWriter(folder, _sample_bound(parsed, config.max_samples, seed), seed)
+    parser = parser or RecordParser(config.min_abstract_chars, config.max_abstract_chars)
+    pieces = blocks or max(-(-len(files) // _FILES_PER_BLOCK), sum(file.size for file in files) // _BYTES_PER_BLOCK)
+    names = ray.data.from_items([{"name": file.name} for file in files], override_num_blocks=min(len(files), pieces))
+    parsed = names.map_batches(ParseFiles(root, parser), batch_size=None).materialize()
+    bound = _sample_bound(parsed, config.max_samples, seed)
+    writer = _CorpusWriter(folder, bound, seed, rows_per_group, parser.duplicate_reason)
     for batch in _sorted_by_id(parsed):
         writer.add(batch.cast(SCHEMA))
     return writer.finish(records=parsed.count(), files=len(files))
@@ -115,11 +149,11 @@ def _sorted_by_id(parsed: ray.data.Dataset) -> Iterator[pa.Table]:
 class _CorpusWriter:
     """Takes records sorted by id; drops repeats and what is not sampled; writes parts of a fixed size."""
 
-    def __init__(self, folder: Path, bound: int | None, seed: int) -> None:
+    def __init__(self, folder: Path, bound: int | None, seed: int, rows_per_group: int, duplicate: str) -> None:
         self.rejects: list[pa.Table] = []
         self._folder = folder / "corpus"
         self._folder.mkdir()
-        self._bound, self._seed = bound, seed
+        self._bound, self._seed, self._rows_per_group, self._duplicate = bound, seed, rows_per_group, duplicate
         self._last: str | None = None
         self._pending: list[pa.Table] = []
         self._parts = 0
@@ -134,7 +168,7 @@ class _CorpusWriter:
         repeated = np.concatenate([[self._last], numbers[:-1]]) == numbers
         self._last = numbers[-1] if len(numbers) else self._last
         duplicates = batch.filter(pa.array(repeated)).select(REJECT_SCHEMA.names)
-        reason = pa.array(["duplicate_publication_number"] * len(duplicates), pa.string())
+        reason = pa.array([self._duplicate] * len(duplicates), pa.string())
         self.rejects.append(duplicates.set_column(duplicates.schema.get_field_index("reason"), "reason", reason))
         keep = ~repeated
         if self._bound is not None:
@@ -153,7 +187,8 @@ class _CorpusWriter:
         while len(table) >= _ROWS_PER_PART or (rest and (len(table) or not self._parts)):
             part, table = table.slice(0, _ROWS_PER_PART), table.slice(_ROWS_PER_PART)
             # One chunk: the bytes must not show how the rows came in.
-            pq.write_table(part.combine_chunks(), self._folder / f"part-{self._parts:05d}.parquet", compression="zstd")
+            path = self._folder / f"part-{self._parts:05d}.parquet"
+            pq.write_table(part.combine_chunks(), path, row_group_size=self._rows_per_group, compression="zstd")
             self._counts["patents"] += len(part)
             self._parts += 1
         self._pending = [table]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -14,15 +15,21 @@ import ray
 
 from patent_embed.config import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
-from patent_embed.prompts import ANSWER_SCHEMA
+from patent_embed.prompts import ANSWER_SCHEMA, chat_messages, completion_prompt
 from patent_embed.query_store import Answer
-from patent_embed.query_writing import Request
-from pipelines.runtime import cluster_resources
+from patent_embed.query_writing import Backend, Request
+from pipelines.rounds import Rounds
+from pipelines.runtime import Stopwatch, cluster_gpus
 
 log = logging.getLogger("patent_embed")
 _OTHERS = "or choose --query_backend rules (no model) or api (an OpenAI-compatible endpoint)"
 # One thread and a small cache an engine: a laptop also has to run everything else.
-_CPU_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
+CPU_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
+
+# What vLLM's own offline class takes; an engine inside Ray Data would otherwise take 128 sequences and 2048 tokens.
+_SMALL_GPU = {"max_num_seqs": 256, "max_num_batched_tokens": 8192}
+_LARGE_GPU = {"max_num_seqs": 1024, "max_num_batched_tokens": 16384}
+_LARGE_GPUS = {"H100", "H200", "B200", "B300", "GB200", "GB300"}
 
 
 def check_engine(config: LlmConfig) -> bool:
@@ -35,7 +42,7 @@ def check_engine(config: LlmConfig) -> bool:
     if _has_distribution("vllm-cpu"):
         return True
     wanted = config.replicas * config.tensor_parallel_size
-    _, gpus = cluster_resources()
+    gpus = cluster_gpus()
     if gpus < wanted:
         raise UserError(
             f"query backend 'llm' needs {wanted} GPU(s) (queries.llm.replicas {config.replicas} x tensor_parallel_size "
@@ -69,11 +76,12 @@ def has_chat_template(model: str) -> bool:
         ) from None
 
 
-def engine_config(config: QueriesConfig, *, chat: bool, on_cpu: bool) -> Any:
-    """The Ray Data LLM configuration of the engines."""
+def engine_config(config: QueriesConfig, batch_size: int, *, chat: bool, on_cpu: bool) -> Any:
+    """The Ray Data LLM configuration of the engines, for blocks of ``batch_size`` prompts."""
     from ray.data.llm import vLLMEngineProcessorConfig
 
     llm = config.llm
+    types = {name.partition(":")[2] for name in ray.cluster_resources() if name.startswith("accelerator_type:")}
     stage = {"num_cpus": 0.1} if on_cpu else {}  # on two cores, whole CPUs a stage would wait for each other for ever
     return vLLMEngineProcessorConfig(
         model_source=llm.model,
@@ -81,73 +89,140 @@ def engine_config(config: QueriesConfig, *, chat: bool, on_cpu: bool) -> Any:
             "enable_prefix_caching": True,  # the instruction is the same for every patent
             "max_model_len": llm.max_model_len,
             "tensor_parallel_size": llm.tensor_parallel_size,
+            "worker_extension_cls": "pipelines.engine_guard.EngineGuard",
+            **(_LARGE_GPU if types and types <= _LARGE_GPUS else _SMALL_GPU),
             **llm.engine,
         },
-        batch_size=llm.batch_size,
+        batch_size=batch_size,
         max_concurrent_batches=llm.max_concurrent_batches,
+        # No more than that: an engine that is up early would take what the others could do.
+        max_tasks_in_flight_per_actor=llm.max_concurrent_batches,
         concurrency=(llm.replicas, llm.replicas),
         chat_template_stage={"enabled": chat, **stage},
         tokenize_stage={"enabled": True, **stage},
         detokenize_stage={"enabled": True, **stage},
         should_continue_on_error=True,
         log_engine_metrics=False,  # needs ray[serve]
-        **({"runtime_env": {"env_vars": _CPU_ENV}} if on_cpu else {}),
+        **({"runtime_env": {"env_vars": CPU_ENV}} if on_cpu else {}),
         **({"placement_group_config": {"bundles": [{"CPU": 0.5}]}} if on_cpu else {}),
     )
 
 
 def sampling(config: QueriesConfig, *, chat: bool) -> dict[str, Any]:
-    """vLLM's sampling parameters. No seed of its own for each request: that would slow the sampler down."""
+    """vLLM's sampling parameters."""
     params: dict[str, Any] = {
         "temperature": config.temperature,
         "top_p": config.top_p,
         "max_tokens": config.max_tokens,
     }
     # A base model continues a line of ours, which has the opening of the JSON object already.
-    return params | ({"structured_outputs": {"json": ANSWER_SCHEMA}} if chat else {"stop": ["\n"]})
+    form = {"structured_outputs": {"json": ANSWER_SCHEMA}} if chat else {"stop": ["\n"]}
+    return params | form | config.llm.sampling
 
 
-def llm_backend(config: QueriesConfig) -> Callable[[Sequence[Request]], Iterator[list[Answer]]]:
-    """A backend for ``write_queries``. Raises UserError when vLLM, GPUs or the model are missing."""
-    on_cpu = check_engine(config.llm)
-    chat = has_chat_template(config.llm.model)
+def gpu_check(config: LlmConfig) -> Callable[[float], None]:
+    """A function of the seconds without an answer that raises UserError when lost GPUs do not come back in time."""
+
+    def check(idle_s: float) -> None:
+        wanted, gpus = config.replicas * config.tensor_parallel_size, cluster_gpus()
+        if idle_s > config.node_wait_s and gpus < wanted:
+            raise UserError(
+                f"the cluster has {gpus} GPU(s) left, the engines need {wanted}, no answer came for {idle_s:.0f} s: a "
+                "node is lost; all answers so far are kept, and the same command goes on when it is back (or set "
+                "queries.llm.replicas lower; queries.llm.node_wait_s says how long to wait)"
+            )
+
+    return check
+
+
+@contextlib.contextmanager
+def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Backend]:
+    """A backend for ``write_queries``; it leaves ``engine_start_s`` and ``engine_stop_s`` in ``timings``.
+
+    Raises UserError when vLLM, GPUs or the model are missing, and when the engines cannot start or go on. An engine
+    that dies is started anew by Ray, which then asks again for what it had in hand.
+    """
+    llm, limit = config.llm, config.max_prompt_chars
+    on_cpu = check_engine(llm)
+    chat = has_chat_template(llm.model)
+    params = sampling(config, chat=chat)
+
+    def prepare(row: dict[str, Any]) -> dict[str, Any]:
+        patent = (row["title"], row["abstract"], row["kind"], row["language"], limit)
+        prompt = {"messages": chat_messages(*patent)} if chat else {"prompt": completion_prompt(*patent)}
+        # Only a retry has a seed of its own: it keeps the sampler from repeating itself, and would slow down thousands.
+        return prompt | {"sampling_params": params | ({"seed": row["seed"]} if row["attempt"] else {})}
+
+    def finish(row: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "key": row["key"],
+            "text": row["generated_text"],
+            "prompt_tokens": row["num_input_tokens"],
+            "output_tokens": row["num_generated_tokens"],
+            "seconds": row["time_taken_llm"],
+        }
+
+    def pipeline(requests: ray.data.Dataset, size: int) -> ray.data.Dataset:
+        small = {"num_cpus": 0.1} if on_cpu else None
+        with _quiet_ray():
+            from ray.data.llm import build_processor
+
+            process = build_processor(
+                engine_config(config, size, chat=chat, on_cpu=on_cpu),
+                preprocess=prepare,
+                postprocess=finish,
+                preprocess_map_kwargs=small,
+                postprocess_map_kwargs=small,
+            )
+        return process(requests)
+
+    check = gpu_check(llm) if not on_cpu else lambda idle_s: None
+    rounds = Rounds(pipeline, lambda requests: min(llm.batch_size, -(-requests // llm.replicas)), check)
+    watch = Stopwatch()
 
     def ask(requests: Sequence[Request]) -> Iterator[list[Answer]]:
-        from ray.data.llm import build_processor
+        nonlocal watch
+        if not rounds.started:
+            watch = Stopwatch()
+        try:
+            for piece in rounds(requests):
+                rows = piece.to_pylist()
+                busy = max((row.get("seconds") or 0.0 for row in rows), default=0.0)
+                timings.setdefault("engine_start_s", round(watch.seconds - busy, 1))
+                yield [_answer(row) for row in rows]
+        except ray.exceptions.RayError as error:
+            log.debug("the engines stopped", exc_info=error)
+            raise UserError(
+                f"the vLLM engines of {llm.model!r} stopped: {_cause(error)}; what was answered is kept, and the same "
+                "command goes on; check queries.llm (engine: memory, max_model_len), --log_level DEBUG says more"
+            ) from None
 
-        params = sampling(config, chat=chat)
+    try:
+        yield ask
+    finally:
+        watch = Stopwatch()
+        rounds.close()
+        timings["engine_stop_s"] = round(watch.seconds, 1)
 
-        def prepare(row: dict[str, Any]) -> dict[str, Any]:
-            if chat:
-                return {"key": row["key"], "messages": json.loads(row["prompt"]), "sampling_params": params}
-            return {"key": row["key"], "prompt": row["prompt"], "sampling_params": params}
 
-        def finish(row: dict[str, Any]) -> dict[str, Any]:
-            return {
-                "key": row["key"],
-                "text": row["generated_text"],
-                "prompt_tokens": row["num_input_tokens"],
-                "output_tokens": row["num_generated_tokens"],
-            }
+@contextlib.contextmanager
+def _quiet_ray() -> Iterator[None]:
+    """For what calls ray.init() again, which says so and turns Ray's log level up, and imports vLLM, which talks."""
+    logger = logging.getLogger("ray")
+    level, below = logger.level, logging.NOTSET if log.isEnabledFor(logging.DEBUG) else logging.WARNING
+    logging.disable(below)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        logger.setLevel(level)
 
-        small = {"num_cpus": 0.1} if on_cpu else None
-        process = build_processor(
-            engine_config(config, chat=chat, on_cpu=on_cpu),
-            preprocess=prepare,
-            postprocess=finish,
-            preprocess_map_kwargs=small,
-            postprocess_map_kwargs=small,
-        )
-        limit = config.max_prompt_chars
-        rows = [
-            {"key": each.key, "prompt": json.dumps(each.messages(limit)) if chat else each.completion(limit)}
-            for each in requests
-        ]
-        prompts = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // config.llm.batch_size))
-        for piece in process(prompts).iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield [_answer(row) for row in piece.to_pylist()]
 
-    return ask
+def _cause(error: BaseException) -> str:
+    """The line of a remote traceback that says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(?:Error|Exception|Exit)\b\S*:", line)]
+    return (named or lines or [type(error).__name__])[-1][:300]
 
 
 def _answer(row: dict[str, Any]) -> Answer:

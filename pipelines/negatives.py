@@ -7,6 +7,7 @@ million patents do). This is for more than that, and for a corpus that lies in p
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ import ray
 from ray.data import Dataset
 
 from patent_embed import partitioned
+from patent_embed.artifacts import Artifact
 from patent_embed.config import NegativesConfig
 from patent_embed.errors import UserError
 from patent_embed.hard_negatives import Embeddings, mine_scored_negatives
 from patent_embed.ladder import GROUP_CAP
 from patent_embed.negatives import Mined, Tally
 from patent_embed.partitioned import Buckets, Directory
-from pipelines.runtime import cluster_resources
+from patent_embed.storage import RemoteFolder, is_remote
+from pipelines.runtime import cluster_gpus
 
 _ENTRIES_A_PART = 400_000  # about 200 MB at work in a search task
 _BATCH = 1 << 17  # patents
@@ -36,7 +39,7 @@ def mine_negatives_ray(
     splits: pa.Table,
     config: NegativesConfig,
     seed: int,
-    folder: Path,
+    folder: Path | RemoteFolder,
     *,
     group_cap: int = GROUP_CAP,
     parts: int | None = None,
@@ -61,7 +64,8 @@ def mine_negatives_ray(
     buckets_ref = ray.put(Buckets.of(census.place, census.members, group_cap))
     parts = parts or max(1, -(-int(census.members.sum()) // _ENTRIES_A_PART))
     target = folder / "negatives"
-    target.mkdir(parents=True, exist_ok=True)
+    if isinstance(target, Path):
+        target.mkdir(parents=True, exist_ok=True)
     tallies = (
         corpus.map_batches(_entries, fn_args=(directory_ref, buckets_ref, seed, parts), **_ARROW)
         .groupby("part", num_partitions=parts)
@@ -77,12 +81,20 @@ def mine_negatives_ray(
     return total.report(census.main_groups)
 
 
+def read_corpus(ingested: Artifact) -> Dataset:
+    """``publication_number`` and ``codes`` of an ingest artifact, read by the workers."""
+    columns, remote = ["publication_number", "codes"], ingested.remote
+    if remote is None:
+        return ray.data.read_parquet([str(path) for path in ingested.parts("corpus")], columns=columns)
+    paths = [f"{remote.path}/{name}" for name in sorted(ingested.manifest.files) if name.startswith("corpus/")]
+    return ray.data.read_parquet(paths, columns=columns, filesystem=remote.filesystem)
+
+
 def mine_scored(
     corpus: pa.Table, splits: pa.Table, config: NegativesConfig, seed: int, embeddings: Embeddings
 ) -> Mined:
     """``hard_negatives.mine_scored_negatives`` on a GPU where the cluster has one, otherwise here."""
-    _, gpus = cluster_resources()
-    if not gpus:
+    if not cluster_gpus():
         return mine_scored_negatives(corpus, splits, config, seed, embeddings)
     task = ray.remote(num_gpus=1)(mine_scored_negatives)
     mined: Mined = ray.get(task.remote(corpus, splits, config, seed, embeddings, device="cuda"))
@@ -106,7 +118,13 @@ def _write(group: pa.Table, directory: Any, config: NegativesConfig, seed: int, 
     block = int(group["block"][0].as_py())
     anchors = np.arange(block * rows, min((block + 1) * rows, len(ids)), dtype=np.int32)
     table, tally = partitioned.choose(group, ids, anchors, config, seed)
-    path = Path(target) / f"part-{block:06d}.parquet"
+    name = f"part-{block:06d}.parquet"
+    if is_remote(target):
+        with tempfile.TemporaryDirectory() as scratch:
+            pq.write_table(table, Path(scratch) / name, compression="zstd")
+            RemoteFolder(target).put(Path(scratch) / name, name)
+        return pa.table({"block": [block], "tally": [tally.numbers()]})
+    path = Path(target) / name
     pq.write_table(table, path.with_suffix(".tmp"), compression="zstd")  # a task that is run again writes the same file
     os.replace(path.with_suffix(".tmp"), path)
     return pa.table({"block": [block], "tally": [tally.numbers()]})

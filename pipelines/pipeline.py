@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-import ray
 
-from patent_embed import __version__
+from patent_embed import __version__, dataset
 from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step, file_digest, folder_digest
 from patent_embed.config import Config
+from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
 from patent_embed.hard_negatives import Embeddings
 from patent_embed.hub import resolve_model
@@ -25,21 +27,31 @@ from patent_embed.negatives import examples, mine_negatives
 from patent_embed.progress import ProgressLog, duration, say
 from patent_embed.queries import find_query_cache
 from patent_embed.splits import split_table
+from patent_embed.storage import RemoteFolder, is_remote, scratch
 from pipelines import embed, evaluate, ingest, negatives, publish, queries
-from pipelines.runtime import ray_session
+from pipelines.runtime import NODE_LOSSES, RunMetrics, on_cluster, ray_session
+from pipelines.trackers import Trackers
 from pipelines.train import latest_checkpoint, train
 
 log = logging.getLogger("patent_embed")
 
 SCORED = "negatives-scored"
+_PROGRESS = "progress.jsonl"
 # Settings that change how training runs, not what comes out.
-_TRAINING_LOGISTICS = {"log_every", "keep_checkpoints", "checkpoint_every_n_epochs", "num_workers", "use_gpu"}
+_TRAINING_LOGISTICS = {
+    "log_every",
+    "trackers",
+    "keep_checkpoints",
+    "checkpoint_every_n_epochs",
+    "num_workers",
+    "use_gpu",
+}
 
 
 # Raised when a step's code gives another result from the same settings and inputs; a step not named is at 1. The names
 # are the parts before the first hyphen.
 _CODE_VERSIONS: dict[str, int] = {"embed": 2, "evaluate": 2}
-_TABLES = {name: name for name in ("ingest", "splits", "queries", "negatives")}
+TABLES = {name: name for name in ("ingest", "splits", "queries", "negatives")}
 
 
 @dataclass(frozen=True)
@@ -50,14 +62,16 @@ class Stage:
     work: Callable[[Path], Outcome]
 
 
-class _Plan:
-    """Steps in order. An input is the name of an earlier step, or a digest."""
+class Plan:
+    """Steps in order. An input is the name of an earlier step or of a ``given`` artifact, or a digest."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: Mapping[str, Artifact] | None = None) -> None:
         self.stages: dict[str, Stage] = {}
+        self._given = {name: artifact.digest for name, artifact in (given or {}).items()}
 
     def add(self, name: str, work: Callable[[Path], Outcome], settings: Mapping[str, Any], **inputs: str) -> None:
-        upstream = {key: self.stages[i].step.digest if i in self.stages else i for key, i in inputs.items()}
+        known = self._given | {name: stage.step.digest for name, stage in self.stages.items()}
+        upstream = {key: known.get(i, i) for key, i in inputs.items()}
         self.stages[name] = Stage(Step(name, _CODE_VERSIONS.get(name.partition("-")[0], 1), settings, upstream), work)
 
 
@@ -67,53 +81,71 @@ class Pipeline:
 
     config: Config
     out: Path = field(init=False)
+    remote: RemoteFolder | None = field(init=False)
     store: ArtifactStore = field(init=False)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     reused: set[str] = field(default_factory=set)
     passed_over: int = field(default=0, init=False)  # files in the data folder that hold no patents
 
     def __post_init__(self) -> None:
-        self.out = Path(self.config.run.output_dir).resolve()  # workers have another working directory
-        self.store = ArtifactStore(self.out / "steps")
+        output = self.config.run.output_dir
+        if is_remote(output):  # what is made there is made in a scratch folder first
+            self.remote, self.out = RemoteFolder(output), scratch(f"output-{os.getpid()}")
+            self.store = ArtifactStore(self.out / "steps", self.remote / "steps")
+            if self.config.run.test_only:
+                self.remote.fetch_folder(publish.MODEL, self.out / publish.MODEL)
+        else:
+            self.remote, self.out = None, Path(output).resolve()  # workers have another working directory
+            self.store = ArtifactStore(self.out / "steps")
 
     # The plan: every digest follows from the settings, the input files and the model, before anything runs.
 
     def stages(self) -> list[Stage]:
         """All steps in the order they run."""
-        config, seed = self.config, {"seed": self.config.run.seed}
-        root, files, self.passed_over = ingest.find_input(config.data.data_dir)
-        cache = find_query_cache(root, config.queries.cache) if config.queries.use_cache else None
+        config, plan = self.config, Plan()
+        ladder = self._add_data(plan)
         base = self._base_model()
-        plan = _Plan()
-        plan.add(
-            "ingest",
-            lambda folder: ingest.ingest(folder, root, files, config.data, config.run.seed),
-            config.data.model_dump(exclude={"data_dir"}) | (seed if config.data.max_samples else {}),
-            files=ingest.input_digest(root, files),
-        )
-        plan.add("splits", self._split, config.splits.model_dump() | seed, ingest="ingest")
-        cached = {"cache": file_digest(cache)} if cache else {}
-        settings = queries.digest_settings(config.queries) | seed
-        plan.add("queries", lambda folder: self._write_queries(folder, cache), settings, ingest="ingest", **cached)
-        ladder = config.negatives.model_dump(mode="json", exclude={"scoring", "distributed", "rounds"}) | seed
-        plan.add("negatives", self._mine, ladder, ingest="ingest", splits="splits")
-        judged = config.evaluation.model_dump(mode="json") | seed
-        if config.evaluation.bm25:
-            plan.add(
-                "evaluate-bm25", lambda folder: evaluate.evaluate_bm25(folder, self._need, config), judged, **_TABLES
-            )
         if base is not None:
             base_digest = folder_digest(base)
-            self._add_embedding(plan, "base", lambda: base, base_digest)
-            plan.add("evaluate-base", self._evaluate("base"), judged, vectors="embed-base", **_TABLES)
+            self._add_embedding(plan, "base", partial(self._shared_model, base, base_digest), base_digest)
+            self._add_evaluation(plan, "base")
         if base is not None and not config.run.test_only:
             self._add_training(plan, base, base_digest, ladder)
         elif (self.out / publish.MODEL).is_dir():
             tuned = self.out / publish.MODEL
-            self._add_embedding(plan, "tuned", lambda: tuned, folder_digest(tuned))
+            tuned_digest = folder_digest(tuned)
+            self._add_embedding(plan, "tuned", partial(self._shared_model, tuned, tuned_digest), tuned_digest)
         if "embed-tuned" in plan.stages:
-            plan.add("evaluate-tuned", self._evaluate("tuned"), judged, vectors="embed-tuned", **_TABLES)
+            self._add_evaluation(plan, "tuned")
         return list(plan.stages.values())
+
+    def _add_data(self, plan: Plan) -> dict[str, Any]:
+        """Everything up to the negatives, and BM25's evaluation; returns the settings of the negatives' rungs."""
+        config, seed = self.config, {"seed": self.config.run.seed}
+        root, files, self.passed_over = ingest.find_input(config.data.data_dir)
+        cache = find_query_cache(root, config.queries.cache) if config.queries.use_cache else None
+        plan.add(
+            "ingest",
+            lambda folder: ingest.ingest(folder, root, files, config.data, config.run.seed),
+            config.data.model_dump(exclude={"data_dir"}) | (seed if config.data.max_samples else {}),
+            files=ingest.input_digest(files),
+        )
+        plan.add("splits", self._split, config.splits.model_dump() | seed, ingest="ingest")
+        inputs = {"cache": file_digest(cache)} if cache else {}
+        if config.queries.round_trip.encoder and config.queries.backend != "rules":
+            inputs |= {"splits": "splits", "encoder": folder_digest(resolve_model(config.queries.round_trip.encoder))}
+        settings = queries.digest_settings(config.queries) | seed
+        plan.add("queries", lambda folder: self._write_queries(folder, cache), settings, ingest="ingest", **inputs)
+        ladder = config.negatives.model_dump(mode="json", exclude={"scoring", "distributed", "rounds"}) | seed
+        plan.add("negatives", self._mine, ladder, ingest="ingest", splits="splits")
+        if config.evaluation.bm25:
+            work = partial(evaluate.evaluate_bm25, need=self._need, config=config)
+            plan.add("evaluate-bm25", work, self._judged(), **TABLES)
+        return ladder
+
+    def _judged(self) -> dict[str, Any]:
+        """Settings of every evaluation."""
+        return self.config.evaluation.model_dump(mode="json") | {"seed": self.config.run.seed}
 
     def _base_model(self) -> Path | None:
         """The folder of the base encoder; None where it cannot be had and a tuned one can be measured without it."""
@@ -126,12 +158,13 @@ class Pipeline:
             log.warning("the tuned model is measured alone: %s", error)
             return None
 
-    def _add_training(self, plan: _Plan, base: Path, base_digest: str, ladder: dict[str, Any]) -> None:
+    def _add_training(self, plan: Plan, base: Path, base_digest: str, ladder: dict[str, Any]) -> None:
         """Mine, train and embed, as many rounds as asked: each mines with the vectors of the round before."""
         config, rounds = self.config, self.config.negatives.rounds
-        settings = config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
-        settings |= config.model.model_dump(exclude={"name"})
-        settings |= {"seed": config.run.seed, "val_query_sources": config.evaluation.query_sources}
+        sources = config.model.model_dump(exclude={"name"})
+        sources |= {"train": config.training.query_sources, "val": config.evaluation.query_sources}
+        settings = config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS | {"query_sources"})
+        settings |= config.model.model_dump(exclude={"name"}) | {"seed": config.run.seed}
         scoring = ladder | config.negatives.scoring.model_dump(mode="json")
         vectors = "embed-base"
         for number in range(1, rounds + 1):
@@ -139,13 +172,15 @@ class Pipeline:
             mined, trained = "negatives", f"train{mark}"
             if config.negatives.scoring.enabled or config.negatives.strategy == "hard":
                 mined = f"{SCORED}{mark}"
-                plan.add(mined, partial(self._mine_scored, vectors=vectors), scoring, vectors=vectors, **_TABLES)
-            inputs = _TABLES | {"negatives": mined, "model": base_digest}
-            plan.add(trained, partial(self._train, base=base, negatives=mined), settings, **inputs)
+                plan.add(mined, partial(self._mine_scored, vectors=vectors), scoring, vectors=vectors, **TABLES)
+            tokens, inputs = f"tokens{mark}", TABLES | {"negatives": mined, "model": base_digest}
+            plan.add(tokens, partial(self._tokenise, base=base, negatives=mined), sources, **inputs)
+            inputs = {"tokens": tokens, "model": base_digest}
+            plan.add(trained, partial(self._train, base=base, tokens=tokens), settings, **inputs)
             self._add_embedding(plan, name, partial(self._trained_model, trained), trained)
             vectors = f"embed-{name}"
 
-    def _add_embedding(self, plan: _Plan, name: str, model: Callable[[], Path], digest: str) -> None:
+    def _add_embedding(self, plan: Plan, name: str, model: Callable[[], tuple[str, str]], digest: str) -> None:
         """The vectors of all texts, for evaluation and mining. ``model`` is asked when the step runs."""
 
         def work(folder: Path) -> Outcome:
@@ -155,11 +190,24 @@ class Pipeline:
         settings = self.config.model.model_dump(exclude={"name"})
         plan.add(f"embed-{name}", work, settings, model=digest, ingest="ingest", queries="queries")
 
-    def _evaluate(self, name: str) -> Callable[[Path], Outcome]:
-        return lambda folder: evaluate.evaluate_encoder(folder, name, self._need, self.config)
+    def _add_evaluation(self, plan: Plan, name: str) -> None:
+        work = partial(evaluate.evaluate_encoder, name=name, need=self._need, config=self.config)
+        plan.add(f"evaluate-{name}", work, self._judged(), vectors=f"embed-{name}", **TABLES)
 
-    def _trained_model(self, step: str) -> Path:
-        return self._need(step).path / "model"
+    def _trained_model(self, step: str) -> tuple[str, str]:
+        return self._need(step).address, "model"
+
+    def _shared_model(self, folder: Path, digest: str) -> tuple[str, str]:
+        """Where workers find a model of the driver's machine: there, or, on a cluster, in the output folder."""
+        if self.remote is None and not on_cluster():
+            return str(folder), ""
+
+        def copy(target: Path) -> Outcome:
+            shutil.copytree(folder, target, dirs_exist_ok=True)
+            return Outcome()
+
+        step = Step("model", 1, {}, {"folder": digest})
+        return (self.store.find(step) or self.store.run(step, copy)).address, ""
 
     # Running.
 
@@ -173,25 +221,62 @@ class Pipeline:
             if (
                 found is None
                 and stage.step.name.startswith("train")
-                and (path := latest_checkpoint(self.store.path(stage.step)))
+                and (path := latest_checkpoint(self.store.shared(self.store.path(stage.step))))
             ):
                 note = f"checkpoint {path.name} can be resumed"
             say(f"  {number:2d}  {stage.step.folder:24}  {'reuse' if found else 'run':5}  {rows or note}".rstrip())
+
+    def prepare_training(self) -> tuple[tuple[str, str], Artifact]:
+        """Run what the training needs, and return the base model (as in ``artifacts.model_folder``) and the finished
+        ``tokens`` step.
+
+        To be called in a Ray session."""
+        stages = self.stages()
+        tokens = next((stage.step for stage in stages if stage.step.name == "tokens"), None)
+        base = self._base_model()
+        if tokens is None or base is None:
+            raise UserError("run.test_only leaves no training to prepare; leave it out")
+        digests, needed = {tokens.digest}, list[Stage]()
+        for stage in reversed(stages):
+            if stage.step.digest in digests:
+                digests |= set(stage.step.inputs.values())
+                needed.insert(0, stage)
+        self._begin()
+        self._open_progress(RunMetrics().observe)
+        for number, stage in enumerate(needed, start=1):
+            self._run_stage(number, len(needed), stage)
+        self.progress.close()
+        return self._shared_model(base, folder_digest(base)), self._need("tokens")
+
+    def _open_progress(self, observe: Callable[[str, dict[str, Any]], None] | None) -> None:
+        if self.remote is not None and self.remote.read(_PROGRESS) is not None:
+            self.remote.fetch(_PROGRESS, self.out / _PROGRESS)
+        self.progress = ProgressLog(self.out / _PROGRESS, self.config.training.log_every, observe=observe)
+
+    def _begin(self) -> None:
+        say(f"patent-embed {__version__}")
+        say(f"data    {self.config.data.data_dir}")
+        say(f"output  {self.config.run.output_dir}")
 
     def run(self) -> None:
         """Run what is not done yet, then write the output folder."""
         started = time.time()
         stages = self.stages()
-        self.progress = ProgressLog(self.out / "progress.jsonl", self.config.training.log_every)
-        say(f"patent-embed {__version__}")
-        say(f"data    {self.config.data.data_dir}")
-        say(f"output  {self.config.run.output_dir}")
+        self._begin()
         todo = any(self._find(stage.step) is None for stage in stages)
-        with ray_session(self.config.run.log_level) if todo else contextlib.nullcontext():
+        with ray_session(self.config.run.log_level, self.config.run.grows_to) if todo else contextlib.nullcontext():
+            self._open_progress(RunMetrics().observe if todo else None)
             for number, stage in enumerate(stages, start=1):
                 self._run_stage(number, len(stages), stage)
         self.progress.close()
+        self._publish(started)
+
+    def _publish(self, started: float) -> None:
+        """Write what a user looks for, once all steps are done."""
         publish.publish(self.out, self.config, self.artifacts, self.reused, started)
+        if self.remote is not None:
+            publish.upload(self.out, self.remote)
+            shutil.rmtree(self.out)
 
     def _run_stage(self, number: int, total: int, stage: Stage) -> None:
         step, head = stage.step, f"[{number}/{total}] {stage.step.name:16}"
@@ -201,21 +286,41 @@ class Pipeline:
         else:
             if step.name.startswith(("train", "embed")):
                 say(head.rstrip())
-            artifact = self.store.run(step, stage.work, keep_partial=self._resuming(step))
+            artifact = self._work(stage)
         self.artifacts[step.name] = artifact
         took = "reused" if step.name in self.reused else duration(artifact.manifest.seconds)
         counts = {key: value for key, value in artifact.manifest.rows.items() if value or key != "not_sampled"}
         rows = ", ".join(f"{value:,} {key}" for key, value in counts.items())
         say(f"{head} {rows:44} {took:>10}".rstrip())
-        self.progress.record("stage", step=step.folder, reused=step.name in self.reused, rows=artifact.manifest.rows)
+        self.progress.record(
+            "stage",
+            step=step.folder,
+            reused=step.name in self.reused,
+            rows=artifact.manifest.rows,
+            seconds=artifact.manifest.seconds,
+        )
+        if self.remote is not None:
+            self.remote.put(self.out / _PROGRESS, _PROGRESS)
         for line in publish.stage_notes(step.name, artifact):
             say(f"      {line}")
+        if step.name in ("ingest", "texts") and self.passed_over:
+            say(f"      {self.passed_over:,} files of other kinds passed over")
         if step.name == "ingest":
-            if self.passed_over:
-                say(f"      {self.passed_over:,} files of other kinds passed over")
             self._require_two_patents(artifact)
         if step.name.startswith("negatives"):
             self._require_negatives(artifact)
+
+    def _work(self, stage: Stage) -> Artifact:
+        """Run a step; once more when a node died with something that Ray does not make again by itself."""
+        for last in (False, False, True):
+            try:
+                return self.store.run(stage.step, stage.work, keep_partial=self._resuming(stage.step))
+            except NODE_LOSSES as error:
+                if last or getattr(error, "actor_init_failed", False):
+                    raise
+                log.debug("a node was lost: %s", error)
+                say(f"      a node was lost ({type(error).__name__}): the step starts again")
+        raise AssertionError("the last try returns or raises")
 
     def _find(self, step: Step) -> Artifact | None:
         return self.store.find(step) if self.config.run.use_cache else None
@@ -226,7 +331,7 @@ class Pipeline:
     def _resuming(self, step: Step) -> bool:
         if not step.name.startswith("train"):
             return False
-        checkpoint = latest_checkpoint(self.store.path(step))
+        checkpoint = latest_checkpoint(self.store.shared(self.store.path(step)))
         if self.config.run.resume is None and checkpoint is not None:
             say(f"      starting anew: the checkpoint {checkpoint.name} of an earlier run is dropped; --resume goes on")
         return self.config.run.resume is not None
@@ -244,9 +349,20 @@ class Pipeline:
         )
 
     def _write_queries(self, folder: Path, cache: Path | None) -> Outcome:
-        corpus = self._need("ingest").table("corpus")
-        store = self.out / "query_store"
-        return queries.queries_step(folder, corpus, self.config.queries, cache, store, self.config.run.seed)
+        config, corpus = self.config.queries, self._need("ingest").table("corpus")
+        splits = self._need("splits").table("splits") if config.round_trip.encoder else None
+        store = self.out / "query_store" if self.remote is None else self.remote / "query_store"
+        return queries.queries_step(
+            folder,
+            corpus,
+            config,
+            cache,
+            store,
+            self.config.run.seed,
+            splits=splits,
+            share_model=lambda model: self._shared_model(model, folder_digest(model)),
+            on_progress=self.progress.queries,
+        )
 
     def _mine(self, folder: Path) -> Outcome:
         """The negatives that every system is judged on: by classification alone, so that no model has chosen them."""
@@ -254,9 +370,8 @@ class Pipeline:
         if config.strategy == "hard":
             config = config.model_copy(update={"strategy": "optimized_mixed"})
         if config.distributed:
-            parts = [str(path) for path in self._need("ingest").parts("corpus")]
-            corpus = ray.data.read_parquet(parts, columns=["publication_number", "codes"])
-            report = negatives.mine_negatives_ray(corpus, splits, config, self.config.run.seed, folder)
+            corpus, target = negatives.read_corpus(self._need("ingest")), self.store.shared(folder)
+            report = negatives.mine_negatives_ray(corpus, splits, config, self.config.run.seed, target)
             return Outcome(rows={"negatives": report["negatives"]}, report=report)
         corpus = self._need("ingest").table("corpus").select(["publication_number", "codes"])
         mined = mine_negatives(corpus, splits, config, self.config.run.seed)
@@ -265,10 +380,10 @@ class Pipeline:
 
     def _mine_scored(self, folder: Path, vectors: str) -> Outcome:
         """The negatives to train on: scored by the encoder of the step ``vectors``, and filtered."""
-        found, asked = self._need(vectors).path, self._need("queries").table("queries")
+        found, asked = self._need(vectors), self._need("queries").table("queries")
         embeddings = Embeddings(
-            np.load(found / "passages.npy"),
-            np.load(found / "queries.npy"),
+            np.load(found.file("passages.npy")),
+            np.load(found.file("queries.npy")),
             asked["publication_number"].combine_chunks(),
         )
         corpus = self._need("ingest").table("corpus").select(["publication_number", "title", "codes"])
@@ -287,24 +402,49 @@ class Pipeline:
         readable = examples(table, corpus, asked, seed)
         return Outcome(rows={"negatives": len(table)}, report=report | {"examples": readable})
 
-    def _train(self, folder: Path, base: Path, negatives: str) -> Outcome:
-        resume_from = None
+    def _tokenise(self, folder: Path, base: Path, negatives: str) -> Outcome:
+        """What training and its validation read: token ids, once for all workers, epochs and trials."""
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()  # of a load of seconds, on the run's own terminal
+        encoder, sources = Encoder.load(base, self.config.model), self.config.training.query_sources
+        names = {"ingest": "corpus", "splits": "splits", "queries": "queries"}
+        corpus, splits, asked = (self._need(step).table(name) for step, name in names.items())
+        mined = self._need(negatives).table("negatives")
+        data = dataset.build_triplets(encoder, corpus, splits, asked, mined, sources)
+        judged = self.config.evaluation.query_sources
+        val = dataset.build_retrieval_set(encoder, corpus, splits, asked, "val", judged)
+        dataset.save_training_data(folder / "data", data, val)
+        counts = {"triplets": len(data.triplets), "tokens": int(data.tokens.lengths.sum())}
+        return Outcome(rows=counts | {"val_queries": len(val.queries)})
+
+    def _train(self, folder: Path, base: Path, tokens: str) -> Outcome:
+        resume_from: Path | RemoteFolder | None = None
+        place = self.store.shared(folder)
         if self.config.run.resume == "latest":
-            resume_from = latest_checkpoint(folder)
+            resume_from = latest_checkpoint(place)
             if resume_from is None:
                 say("      nothing to resume: no checkpoint of these settings is here, training starts at epoch 1")
         elif self.config.run.resume is not None:
-            resume_from = Path(self.config.run.resume).resolve()
-        tables = {name: self._need(name) for name in ("ingest", "splits", "queries")}
-        tables["negatives"] = self._need(negatives)
-        return train(folder, self.config, base, tables, folder.name, resume_from, self.progress.training_event)
+            resume = self.config.run.resume
+            resume_from = RemoteFolder(resume) if is_remote(resume) else Path(resume).resolve()
+        settings = self.config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
+        trackers = Trackers(self.config.training.trackers, self.out / "tensorboard" / folder.name, settings)
+
+        def on_event(event: dict[str, Any]) -> None:
+            trackers.event(event)
+            self.progress.training_event(event)
+
+        model = self._shared_model(base, folder_digest(base))
+        with contextlib.closing(trackers):
+            return train(place, self.config, model, self._need(tokens), folder.name, resume_from, on_event)
 
     def _require_two_patents(self, ingested: Artifact) -> None:
         patents = ingested.manifest.rows["patents"]
         if patents < 2:
             raise UserError(
                 f"{patents} usable patent in {self.config.data.data_dir!r}: a negative needs another patent (for "
-                f"same-group negatives at least two in one main group); {ingested.path / 'rejects.parquet'} says what "
+                f"same-group negatives at least two in one main group); {ingested.address}/rejects.parquet says what "
                 "was rejected"
             )
 

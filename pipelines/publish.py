@@ -6,23 +6,27 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from patent_embed import __version__
-from patent_embed.artifacts import Artifact, write_atomic, write_json
+from patent_embed.artifacts import Artifact, open_artifact, write_atomic, write_json
 from patent_embed.config import Config, dump_config
 from patent_embed.evaluation import EvalResult, compare
 from patent_embed.model_card import ModelCard, write_model_card
 from patent_embed.model_folder import read_sentence_transformer_files
 from patent_embed.progress import duration, say
+from patent_embed.queries import write_query_cache
+from patent_embed.records import QUERY_CACHE_NAME
 from patent_embed.report import RunReport, comparison_table, write_metrics, write_report_md
+from patent_embed.storage import RemoteFolder, is_remote
 from pipelines.evaluate import load_result
 
-MODEL, ADAPTER = "model", "adapter"
+MODEL, ADAPTER, SUMMARY = "model", "adapter", "run_summary.json"
 _SYSTEMS = ("bm25", "base", "tuned")
+_PAIRS = (("test", "tuned", "base"), ("test", "tuned", "bm25"), ("test", "base", "bm25"), ("val", "tuned", "base"))
 _PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "peft", "pyarrow", "numpy")
 
 
@@ -33,35 +37,74 @@ def publish(
     trained = artifacts.get("train")
     if trained is not None:
         for name in (MODEL, ADAPTER):
-            _replace_folder(trained.path / name, out / name)
+            replace_folder(trained.file(name), out / name)
+    if config.queries.export_cache:
+        write_query_cache(out / QUERY_CACHE_NAME, artifacts["queries"].table("queries"))
     measured = [name for name in _SYSTEMS if f"evaluate-{name}" in artifacts]
     results = [load_result(name, artifacts[f"evaluate-{name}"]) for name in measured]
-    report = _report(config, artifacts, reused, results)
-    write_metrics(out / "metrics.json", report.results, report.comparisons)
-    write_report_md(out / "report.md", report)
+    report = make_report(config, artifacts, reused, results, _PAIRS)
+    write_report(out, report)
     write_atomic(out / "config.yaml", dump_config(config).encode())
     if trained is not None:
         write_model_card(out / MODEL, _card(out / MODEL, config, trained), report)
     seconds = time.time() - started
-    write_json(out / "run_summary.json", _summary(config, artifacts, reused, report, started, seconds))
+    write_json(out / SUMMARY, _summary(config, artifacts, reused, report, started, seconds))
+    say_results(report)
+    shown = config.run.output_dir.rstrip("/")
+    say(f"done in {duration(seconds)}")
+    say(f"report  {shown}/report.md")
+    if trained:
+        say(f"model   {shown}/{MODEL}")
+    return report
+
+
+def write_report(out: Path, report: RunReport) -> None:
+    """The figures of a run or a comparison, for programs and for people."""
+    write_metrics(out / "metrics.json", report.results, report.comparisons)
+    write_report_md(out / "report.md", report)
+
+
+def say_results(report: RunReport) -> None:
+    """The tables and verdicts of val and test."""
     for split in ("val", "test"):
         say()
-        say(comparison_table(results, [c for c in report.comparisons if c.split == split], split=split))
+        say(comparison_table(report.results, [c for c in report.comparisons if c.split == split], split=split))
     say()
-    shown = Path(config.run.output_dir)
-    say(f"done in {duration(seconds)}")
-    say(f"report  {shown / 'report.md'}")
-    if trained:
-        say(f"model   {shown / MODEL}")
-    return report
+
+
+def open_run(output_dir: str) -> tuple[Config, dict[str, Artifact]] | None:
+    """Settings and finished steps of the run whose output folder this is; None where no run has finished there.
+
+    The steps are found by the run's summary: the data folder need not be there any more.
+    """
+    if is_remote(output_dir):
+        place: Path | RemoteFolder = RemoteFolder(output_dir)
+        content = place.read(SUMMARY)
+    else:
+        place = Path(output_dir).resolve()
+        content = (place / SUMMARY).read_bytes() if (place / SUMMARY).is_file() else None
+    if content is None:
+        return None
+    summary = json.loads(content)
+    steps = {name: open_artifact(place / "steps" / step["folder"]) for name, step in summary["steps"].items()}
+    return Config.model_validate(summary["config"]), steps
+
+
+def upload(out: Path, remote: RemoteFolder) -> None:
+    """Copy what a user looks for to the store; the summary comes last and says that the rest is there."""
+    for name in (MODEL, ADAPTER, SUMMARY):
+        remote.delete(name)
+    names = [path.name for path in out.iterdir() if path.name not in (SUMMARY, "steps")]
+    for name in [*sorted(names), SUMMARY]:
+        remote.put(out / name, name)
 
 
 def stage_notes(name: str, artifact: Artifact) -> list[str]:
     """Lines below a finished step that a user wants to see without opening a file."""
     report, rejects = artifact.report, artifact.manifest.rejects
-    if name == "ingest":
+    if name in ("ingest", "texts"):
         lines = [f"{count:,} rejected: {reason}" for reason, count in rejects.items()]
-        lines += [f"rejects with file names: {artifact.path / 'rejects.parquet'}"] if rejects else []
+        lines += [f"rejects with file names: {artifact.address}/rejects.parquet"] if rejects else []
         if cut := report.get("cut_abstracts"):
             lines.append(f"{cut:,} abstracts cut at the length limit")
         return lines
@@ -69,6 +112,16 @@ def stage_notes(name: str, artifact: Artifact) -> list[str]:
         return [f"{report['families']:,} families"]
     if name == "queries":
         lines = ["by source: " + _counts(report["sources"])]
+        if report.get("generated") or report.get("reused_answers"):
+            lines.append(f"{report['generated']:,} answers generated, {report['reused_answers']:,} reused")
+        if tokens := report.get("tokens"):
+            lines.append("tokens used: " + _counts(tokens))
+        if refused := report.get("rejected_answers"):
+            lines.append("rejected answers: " + _counts(refused))
+        if failed := report.get("errors"):
+            lines.append("requests that failed: " + _counts(failed))
+        if rejects:
+            lines.append(f"{sum(rejects.values()):,} patents without a query: " + _counts(rejects))
         if strangers := report.get("cache_without_patent"):
             lines.append(f"{strangers:,} cached queries belong to no patent here")
         return lines
@@ -89,16 +142,16 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
-def _report(
-    config: Config, artifacts: Mapping[str, Artifact], reused: Collection[str], results: list[EvalResult]
+def make_report(
+    config: Config,
+    artifacts: Mapping[str, Artifact],
+    reused: Collection[str],
+    results: list[EvalResult],
+    pairs: Iterable[tuple[str, str, str]],
 ) -> RunReport:
+    """What a report is made of. ``pairs``: the split, the system and its baseline of each comparison; the first one is
+    the verdict, and those not measured are left out."""
     by_name = {result.name: result for result in results}
-    pairs = [
-        ("test", "tuned", "base"),
-        ("test", "tuned", "bm25"),
-        ("test", "base", "bm25"),
-        ("val", "tuned", "base"),
-    ]
     comparisons = [
         found
         for split, system, baseline in pairs
@@ -114,13 +167,14 @@ def _report(
         rejects=ingested.rejects,
         splits=splits.manifest.rows,
         query_sources=artifacts["queries"].report["sources"],
+        queries=artifacts["queries"].report,
         negatives=artifacts.get("negatives-scored", artifacts["negatives"]).report,
         history=trained.report["history"] if trained else (),
         best_epoch=trained.report["best_epoch"] if trained else None,
         timings={name: artifact.manifest.seconds for name, artifact in artifacts.items()},
         reused=reused,
         settings=config.model_dump(mode="json"),
-        versions=_versions(),
+        versions=versions(),
     )
 
 
@@ -182,17 +236,18 @@ def _summary(
     }
 
 
-def _versions() -> dict[str, str]:
-    versions = {"patent-embed": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
+def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
+    """Of this program and of what it stands on."""
+    found = {"patent-embed": __version__, "python": platform.python_version()}
+    for package in packages:
         try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # carried along without its metadata
-            versions[package] = "unknown"
-    return versions
+            found[package] = version(package)
+        except PackageNotFoundError:  # carried along without its metadata, or not installed
+            found[package] = "unknown"
+    return found
 
 
-def _replace_folder(source: Path, target: Path) -> None:
+def replace_folder(source: Path, target: Path) -> None:
     """Make ``target`` a copy of ``source``; it is absent for a moment, never half."""
     if not source.is_dir():
         shutil.rmtree(target, ignore_errors=True)

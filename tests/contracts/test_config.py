@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from patent_embed.config import OPTIONS, Config, dump_config, load_config, recommended_settings
+from patent_embed.config import BEST, OPTIONS, TUNE_OPTIONS, Config, dump_config, load_config, recommended_settings
 from patent_embed.errors import UserError
-from pipelines.cli import add_run_options, config_from, spellings
+from pipelines.cli import add_run_options, add_tune_options, config_from, main, spellings
 from tests.conftest import ROOT
 
 import argparse  # isort: skip
@@ -24,7 +24,7 @@ FROZEN_OPTIONS = {
     "loss", "negatives_per_positive", "negative_strategy", "use_lora", "no_use_lora", "num_workers", "query_backend",
     "use_api_llm", "llm_api_key", "llm_base_url", "llm_model", "no_query_cache", "use_cache", "no_use_cache", "resume",
     "checkpoint_every_n_epochs", "test_only", "seed", "log_level",
-    "config", "set", "recommended", "quick_test", "plan",
+    "config", "set", "recommended", "preset", "quick_test", "plan",
 }  # fmt: skip
 
 
@@ -35,10 +35,18 @@ def test_the_option_table_is_frozen() -> None:
     assert found == {spelling for name in FROZEN_OPTIONS for spelling in spellings(name)}
 
 
+def test_the_option_table_of_a_sweep_is_frozen() -> None:
+    parser = argparse.ArgumentParser()
+    add_tune_options(parser)
+    found = {string for action in parser._actions for string in action.option_strings} - {"-h", "--help"}
+    own = {"num_samples", "max_concurrent", "refit"}
+    assert found == {spelling for name in FROZEN_OPTIONS | own for spelling in spellings(name)}
+
+
 def test_every_option_writes_a_setting_that_exists() -> None:
     defaults = Config().model_dump()
     defaults["queries"]["api"]["key"] = None  # never dumped
-    for option in OPTIONS:
+    for option in (*OPTIONS, *TUNE_OPTIONS):
         value: object = defaults
         for part in option.path.split("."):
             assert isinstance(value, dict)
@@ -79,6 +87,7 @@ def test_both_spellings() -> None:
         (("--set", "epochs"), "is not section.key=value"),
         (("--set", "splits.train=0.5"), "must be 1"),
         (("--config", "/nowhere.yaml"), "cannot be read"),
+        (("--recommended", "--preset", "best"), "are two recipes"),
     ],
 )
 def test_wrong_settings_are_named(arguments: tuple[str, ...], says: str) -> None:
@@ -86,7 +95,7 @@ def test_wrong_settings_are_named(arguments: tuple[str, ...], says: str) -> None
         parse(*arguments)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_overlay_in_the_repository_loads(path: Path) -> None:
     load_config(overlays=[path])
 
@@ -94,6 +103,9 @@ def test_every_overlay_in_the_repository_loads(path: Path) -> None:
 def test_overlays_named_like_a_preset_are_that_preset() -> None:
     assert yaml.safe_load((ROOT / "configs/recommended.yaml").read_text()) == recommended_settings()
     assert load_config(overlays=[ROOT / "configs/quick_test.yaml"]) == load_config(quick_test=True)
+    assert yaml.safe_load((ROOT / "configs/best.yaml").read_text()) == BEST
+    assert parse("--preset", "best").training == load_config(overlays=[ROOT / "configs/best.yaml"]).training
+    assert parse("--preset", "recommended") == parse("--recommended")
 
 
 def test_the_key_is_in_no_dump(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,3 +125,8 @@ def test_a_dump_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(dump_config(config))
     assert load_config(overlays=[path]) == config
+
+
+def test_an_id_column_needs_a_text_column(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["encode", "--data_dir", "x", "--id_column", "key"]) == 2
+    assert "without --text_column the folder holds patents" in capsys.readouterr().err

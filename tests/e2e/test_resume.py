@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -24,42 +26,98 @@ def weights(out: Path) -> dict:
     return load_file(out / "adapter" / "adapter_model.safetensors") | load_file(last)
 
 
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, sample_folder: Path, tiny_model: Path) -> None:
-    arguments = [
-        # Small batches make epochs of seconds, so that the second is not over before the worker dies with its driver.
-        *("--data_dir", sample_folder, "--model_name", tiny_model, "--query_backend", "rules", "--batch_size", "1"),
-        *("--num_epochs", "3", "--learning_rate", "1e-3", "--set", "evaluation.bm25=false"),
+@pytest.fixture(scope="module")
+def arguments(sample_folder: Path, tiny_model: Path) -> list[str]:
+    return [
+        # Small batches make epochs of seconds, so that the second is not over before its worker dies.
+        *("--data_dir", str(sample_folder), "--model_name", str(tiny_model), "--query_backend", "rules"),
+        *("--batch_size", "1", "--num_epochs", "3", "--learning_rate", "1e-3", "--set", "evaluation.bm25=false"),
     ]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run(*arguments, "--output_dir", whole)
 
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "pipelines" / "run.py", *map(str, arguments), "--output_dir", killed],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> dict:
+    """Weights of a run that nothing happened to."""
+    out = tmp_path_factory.mktemp("whole")
+    run(*arguments, "--output_dir", out)
+    return weights(out)
+
+
+def assert_equal(found: dict, expected: dict) -> None:
+    assert found.keys() == expected.keys()
+    assert all((found[name] == expected[name]).all() for name in expected)
+
+
+def start(arguments: list[str], out: Path) -> subprocess.Popen:
+    command = [sys.executable, ROOT / "pipelines" / "run.py", *arguments, "--output_dir", out]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
+
+
+def read_until(process: subprocess.Popen, text: str) -> str:
+    """The output up to a line with ``text``, or all of it."""
     assert process.stdout is not None
     seen = []
     for line in process.stdout:
         seen.append(line)
-        if "epoch 2/3" in line:  # epoch 1 has its checkpoint, epoch 2 is under way
-            os.kill(process.pid, signal.SIGKILL)
+        if text in line:
             break
+    return "".join(seen)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, arguments: list[str], whole: dict) -> None:
+    process = start(arguments, tmp_path)
+    seen = read_until(process, "epoch 2/3")  # epoch 1 has its checkpoint, epoch 2 is under way
+    os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert process.returncode == -signal.SIGKILL, "".join(seen)
-    assert not (killed / "model").exists()
+    assert process.returncode == -signal.SIGKILL, seen
+    assert not (tmp_path / "model").exists()
     time.sleep(5)  # the local cluster notices that its driver is gone
 
-    plan = run(*arguments, "--output_dir", killed, "--plan")
+    plan = run(*arguments, "--output_dir", tmp_path, "--plan")
     assert "can be resumed" in plan.stdout
-    done = run(*arguments, "--output_dir", killed, "--resume")
+    done = run(*arguments, "--output_dir", tmp_path, "--resume")
     assert "going on after epoch 1" in done.stdout
-    expected, found = weights(whole), weights(killed)
-    assert expected.keys() == found.keys()
-    assert all((expected[name] == found[name]).all() for name in expected)
-    attempts = list((killed / "steps").glob("train-*/attempt-*"))
+    assert_equal(weights(tmp_path), whole)
+    attempts = list((tmp_path / "steps").glob("train-*/attempt-*"))
     assert len(attempts) == 1  # the interrupted one left nothing behind
+
+
+def test_a_killed_worker_is_replaced_and_ends_with_the_same_weights(
+    tmp_path: Path, arguments: list[str], whole: dict
+) -> None:
+    process = start(arguments, tmp_path)
+    seen = read_until(process, "epoch 2/3")
+    events = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    (started,) = [event for event in events if event["event"] == "start"]
+    while not any("epoch-0001" in path.read_text() for path in tmp_path.glob("steps/train-*/attempt-*/*snapshot.json")):
+        time.sleep(0.1)  # a checkpoint counts once Ray Train's controller has it in its books
+    os.kill(started["pid"], signal.SIGKILL)
+    seen += read_until(process, "no such line")
+    assert process.wait() == 0, seen
+    assert "going on after epoch 1" in seen
+    assert_equal(weights(tmp_path), whole)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, arguments: list[str], whole: dict) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", tmp_path], capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        process = start(arguments, tmp_path)
+        seen = read_until(process, "epoch 2/3")
+        with contextlib.suppress(OSError), (tmp_path / "ballast").open("wb", buffering=0) as ballast:
+            while ballast.write(bytes(1 << 16)):
+                pass  # until nothing is left
+        seen += read_until(process, "no such line")
+        assert process.wait() == 2, seen
+        assert "patent-embed: error: no space is left" in seen
+        (tmp_path / "ballast").unlink()
+        done = run(*arguments, "--output_dir", tmp_path, "--resume")
+        assert "going on after epoch 1" in done.stdout
+        assert_equal(weights(tmp_path), whole)
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
 
 
 def test_a_foreign_checkpoint_is_refused(tmp_path: Path, sample_folder: Path, tiny_model: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import load_file, save_file
 
 from patent_embed.artifacts import open_artifact
 from patent_embed.model_card import usage_snippets
@@ -36,6 +39,16 @@ def run(*arguments: str | Path, check: int = 0, **env: str) -> subprocess.Comple
     return done
 
 
+PROGRAM = [sys.executable, "-c", "import sys; from pipelines.cli import main; sys.exit(main())"]
+
+
+def patent_embed(*arguments: object, check: int = 0) -> subprocess.CompletedProcess[str]:
+    """The command that an installation has, for what run.py does not do."""
+    done = subprocess.run([*PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=600, cwd=ROOT)
+    assert done.returncode == check, done.stdout + done.stderr
+    return done
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, sample_folder: Path, tiny_model: Path):
     """(arguments, output folder, terminal output) of a whole run."""
@@ -51,13 +64,13 @@ def test_the_output_folder_is_complete(finished) -> None:
     names = {path.name for path in out.iterdir()}
     assert names == {
         *("steps", "model", "adapter", "metrics.json", "report.md", "run_summary.json", "config.yaml"),
-        "progress.jsonl",
+        *("progress.jsonl", "tensorboard"),
     }
     summary = json.loads((out / "run_summary.json").read_text())
     rows = {name: step["rows"] for name, step in summary["steps"].items()}
     assert rows["ingest"]["records"] == rows["ingest"]["patents"] == sum(rows["splits"].values()) == 120
     assert set(summary["steps"]) == {
-        *("ingest", "splits", "queries", "negatives", "negatives-scored", "train"),
+        *("ingest", "splits", "queries", "negatives", "negatives-scored", "tokens", "train"),
         *(f"{step}-{system}" for step in ("embed", "evaluate") for system in ("base", "tuned")),
         "evaluate-bm25",
     }
@@ -69,7 +82,7 @@ def test_the_output_folder_is_complete(finished) -> None:
 
 def test_the_terminal_is_readable(finished) -> None:
     _, _, done = finished
-    assert "[1/11] ingest" in done.stdout
+    assert "[1/12] ingest" in done.stdout
     assert "nDCG@10" in done.stdout
     assert "triplets/s" in done.stdout
     assert "\r" not in done.stdout
@@ -123,8 +136,61 @@ def test_a_second_run_reuses_everything(finished) -> None:
     arguments, out, _ = finished
     before = (out / "metrics.json").read_bytes()
     done = run(*arguments)
-    assert done.stdout.count("reused") == 11
+    assert done.stdout.count("reused") == 12
     assert (out / "metrics.json").read_bytes() == before
+
+
+def test_models_are_compared_on_the_test_set_of_a_run(finished, tiny_model: Path, tmp_path: Path) -> None:
+    _, out, _ = finished
+    shutil.copytree(out, tmp_path / "moved")  # to where the run's relative paths lead nowhere
+    done = patent_embed("compare", tiny_model, tmp_path / "moved/model", "--output_dir", tmp_path / "moved")
+    (folder,) = (tmp_path / "moved" / "compare").iterdir()
+    found = json.loads((folder / "metrics.json").read_text())
+    of_run = json.loads((out / "metrics.json").read_text())
+    base, tuned = (name for name in found["systems"] if name != "bm25")
+    assert found["systems"]["bm25"] == of_run["systems"]["bm25"]
+    assert found["systems"][base] == of_run["systems"]["base"]
+    for split in ("val", "test"):
+        ours, theirs = found["systems"][tuned][split]["metrics"], of_run["systems"]["tuned"][split]["metrics"]
+        assert ours == pytest.approx(theirs, abs=1e-3)
+    first, of_run_first = found["comparisons"][0], of_run["comparisons"][0]
+    assert (first["system"], first["baseline"], first["split"]) == (tuned, base, "test")
+    assert first["difference"] == pytest.approx(of_run_first["difference"], abs=1e-3)
+    assert (folder / "report.md").read_text().startswith("# Retrieval compared")
+    assert f"on test nDCG@10: {first['baseline_mean']:.4f}" in " ".join(done.stdout.split())
+
+
+def test_a_run_is_exported_with_what_each_format_costs(finished) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    _, out, _ = finished
+    onnx = [] if importlib.util.find_spec("onnxscript") is None else ["onnx-int8"]
+    patent_embed("export", out, "--format", "fp16", *onnx)
+    for name in ("fp16", *onnx):
+        figures = json.loads((out / "export" / name / "export.json").read_text())
+        assert figures["documents"] == figures["documents_in_corpus"] == 120
+        assert figures["cosine_min"] > 0.99
+        assert figures["relative_loss"] <= 0.005
+        assert figures["fp32_ndcg@10"] > 0
+        assert f"## This folder: {name}" in (out / "export" / name / "README.md").read_text()
+    model = SentenceTransformer(str(out / "export" / "fp16"), device="cpu")
+    assert model.encode_query(["一种装置"]).shape == (1, 32)
+
+
+def test_a_format_that_loses_too_much_is_refused(finished, tmp_path: Path) -> None:
+    _, out, _ = finished
+    shutil.copytree(out, tmp_path / "run")
+    weights = tmp_path / "run" / "model" / "model.safetensors"
+    state = load_file(weights)
+    state["encoder.layer.1.output.LayerNorm.weight"] *= 1e6  # more than 16 bits hold; in fp32 it cancels out
+    state["encoder.layer.1.output.LayerNorm.bias"] *= 1e6
+    save_file(state, weights, metadata={"format": "pt"})
+    done = patent_embed("export", tmp_path / "run", "--format", "fp16", "bf16", check=2)
+    assert "fp16 loses" in done.stderr
+    assert "bf16 loses" not in done.stderr
+    assert {path.name for path in (tmp_path / "run" / "export").iterdir()} == {"bf16"}
+    patent_embed("export", tmp_path / "run", "--format", "fp16", "--force")
+    assert json.loads((tmp_path / "run" / "export" / "fp16" / "export.json").read_text())["forced"] is True
 
 
 def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
@@ -138,10 +204,10 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
     assert rerun() == set()
     assert rerun("--margin", "0.2") == trained
     assert rerun("--set", "training.log_every=3", "--num_workers", "2") == set()
-    assert rerun("--set", "negatives.scoring.pool=8") == {"negatives-scored", *trained}
-    assert rerun("--set", "negatives.scoring.enabled=false") == trained
+    assert rerun("--set", "negatives.scoring.pool=8") == {"negatives-scored", "tokens", *trained}
+    assert rerun("--set", "negatives.scoring.enabled=false") == {"tokens", *trained}
     assert rerun("--set", "negatives.rounds=2") == {
-        *("negatives-scored-1", "train-1", "embed-round-1", "negatives-scored"),
+        *("negatives-scored-1", "tokens-1", "train-1", "embed-round-1", "negatives-scored", "tokens"),
         *trained,
     }
     seeded = run(*arguments, "--seed", "7", "--plan").stdout

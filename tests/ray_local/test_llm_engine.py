@@ -23,7 +23,7 @@ def test_without_vllm() -> None:
 def test_without_enough_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(llm_backend, "_has_distribution", lambda name: False)
-    monkeypatch.setattr(llm_backend, "cluster_resources", lambda: (2.0, 3))
+    monkeypatch.setattr(llm_backend, "cluster_gpus", lambda: 3)
     with pytest.raises(UserError, match=r"needs 4 GPU.*the cluster has 3"):
         llm_backend.check_engine(LlmConfig(replicas=2, tensor_parallel_size=2))
     assert not llm_backend.check_engine(LlmConfig(replicas=3))
@@ -34,19 +34,26 @@ def test_without_the_model(tmp_path: Path) -> None:
         llm_backend.has_chat_template(str(tmp_path / "nothing"))
 
 
-def test_what_the_engine_is_told() -> None:
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray.data.llm")
     llm = LlmConfig(model="m", replicas=2, tensor_parallel_size=4, engine={"max_num_seqs": 512})
-    config = llm_backend.engine_config(QueriesConfig(llm=llm), chat=True, on_cpu=False)
+    config = llm_backend.engine_config(QueriesConfig(llm=llm), 99, chat=True, on_cpu=False)
     assert config.engine_kwargs["enable_prefix_caching"] is True
     assert config.engine_kwargs["tensor_parallel_size"] == 4
     assert config.engine_kwargs["max_num_seqs"] == 512
+    assert config.engine_kwargs["max_num_batched_tokens"] == 8192
     assert config.concurrency == (2, 2)
+    assert config.batch_size == 99
     assert config.should_continue_on_error
     assert not config.log_engine_metrics
     assert config.placement_group_config is None
-    on_cpu = llm_backend.engine_config(QueriesConfig(llm=llm), chat=False, on_cpu=True)
-    assert on_cpu.placement_group_config["bundles"] == [{"CPU": 0.5}]
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 8.0, "accelerator_type:H100": 1.0})
+    large = llm_backend.engine_config(QueriesConfig(), 99, chat=True, on_cpu=False).engine_kwargs
+    assert (large["max_num_seqs"], large["max_num_batched_tokens"]) == (1024, 16384)
+    on_cpu = llm_backend.engine_config(QueriesConfig(llm=llm), 99, chat=False, on_cpu=True)
+    assert on_cpu.placement_group_config["bundles"][0]["CPU"] == 0.5
     assert on_cpu.runtime_env["env_vars"]["OMP_NUM_THREADS"] == "1"
     assert llm_backend.sampling(QueriesConfig(), chat=True)["structured_outputs"]
     assert llm_backend.sampling(QueriesConfig(), chat=False)["stop"] == ["\n"]

@@ -10,7 +10,8 @@ from sentence_transformers import SentenceTransformer
 from patent_embed import sample
 from patent_embed.config import LoraConfig
 from patent_embed.encoder import Encoder
-from patent_embed.export import export_model, save_adapter
+from patent_embed.errors import UserError
+from patent_embed.export import export_format, export_model, load_format, require_packages, save_adapter
 from patent_embed.hub import resolve_model
 
 TEXTS = [sample.record(5, i)["abstract"] for i in range(8)] + ["短"]
@@ -99,3 +100,46 @@ def test_adapter_loads_with_peft_alone(tiny_model: Path, tmp_path: Path) -> None
     )
     with pytest.raises(ValueError, match="without LoRA"):
         save_adapter(trained(tiny_model, lora=False), tmp_path / "none")
+
+
+@pytest.fixture(scope="module")
+def published(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_model(trained(tiny_model, lora=True), tmp_path_factory.mktemp("published"))
+
+
+@pytest.mark.parametrize(
+    ("format", "off"), [("fp32", 1e-5), ("fp16", 1e-3), ("bf16", 1e-2), ("onnx", 1e-5), ("onnx-int8", 1e-2)]
+)
+def test_every_format_gives_the_vectors_of_the_model(published: Path, tmp_path: Path, format: str, off: float) -> None:
+    if format.startswith("onnx"):
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(package, reason="needs the extra [export]")
+    out = export_format(published, tmp_path / format, format)
+    encode = load_format(out, format)
+    encoder = Encoder.load(published)
+    for kind in ("query", "passage"):
+        expected = encoder.encode(TEXTS, kind, precision="fp32")
+        np.testing.assert_allclose(encode(TEXTS, kind), expected, atol=off)
+    assert encode(TEXTS[:1], "passage").shape == (1, encoder.dim)
+    weights = out / ("onnx/model.onnx" if format.startswith("onnx") else "model.safetensors")
+    smaller = {"fp32": 1.1, "onnx": 1.5, "fp16": 0.6, "bf16": 0.6, "onnx-int8": 0.8}[format]
+    assert weights.stat().st_size < smaller * (published / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("pooling", ["cls", "lasttoken"])
+def test_onnx_pools_as_the_model_does(published: Path, tmp_path: Path, pooling: str) -> None:
+    pytest.importorskip("onnxscript", reason="needs the extra [export]")
+    pytest.importorskip("onnxruntime", reason="needs the extra [export]")
+    encoder = Encoder.load(published)
+    encoder.pooling = pooling
+    other = export_model(encoder, tmp_path / "model")
+    encode = load_format(export_format(other, tmp_path / "onnx", "onnx"), "onnx")
+    np.testing.assert_allclose(encode(TEXTS, "passage"), encoder.encode(TEXTS, precision="fp32"), atol=1e-5)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_packages("fp16")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs onnx, onnxscript, onnxruntime.*patent-embed\[export\]"):
+        require_packages("onnx")
+    require_packages("fp16")

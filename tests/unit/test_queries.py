@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from patent_embed import sample
 from patent_embed.config import QueriesConfig
 from patent_embed.errors import UserError
-from patent_embed.queries import KINDS, SCHEMA, build_queries, find_query_cache, read_query_cache
+from patent_embed.queries import KINDS, SCHEMA, build_queries, find_query_cache, read_query_cache, write_query_cache
 from patent_embed.rule_queries import LATIN_FACTOR, aspects, clean, plain, rule_query
 
 TITLE = "一种肥料搅拌装置及其使用方法"
@@ -191,3 +191,13 @@ def test_an_empty_corpus() -> None:
     table, report = build_queries(corpus(list(sample.generate(1)))[:0], QueriesConfig(), None, 0)
     assert table.schema.equals(SCHEMA)
     assert report["sources"] == {}
+
+
+def test_an_exported_cache_is_read_again(tmp_path: Path) -> None:
+    rows = [("CN1A", 0, "怎样防冻？", "llm", "question", ""), ("CN1A", 1, "防冻 水泵", "llm", "keywords", "")]
+    rows += [("CN2A", 0, "地里的石头怎么捡？", "cache", "question", ""), ("CN3A", 0, "某装置", "rules", "claim", "")]
+    columns = list(zip(*rows, strict=True))
+    table = pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+    assert write_query_cache(tmp_path / "llm_queries_cache.json", table) == 2
+    assert read_query_cache(tmp_path / "llm_queries_cache.json") == {"CN1A": "怎样防冻？", "CN2A": "地里的石头怎么捡？"}
+    assert json.loads((tmp_path / "llm_queries_cache.json").read_text())["patent_ids"] == ["CN1A", "CN2A"]

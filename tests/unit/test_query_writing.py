@@ -295,3 +295,29 @@ def test_a_model_that_answers_nothing_stops_the_run(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"none of 25 requests \(25 http_503\)"):
         write(tmp_path, corpus(25), Model(silent))
+
+
+def test_a_query_that_does_not_find_its_patent_is_asked_for_again_then_falls_back(tmp_path: Path) -> None:
+    table = corpus(20)
+    numbers = table["publication_number"].to_pylist()
+    judged: list[int] = []
+
+    def round_trip(asked: Sequence[str], queries: Sequence[str]) -> list[bool]:
+        judged.append(len(asked))
+        assert all(queries)
+        return [number != numbers[4] and (number != numbers[5] or len(judged) > 1) for number in asked]
+
+    written = write_queries(table, CONFIG, {}, Model(), "m", QueryStore(tmp_path), 1, round_trip=round_trip)
+    assert judged == [20, 2]
+    assert written.report["rejected_answers"] == {"round_trip": 3}
+    assert written.report["accepted_answers"] == 19
+    rows = {row["publication_number"]: row for row in written.table.to_pylist()}
+    assert (rows[numbers[4]]["source"], rows[numbers[4]]["note"]) == ("rules", "round_trip")
+    assert (rows[numbers[5]]["source"], rows[numbers[5]]["note"]) == ("api", "")
+
+
+def test_progress_tells_what_has_come(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    store = QueryStore(tmp_path)
+    write_queries(corpus(12), CONFIG, {}, Model(), "m", store, 1, on_progress=lambda *each: seen.append(each))
+    assert seen == [(done, 12) for done in range(1, 13)]

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from patent_embed import records
-from patent_embed.records import RecordParser, list_files
+from patent_embed.records import PatentTextParser, RecordParser, TextParser, list_files
 from tests.conftest import patent
 
 PARSER = RecordParser()
@@ -196,3 +196,37 @@ def test_messy_exports_are_read_or_rejected_for_the_right_reason(shared_data: Pa
                 assert not record.abstract.startswith(("[0000]", "Abstract"))
     assert by_file["29_abstract_with_heading_word.json"][0].codes[0] == "B25B21/004"
     assert by_file["04_many_codes_one_string.json"][0].codes == ["E01C5/08", "E01C7/14", "E01C11/02", "E01C11/10"]
+
+
+def test_a_patent_to_be_embedded_needs_no_classification() -> None:
+    for classifications in (None, "no code", "G06T2207/10"):
+        raw = patent("CN1A", classifications=classifications)
+        assert PARSER.parse_record(raw, "x").reason != ""
+        record = PatentTextParser().parse_record(raw, "x")
+        assert (record.reason, record.detail, record.language) == ("", "", "zh")
+        assert record.abstract == raw["abstract"]
+    assert PatentTextParser().parse_record(patent("CN1A", abstract="短"), "x").reason == "abstract_too_short"
+
+
+def test_texts_of_a_column() -> None:
+    parser = TextParser(text_column="body", id_column="key", max_abstract_chars=3)
+    record = parser.parse_record({"key": 7, "body": " a\n b", "abstract": "not this"}, "x[0]")
+    assert (record.publication_number, record.abstract, record.cut_chars, record.reason) == ("7", " a\n", 2, "")
+    assert TextParser(text_column="body").parse_record({"body": "短"}, "x[3]").publication_number == "x[3]"
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "detail"),
+    [
+        ("a string", "not_an_object", "a JSON str"),
+        ({"body": "a"}, "missing_id", "nothing in 'key' among ['body']"),
+        ({"key": "", "body": "a"}, "missing_id", "nothing in 'key' among ['body', 'key']"),
+        ({"key": "k", "text": "a"}, "missing_text", "no text in 'body' among ['key', 'text']"),
+        ({"key": "k", "body": "\n "}, "missing_text", "no text in 'body' among ['body', 'key']"),
+        ({"key": "k", "body": ["a"]}, "missing_text", "no text in 'body' among ['body', 'key']"),
+    ],
+)
+def test_texts_that_cannot_be_used(raw: object, reason: str, detail: str) -> None:
+    record = TextParser(text_column="body", id_column="key").parse_record(raw, "x")
+    assert (record.reason, record.detail) == (reason, detail)
+    assert reason in records.REASONS

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,29 @@ def test_usage_snippets_run_on_an_exported_model_and_agree(tiny_model: Path, tmp
     if pooling != "cls":  # a prompt moves the first token's vector of a random model by next to nothing
         assert np.abs(scores - run("transformers", "", "文")).max() > 1e-4
         assert np.abs(scores - run("transformers", "问：", "")).max() > 1e-4
+
+
+def test_report_shows_what_became_of_a_models_answers(report: RunReport, tmp_path: Path) -> None:
+    write_report_md(tmp_path / "report.md", report)
+    assert "Queries by a model" not in (tmp_path / "report.md").read_text()  # cached and rule queries only
+    queries = {
+        "generated": 1200,
+        "reused_answers": 30,
+        "accepted_answers": 950,
+        "rejected_answers": {"empty": 1, "title_copied": 279},
+        "rejected_examples": {"empty": [""], "title_copied": ["如何实现`水泵`\n|？", "水泵"]},
+        "errors": {"timeout": 4},
+        "kinds": {"question": 900},
+        "tokens": {"prompt": 480_000, "output": 30_000},
+    }
+    write_report_md(tmp_path / "report.md", dataclasses.replace(report, queries=queries))
+    text = (tmp_path / "report.md").read_text()
+    for line in (
+        "| accepted | 950 |",
+        "| rejected: title_copied | 279 |",
+        "- title_copied: `如何实现'水泵' |？` `水泵`",
+        "- empty: (empty)",
+        "| timeout | 4 |",
+        "| prompt | 480,000 |",
+    ):
+        assert line in text

@@ -14,9 +14,10 @@ import torch
 import torch.multiprocessing
 
 from patent_embed.config import LoraConfig, ModelConfig, TrainingConfig
+from patent_embed.dataset import RetrievalSet, load_training_data, save_training_data
 from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
-from patent_embed.packing import Tokens
+from patent_embed.packing import Tokens, pack
 from patent_embed.training import Trainer, TripletData
 
 WORDS = ["转轴", "壳体", "滤网", "电机", "阀门", "弹簧", "传感器", "支架", "水泵", "齿轮", "线圈", "活塞"]
@@ -82,6 +83,20 @@ def test_epochs_visit_every_triplet_once_in_another_order(tiny_model: Path) -> N
     assert list(first) != list(second)
     queries = data.triplets[first, 0].reshape(-1, 3)
     assert (queries == queries[:, :1]).all()  # the triplets of a query stand together
+
+
+def test_training_data_is_read_as_it_was_written(tiny_model: Path, tmp_path: Path) -> None:
+    data = make_trainer(tiny_model).data
+    tokens, family = data.tokens, data.family
+    save_training_data(tmp_path / "data", data, RetrievalSet(tokens.take(np.arange(5)), tokens, family[:5], family))
+    found, val = load_training_data(tmp_path / "data")
+    for one, other in [(found.tokens, tokens), (val.passages, tokens), (val.queries, tokens.take(np.arange(5)))]:
+        assert np.array_equal(one.ids, other.ids)
+        assert np.array_equal(one.offsets, other.offsets)
+    assert np.array_equal(found.triplets, data.triplets)
+    assert np.array_equal(found.family, family)
+    assert np.array_equal(val.query_family, family[:5])
+    assert np.array_equal(val.passage_family, family)
 
 
 def test_learning_rate_warms_up_and_decays_to_zero(tiny_model: Path) -> None:
@@ -155,6 +170,24 @@ def test_a_lost_best_epoch_is_an_error(tiny_model: Path) -> None:
         make_trainer(tiny_model).load_best()
 
 
+@pytest.mark.parametrize("use_lora", [True, False])
+def test_a_share_of_the_base_model_stays_in_the_published_weights(tiny_model: Path, use_lora: bool) -> None:
+    merged = []
+    for share in (0.0, 0.25):
+        trainer = make_trainer(tiny_model, dropout=0.0, use_lora=use_lora, epochs=1, base_share=share)
+        before = {name: p.clone() for name, p in trainer.encoder.model.state_dict().items() if "lora" not in name}
+        trainer.fit(Silent())
+        trainer.load_best()
+        model = trainer.encoder.model.merge_and_unload() if use_lora else trainer.encoder.model
+        merged.append(model.state_dict())
+    plain = {name.replace("base_model.model.", "").replace(".base_layer", ""): p for name, p in before.items()}
+    moved = 0
+    for name, tuned in merged[0].items():
+        torch.testing.assert_close(merged[1][name], tuned + 0.25 * (plain[name] - tuned), atol=1e-6, rtol=1e-5)
+        moved += not torch.equal(tuned, plain[name])
+    assert moved > 5
+
+
 @pytest.mark.parametrize("loss", ["triplet", "infonce"])
 def test_cutting_a_step_into_forward_passes_does_not_change_it(tiny_model: Path, loss: str) -> None:
     runs = []
@@ -171,6 +204,81 @@ def test_cutting_a_step_into_forward_passes_does_not_change_it(tiny_model: Path,
     assert runs[0][0] == pytest.approx(runs[1][0], abs=1e-6)
     for name, value in runs[0][1].items():
         torch.testing.assert_close(value, runs[1][1][name], atol=1e-5, rtol=0)
+
+
+def test_training_is_that_of_sentence_transformers(tiny_model: Path) -> None:
+    """Packed, each text encoded once: the losses and weights of padded batches under its own TripletLoss."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.losses import TripletDistanceMetric, TripletLoss
+    from sentence_transformers.models import Normalize
+
+    trainer, reporter = make_trainer(tiny_model, dropout=0.0, use_lora=False, epochs=2), Silent()
+    start = weights(trainer)
+    trainer.fit(reporter)
+
+    modules = list(SentenceTransformer(str(tiny_model), device="cpu"))
+    model = SentenceTransformer(modules=[*modules[:2], Normalize()], device="cpu")
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    modules[0].auto_model.config.attention_probs_dropout_prob = 0.0
+    model.train()
+    parameters = {name: p for name, p in modules[0].auto_model.named_parameters() if name in start}
+    assert all(torch.equal(parameters[name], value) for name, value in start.items())
+    decayed = [p for p in parameters.values() if p.ndim > 1]
+    others = [p for p in parameters.values() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0}])
+    loss = TripletLoss(model, distance_metric=TripletDistanceMetric.EUCLIDEAN, triplet_margin=0.3)
+
+    def padded(rows: np.ndarray) -> dict[str, torch.Tensor]:
+        texts = trainer.data.tokens.take(rows)
+        ids = [torch.from_numpy(part.astype(np.int64)) for part in np.split(texts.ids, texts.offsets[1:-1])]
+        mask = [torch.ones_like(part) for part in ids]
+        fill = torch.nn.utils.rnn.pad_sequence
+        return {"input_ids": fill(ids, batch_first=True), "attention_mask": fill(mask, batch_first=True)}
+
+    step, losses = 0, []
+    for epoch in range(2):
+        order = trainer.data.epoch_order(5, epoch)
+        for begin in range(0, len(order), 8):
+            triplets = trainer.data.triplets[order[begin : begin + 8]]
+            value = loss([padded(triplets[:, part]) for part in range(3)], torch.empty(0))
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
+            for group in optimizer.param_groups:
+                group["lr"] = trainer.learning_rate_at(step)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(value.item())
+            step += 1
+    assert reporter.losses == pytest.approx(losses, abs=1e-5)
+    moved = max((value - start[name]).abs().max().item() for name, value in weights(trainer).items())
+    apart = max((value - parameters[name]).abs().max().item() for name, value in weights(trainer).items())
+    assert apart < 0.02 * moved
+
+
+def test_matryoshka_trains_the_first_numbers(tiny_model: Path) -> None:
+    """The loss is the mean of those of the cut and again normalised embeddings; every size gets better."""
+    trainer = make_trainer(tiny_model, dropout=0.0, matryoshka_dims=[8], epochs=8, learning_rate=5e-3)
+    full = trainer.encoder.dim
+    embeddings = torch.nn.functional.normalize(torch.randn(30, full), dim=-1)
+    triplets, family = np.arange(30).reshape(10, 3), np.arange(30)
+    small = torch.nn.functional.normalize(embeddings[:, :8], dim=-1)
+    parts = [trainer._plain_loss(each, triplets, family) for each in (embeddings, small)]
+    assert trainer._loss(embeddings, triplets, family).item() == pytest.approx(sum(parts).item() / 2)
+
+    def small_loss(state: Trainer) -> float:
+        state.encoder.model.eval()
+        with torch.no_grad():
+            texts = state.encoder.forward(pack(state.data.tokens))
+        cut = torch.nn.functional.normalize(texts[:, :8], dim=-1)
+        return state._plain_loss(cut, state.data.triplets, state.data.family).item()
+
+    before = small_loss(trainer)
+    trainer.fit(Silent())
+    assert small_loss(trainer) < 0.7 * before
+    with pytest.raises(UserError, match=r"matryoshka_dims has \[9999\]"):
+        make_trainer(tiny_model, matryoshka_dims=[9999])
 
 
 def test_a_lost_training_says_so(tiny_model: Path) -> None:

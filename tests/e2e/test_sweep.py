@@ -1,0 +1,103 @@
+"""A sweep as a user runs it: a trial that lags behind is stopped, one that fails is told, a killed sweep goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from patent_embed.config import load_config
+from pipelines.sweep import _reason, _repeated_failure
+from tests.conftest import ROOT
+from tests.e2e.test_run import run
+
+pytestmark = pytest.mark.ray
+TRIALS = 4
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_killed_sweep_goes_on(tmp_path: Path, sample_folder: Path, tiny_model: Path) -> None:
+    command = [
+        *(sys.executable, ROOT / "pipelines" / "tune.py", "--data_dir", sample_folder, "--model_name", tiny_model),
+        *("--output_dir", tmp_path, "--query_backend", "rules", "--num_epochs", "2", "--batch_size", "32"),
+        *("--num_samples", TRIALS, "--set", "negatives.scoring.enabled=false", "--seed", 24),
+        # The values that this seed draws first leave the model as it is, spoil it, make its weights infinite, and
+        # spoil it again.
+        *("--set", "tune.space.learning_rate=choice(1e-6, 0.1)"),
+        *("--set", "tune.space.weight_decay=choice(0.01, 1e38)"),
+    ]
+    sweep = tmp_path / "sweep"
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if line.startswith(f"1 of {TRIALS} trials ended"):
+            time.sleep(6)  # Tune keeps its state every five seconds
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "".join(seen)
+    (first,) = lines(sweep / "ended.jsonl")
+    epochs = [line for line in lines(sweep / "epochs.jsonl") if line["trial"] == first["trial"]]
+    time.sleep(5)  # the local cluster notices that its driver is gone
+
+    done = subprocess.run(list(map(str, [*command, "--resume"])), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line for line in lines(sweep / "epochs.jsonl") if line["trial"] == first["trial"]] == epochs
+    rows = pq.read_table(sweep / "results.parquet").to_pylist()
+    assert len({line["trial"] for line in lines(sweep / "ended.jsonl")}) == len(rows) == TRIALS
+    # The second is judged by what the first reached before the kill; the last begins after one was stopped.
+    assert [row["state"] for row in rows] == ["done", "halted", "failed", "halted"]
+    assert [row["error"] for row in rows] == ["", "", "the loss became nan", ""]
+    assert rows[2]["training.weight_decay"] == 1e38
+    assert f"{TRIALS} of {TRIALS} trials ended" in done.stdout
+    assert "\r" not in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "the loss is nan" in (sweep / "trials" / lines(sweep / "ended.jsonl")[2]["trial"] / "error.json").read_text()
+    assert max(map(len, re.findall(r"(?m)^(?:trial  |\d).*$", done.stdout))) <= 80
+
+    best = max((row for row in rows if row["state"] != "failed"), key=lambda row: row["best_val_ndcg@10"])
+    assert load_config(overlays=[sweep / "best.yaml"]).training.learning_rate == best["training.learning_rate"]
+    plan = run("--config", sweep / "best.yaml", "--plan").stdout
+    assert re.search(r"tokens-\w+ +reuse", plan)  # what the trials shared serves the run as well
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("the loss is nan at step 3 (learning rate 1): the weights are lost", "the loss became nan"),
+        ("Traceback\n  x\ntorch.OutOfMemoryError: CUDA out of memory. Tried 3 GiB", "out of memory"),
+        ("Traceback\n  File 7\nValueError: 12 is wrong\n\nCheck this and that\n", "ValueError: N is wrong"),
+        ("", "unknown"),
+    ],
+)
+def test_failures_have_short_names(error: str, reason: str) -> None:
+    assert _reason(error) == reason
+
+
+@pytest.mark.parametrize(
+    ("reasons", "repeated"),
+    [
+        (["a", "a"], ""),
+        (["", "a", "a", "a"], "a"),
+        (["a", "a", "", "a"], ""),
+        (["a", "b", "a"], ""),
+        (["", "", ""], ""),
+    ],
+)
+def test_three_failures_in_a_row_for_one_reason_end_a_sweep(tmp_path: Path, reasons: list[str], repeated: str) -> None:
+    entries = [{"trial": str(time), "reason": reason, "time": time} for time, reason in enumerate(reasons)]
+    (tmp_path / "ended.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    assert _repeated_failure(tmp_path) == repeated

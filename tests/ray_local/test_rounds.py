@@ -1,0 +1,100 @@
+"""Two rounds of requests meet the same actors, and no row of the first waits for the second."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import ray
+
+from patent_embed.config import LlmConfig, QueriesConfig
+from patent_embed.errors import UserError
+from patent_embed.query_writing import Patent, Request
+from pipelines import llm_backend, rounds
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+class Echo:
+    """Says which process it is and how many rows it was handed."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        if "hang" in batch["key"].to_pylist():
+            time.sleep(600)
+        size = pa.array([len(batch)] * len(batch))
+        return (
+            batch.select(["key", "attempt"])
+            .append_column("pid", pa.array([os.getpid()] * len(batch)))
+            .append_column("size", size)
+        )
+
+
+def pipeline(requests: ray.data.Dataset, size: int) -> ray.data.Dataset:
+    # Two operators that gather whole batches, as the engine's stages do.
+    for _ in range(2):
+        requests = requests.map_batches(lambda batch: batch, batch_size=size, batch_format="pyarrow", num_cpus=0.1)
+    return requests.map_batches(
+        Echo, batch_size=size, batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=1), num_cpus=0.1
+    )
+
+
+def requests(count: int, attempt: int = 0, key: str = "") -> list[Request]:
+    patents = [Patent(f"CN{i}A", f"泵{i}", "一种泵", "zh") for i in range(count)]
+    return [Request(p, 0, "claim", attempt, key or f"{p.number}/{attempt}", 7) for p in patents]
+
+
+def answers(backend: rounds.Rounds, asked: list[Request]) -> list[dict[str, Any]]:
+    return [row for piece in backend(asked) for row in piece.to_pylist()]
+
+
+@pytest.mark.parametrize(("first", "second"), [(22, 9), (3, 1)])
+def test_both_rounds_meet_the_same_actor(first: int, second: int) -> None:
+    backend = rounds.Rounds(pipeline, lambda count: 4)
+    try:
+        one = answers(backend, requests(first))
+        two = answers(backend, requests(second, attempt=1))
+    finally:
+        backend.close()
+    assert sorted(row["key"] for row in one) == sorted(request.key for request in requests(first))
+    assert sorted(row["key"] for row in two) == sorted(request.key for request in requests(second, attempt=1))
+    assert {row["attempt"] for row in two} == {1}
+    assert len({row["pid"] for row in one + two}) == 1
+
+
+def test_a_session_may_end_after_one_round_or_in_the_middle() -> None:
+    for pieces in (None, 1):
+        backend = rounds.Rounds(pipeline, lambda count: 4)
+        found = 0
+        for piece in backend(requests(40)):
+            found += len(piece)
+            if pieces:
+                break
+        backend.close()
+        assert found == 40 if pieces is None else 0 < found < 40
+        assert not backend._reader.is_alive()
+
+
+def test_a_job_that_cannot_go_on_ends_with_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "_CHECK_EVERY_S", 0.2)
+
+    def check(idle_s: float) -> None:
+        if idle_s > 1:
+            raise UserError("a node is lost")
+
+    backend = rounds.Rounds(pipeline, lambda count: 4, check)
+    with pytest.raises(UserError, match="a node is lost"):
+        answers(backend, requests(1, key="hang"))
+
+
+def test_a_lost_gpu_is_waited_for_then_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = QueriesConfig(llm=LlmConfig(replicas=2, node_wait_s=60))
+    monkeypatch.setattr(llm_backend, "cluster_gpus", lambda: 1)
+    check = llm_backend.gpu_check(config.llm)
+    check(59)
+    with pytest.raises(UserError, match=r"1 GPU\(s\) left, the engines need 2"):
+        check(61)
+    monkeypatch.setattr(llm_backend, "cluster_gpus", lambda: 2)
+    check(61)
