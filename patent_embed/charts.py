@@ -60,7 +60,10 @@ def lines(series: Mapping[str, Points], x: Axis, y: Axis, *, dots: bool = False,
         across, up = x.place(xs, _LEFT, WIDTH - _RIGHT), y.place(ys, _HEIGHT - _BOTTOM, _TOP)
         marks.append(f'<path class="line c{number}" d="{_path(across, up)}"/>')
         if dots:
-            marks += [f'<circle class="c{number}" cx="{a:.1f}" cy="{b:.1f}" r="3.5"/>' for a, b in zip(across, up)]
+            marks += [
+                f'<circle class="c{number}" cx="{a:.1f}" cy="{b:.1f}" r="3.5"/>'
+                for a, b in zip(across, up, strict=True)
+            ]
     return _chart(name, _HEIGHT, _axes(x, y) + "".join(marks))
 
 
@@ -87,7 +90,7 @@ def scatter(
     for number, group in enumerate(order):
         mine = np.flatnonzero(of == group)
         # A stroke of no length with round ends is a dot: one element a group, a few bytes a patent.
-        dots = "".join(f"M{a:.0f} {b:.0f}h0" for a, b in zip(across[mine], up[mine]))
+        dots = "".join(f"M{a:.0f} {b:.0f}h0" for a, b in zip(across[mine], up[mine], strict=True))
         marks.append(f'<path class="dots c{number}" d="{dots}"/>' if dots else "")
     return _chart(
         name,
@@ -117,7 +120,8 @@ def interval(low: float, value: float, high: float, reach: float, *, name: str) 
     a, b, c = np.clip(axis.place([low, value, high], 4, 116), 1, 119)
     kind = "better" if low > 0 else "worse" if high < 0 else "even"
     return Markup(
-        f'<svg class="interval {kind}" viewBox="0 0 120 16" width="120" height="16" role="img" aria-label="{escape(name)}">'
+        f'<svg class="interval {kind}" viewBox="0 0 120 16" width="120" height="16" role="img" '
+        f'aria-label="{escape(name)}">'
         f'<path class="zero" d="M60 0V16"/><path class="range" d="M{a:.1f} 8H{c:.1f}"/>'
         f'<circle cx="{b:.1f}" cy="8" r="4"/></svg>'
     )
@@ -131,10 +135,10 @@ def _chart(name: str, height: float, marks: str) -> Markup:
 
 def _axes(x: Axis, y: Axis) -> str:
     bottom, marks = _HEIGHT - _BOTTOM, []
-    for tick, at in zip(y.ticks, y.place(y.ticks, bottom, _TOP)):
+    for tick, at in zip(y.ticks, y.place(y.ticks, bottom, _TOP), strict=True):
         marks.append(f'<path class="grid" d="M{_LEFT} {at:.1f}H{WIDTH - _RIGHT}"/>')
         marks.append(f'<text class="end" x="{_LEFT - 6}" y="{at + 4:.1f}">{y.shown(tick)}</text>')
-    for tick, at in zip(x.ticks, x.place(x.ticks, _LEFT, WIDTH - _RIGHT)):
+    for tick, at in zip(x.ticks, x.place(x.ticks, _LEFT, WIDTH - _RIGHT), strict=True):
         marks.append(f'<text class="middle" x="{at:.1f}" y="{bottom + 16}">{x.shown(tick)}</text>')
     marks.append(f'<path class="axis" d="M{_LEFT} {bottom}H{WIDTH - _RIGHT}"/>')
     middle = (_LEFT + WIDTH - _RIGHT) / 2
@@ -143,7 +147,7 @@ def _axes(x: Axis, y: Axis) -> str:
 
 
 def _path(across: NDArray[np.float64], up: NDArray[np.float64]) -> str:
-    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(across, up))
+    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(across, up, strict=True))
 
 
 def _round_step(step: float) -> float:

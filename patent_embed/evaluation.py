@@ -166,7 +166,7 @@ def evaluate(
     hit = metrics.hits(ranked, family[own], family)
     relevant = metrics.group_sizes(family[own], family)
     anchor, negative = _negatives_of(own, negatives, ids)
-    graded = None if codes is None else _graded(IpcRelevance(codes), own, ranked)
+    graded = None if codes is None else _graded(IpcRelevance(codes, family), own, ranked)
     first = ranked[:, 0] if ranked.shape[1] else np.full(len(own), -1)
     positive_score = system.pairs(chosen, own)
     negative_score = system.pairs(chosen[anchor], negative)

@@ -6,7 +6,7 @@ it shows (``explained``). What it cannot show, the neighbours in all dimensions 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from patent_embed.splits import hash64
 
 MOST_PATENTS = 2000
 _NEIGHBOURS = 10
-_LEVELS = {"section": section, "subclass": subclass, "main group": main_group}
+_LEVELS: Mapping[str, Callable[[str], str]] = {"section": section, "subclass": subclass, "main group": main_group}
 
 
 @dataclass(frozen=True)

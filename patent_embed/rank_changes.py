@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -101,7 +102,7 @@ def rank_changes(
     )
 
 
-def _patent(corpus: pa.Table, number: str) -> dict[str, object]:
+def _patent(corpus: pa.Table, number: str) -> dict[str, Any]:
     row = int(rows_of(pa.chunked_array([[number]]), corpus["publication_number"])[0])
-    found: dict[str, object] = corpus.slice(row, 1).to_pylist()[0]
+    found: dict[str, Any] = corpus.slice(row, 1).to_pylist()[0]
     return found

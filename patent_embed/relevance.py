@@ -1,7 +1,8 @@
 """Graded relevance through the classification: a second view beside the one right answer.
 
 Two patents that share a full code are relevant to each other with grade 2, with grade 1 where they share only a main
-group. It rewards a system that fills the list with patents of the subject, which the one right answer cannot see.
+group. The right answers of the strict view, a query's own patent and its family, have grade 2 too, whatever their
+codes. It rewards a system that fills the list with patents of the subject, which the strict view cannot see.
 """
 
 from __future__ import annotations
@@ -16,36 +17,43 @@ from patent_embed.search import Rows
 
 
 class IpcRelevance:
-    """Grades of documents for the queries of a document. ``codes``: a list of full codes a document, in row order."""
+    """Grades of documents for the queries of a document.
 
-    def __init__(self, codes: pa.ChunkedArray) -> None:
+    ``codes``: a list of full codes a document, in row order. ``family`` (n,): the number of each document's family.
+    """
+
+    def __init__(self, codes: pa.ChunkedArray, family: NDArray[np.int64]) -> None:
         lists = codes.combine_chunks()
         document = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
         symbols = pc.list_flatten(lists)
         groups = pc.replace_substring_regex(symbols, "/.*", "")
-        self._full, self._group = (_membership(document, labels, len(lists)) for labels in (symbols, groups))
+        self._full, self._group = (_membership(document, labels, family) for labels in (symbols, groups))
 
     def grades(self, own: Rows, ranked: Rows) -> NDArray[np.float64]:
         """Grades (q, k) of the documents ``ranked`` (q, k) for queries of the documents ``own`` (q,); row -1 has 0."""
         query, found = np.repeat(own, ranked.shape[1]), np.maximum(ranked, 0).ravel()
         shared = [table[query].multiply(table[found]).getnnz(axis=1) > 0 for table in (self._full, self._group)]
-        grades: NDArray[np.float64] = np.sum(shared, axis=0, dtype=np.float64).reshape(ranked.shape)
-        grades[ranked < 0] = 0
-        return grades
+        return np.where(ranked < 0, 0.0, _added(shared).reshape(ranked.shape))
 
     def ideal(self, own: Rows, k: int) -> NDArray[np.float64]:
         """Grades (q, k) of the best possible ranking, 0 where there are fewer than k relevant documents."""
         place = np.arange(k)
         shared = [place < _sharing(table, own, k)[:, None] for table in (self._full, self._group)]
-        grades: NDArray[np.float64] = np.sum(shared, axis=0, dtype=np.float64)
-        return grades
+        return _added(shared)
 
 
-def _membership(document: Rows, labels: pa.Array, documents: int) -> csr_matrix:
-    """(documents, labels), not zero where a document carries a label."""
-    column = pc.dictionary_encode(labels).indices.to_numpy()
-    shape = (documents, int(column.max(initial=-1)) + 1)
-    return csr_matrix((np.ones(len(column), np.int32), (document, column)), shape=shape)
+def _added(shared: list[NDArray[np.bool_]]) -> NDArray[np.float64]:
+    full, group = shared
+    return full.astype(np.float64) + group
+
+
+def _membership(document: Rows, labels: pa.Array, family: NDArray[np.int64]) -> csr_matrix:
+    """(documents, labels), not zero where a document carries a label. A family is a label of its members."""
+    column = pc.dictionary_encode(labels).indices.to_numpy().astype(np.int64)
+    families = family + column.max(initial=-1) + 1
+    row, column = np.concatenate([document, np.arange(len(family))]), np.concatenate([column, families])
+    shape = (len(family), int(column.max(initial=-1)) + 1)
+    return csr_matrix((np.ones(len(column), np.int32), (row, column)), shape=shape)
 
 
 def _sharing(table: csr_matrix, own: Rows, k: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ queries is shown and not judged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,19 +77,21 @@ def query_labels(per_query: pa.Table, queries: pa.Table, corpus: pa.Table, split
     any of its main groups has a patent in the training split. Lengths are cut at the median of the split's queries.
     """
     own = rows_of(per_query["publication_number"], corpus["publication_number"])
-    codes = corpus["codes"].to_pylist()
-    first_groups = np.array([main_group(listed[0]) for listed in codes], object)
-    names, inverse, count = np.unique(first_groups.astype(str), return_inverse=True, return_counts=True)
-    trained = np.asarray(splits["split"].to_pylist(), object) == "train"
-    seen = {main_group(code) for row in np.flatnonzero(trained) for code in codes[row]}
+    lists = corpus["codes"].combine_chunks()
+    first = pc.list_element(lists, 0)
+    group, groups = (pc.replace_substring_regex(codes, "/.*", "") for codes in (first, pc.list_flatten(lists)))
+    sizes = {item["values"]: item["counts"] for item in pc.value_counts(group).to_pylist()}
+    trained = pc.equal(splits["split"], "train").combine_chunks().take(pc.list_parent_indices(lists))
+    known = pc.is_in(groups, value_set=groups.filter(trained).unique()).to_numpy(zero_copy_only=False)
+    seen = np.zeros(len(lists), np.bool_)
+    seen[pc.list_parent_indices(lists).to_numpy()[known]] = True
+    codes = first.take(pa.array(own)).to_pylist()
     asked = queries["query"].take(pa.array(rows_of(_keys(per_query), _keys(queries))))
-    of_patent: dict[str, Callable[[int], str]] = {
-        "section": lambda row: section(codes[row][0]),
-        "subclass": lambda row: subclass(codes[row][0]),
-        "main-group size": lambda row: _group_size(int(count[inverse[row]])),
-        "main group in training": lambda row: (
-            "seen in training" if any(main_group(code) in seen for code in codes[row]) else "unseen in training"
-        ),
+    of_patent = {
+        "section": map(section, codes),
+        "subclass": map(subclass, codes),
+        "main-group size": (_group_size(sizes[main_group(code)]) for code in codes),
+        "main group in training": ("seen in training" if found else "unseen in training" for found in seen[own]),
     }
     split = np.asarray(per_query["split"].to_pylist(), object)
     lengths = {
@@ -99,7 +101,7 @@ def query_labels(per_query: pa.Table, queries: pa.Table, corpus: pa.Table, split
     return {
         SOURCE: np.asarray(per_query["source"].to_pylist(), object),
         "query kind": np.asarray(per_query["kind"].to_pylist(), object),
-        **{name: np.array([label(row) for row in own.tolist()], object) for name, label in of_patent.items()},
+        **{name: np.array(list(labels), object) for name, labels in of_patent.items()},
         **{name: _halves(values, split) for name, values in lengths.items()},
     }
 

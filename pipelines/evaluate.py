@@ -94,7 +94,8 @@ def evaluate_encoder(folder: Path, name: str, need: Callable[[str], Artifact], c
 
 def _system(queries: Vectors, vectors: Artifact) -> System:
     passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
-    several = cluster_gpus() > 0 or len(cluster_nodes()) > 1
+    nodes = cluster_nodes()
+    several = len(nodes) > 1 or any(node.gpus for node in nodes)
     if several and queries.size * float(len(passages)) > _WORTH_SHARDING:
         return ShardedSystem(queries, vectors)
     return EmbeddingSystem(queries, passages)
