@@ -18,6 +18,25 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
+def loss_curve(path: Path, folder: str) -> list[tuple[int, float]]:
+    """Step and loss of the training that made the step folder ``folder``, as the events in ``path`` tell; empty where
+    they are gone. Of an interrupted training the epochs count that the next one went on from."""
+    steps: dict[int, tuple[int, float]] = {}  # step → epoch, loss
+    found: list[tuple[int, float]] = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            event = json.loads(line)
+        except ValueError:  # torn by a kill
+            continue
+        if event["event"] == "start":
+            steps = {step: value for step, value in steps.items() if value[0] <= event["from_epoch"]}
+        elif event["event"] == "step":
+            steps[event["step"]] = event["epoch"], event["loss"]
+        elif event["event"] == "stage" and event["step"] == folder and not event["reused"]:
+            found = [(step, loss) for step, (_, loss) in sorted(steps.items())]
+    return found
+
+
 def duration(seconds: float) -> str:
     """``0.4 s``, ``75 s``, ``4 min 05 s``, ``2 h 03 min``."""
     if seconds < 10:

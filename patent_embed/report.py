@@ -134,11 +134,10 @@ def forgetting_line(found: Forgetting) -> str:
     )
 
 
-def verdict_lines(report: RunReport) -> list[str]:
-    """The verdict, its slices, the general sentences, and the other comparisons."""
-    lines = [verdict_line(comparison) for comparison in report.comparisons]
-    second = [slices_line(report.slices)] if report.slices else []
-    return [*lines[:1], *second, *map(forgetting_line, report.forgetting[:1]), *lines[1:]]
+def evidence_lines(report: RunReport) -> list[str]:
+    """What stands beside the verdict: the slices, and the general sentences."""
+    slices = [slices_line(report.slices)] if report.slices else []
+    return [*slices, *map(forgetting_line, report.forgetting[:1])]
 
 
 def comparison_table(
@@ -162,19 +161,13 @@ def comparison_table(
     return "\n".join(lines)
 
 
-def write_metrics(
-    path: Path,
-    results: Sequence[EvalResult],
-    comparisons: Sequence[Comparison] = (),
-    slices: SliceReport | None = None,
-    forgetting: Sequence[Forgetting] = (),
-) -> None:
+def write_metrics(path: Path, report: RunReport) -> None:
     """metrics.json: ``schema_version``, ``headline`` (the metric that decides), ``systems`` (name → scale, and for
     each split the sources and number of the headline queries, ``metrics``, and the same ``by_source``; a metric
     without anything to measure is null), ``comparisons``, ``slices`` and ``forgetting`` of the first of them."""
     systems = {
         result.name: {"scale": result.scale} | {split: result.summary(split) for split in EVALUATED_SPLITS}
-        for result in results
+        for result in report.results
     }
     write_json(
         path,
@@ -182,9 +175,9 @@ def write_metrics(
             "schema_version": METRICS_SCHEMA_VERSION,
             "headline": HEADLINE,
             "systems": systems,
-            "comparisons": [comparison.as_dict() for comparison in comparisons],
-            "slices": [asdict(part) for part in slices.slices] if slices else [],
-            "forgetting": [asdict(found) | {"verdict": found.verdict} for found in forgetting],
+            "comparisons": [comparison.as_dict() for comparison in report.comparisons],
+            "slices": [asdict(part) for part in report.slices.slices] if report.slices else [],
+            "forgetting": [asdict(found) | {"verdict": found.verdict} for found in report.forgetting],
         },
     )
 
@@ -195,7 +188,8 @@ def write_report_md(path: Path, report: RunReport) -> None:
         f"# {report.title}",
         *_verdicts(report),
         *(_results(report.results, split) for split in reversed(EVALUATED_SPLITS)),
-        *(_slices(report.results, split) for split in reversed(EVALUATED_SPLITS)),
+        *(_by_source(report.results, split) for split in reversed(EVALUATED_SPLITS)),
+        _tested(report.slices),
         _data(report),
         _queries(report.queries),
         _negatives(report.negatives),
@@ -234,8 +228,12 @@ def metric_rows(results: Sequence[EvalResult], split: str) -> list[list[str]]:
 def _verdicts(report: RunReport) -> list[str]:
     if not report.comparisons:
         return []
-    first, *others = verdict_lines(report)
-    return [f"**{first}**", *others, _HOW]
+    first, *others = map(verdict_line, report.comparisons)
+    return [f"**{first}**", *map(_sentence, evidence_lines(report)), *others, _HOW]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 _HOW = (
@@ -256,7 +254,7 @@ def _results(results: Sequence[EvalResult], split: str) -> str:
     return f"## {headline(results, split)}\n\n{table}" if table else ""
 
 
-def _slices(results: Sequence[EvalResult], split: str) -> str:
+def _by_source(results: Sequence[EvalResult], split: str) -> str:
     """nDCG@10 by query source, where there is more than one."""
     slices = {result.name: result.summary(split)["by_source"] for result in results}
     sources: dict[str, Any] = next(iter(slices.values()), {})
@@ -269,6 +267,23 @@ def _slices(results: Sequence[EvalResult], split: str) -> str:
     table = markdown_table(["source", "queries", *slices], rows)
     note = "\n\nRule queries are lifted from the abstracts and reward word overlap." if "rules" in sources else ""
     return f"## {split}: {LABELS[HEADLINE]} by query source\n\n{table}{note}"
+
+
+def _tested(found: SliceReport | None) -> str:
+    """The slices with enough queries. Those with fewer are in metrics.json and report.html."""
+    rows = [
+        [
+            f"{part.dimension}: {part.value}",
+            *(f"{c.queries:,}", f"{c.baseline_mean:.4f}", f"{c.system_mean:.4f}", f"{c.difference:+.4f}"),
+            *(f"{c.low:+.4f} to {c.high:+.4f}", p_text(c.p_value), c.verdict),
+        ]
+        for part in (found.slices if found else ())
+        if (c := part.comparison)
+    ]
+    if found is None or not rows:
+        return ""
+    header = ["slice", "queries", found.baseline, found.system, "difference", "95 % interval", "adjusted p", ""]
+    return f"## {found.split}: {LABELS[HEADLINE]} by slice\n\n{markdown_table(header, rows)}"
 
 
 def _data(report: RunReport) -> str:

@@ -7,6 +7,7 @@ queries is shown and not judged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +22,7 @@ from patent_embed.ipc import main_group, section, subclass
 
 ENOUGH_FOR_A_SLICE = 30
 SOURCE = "query source"
-_GROUP_SIZES = ((1, "alone in its main group"), (9, "2 to 9 patents"), (49, "10 to 49 patents"))
+_GROUP_SIZES = ((1, "1 patent"), (9, "2 to 9 patents"), (49, "10 to 49 patents"))
 _LARGE_GROUP = "50 patents or more"
 
 Labels = NDArray[np.object_]
@@ -127,7 +128,7 @@ def compare_slices(
     cuts: list[tuple[str, str, pa.Array]] = []
     for dimension, of_query in labels.items():
         rows = np.flatnonzero(in_split if dimension == SOURCE else in_split & headline)
-        for value in sorted(set(of_query[rows])):
+        for value in sorted(set(of_query[rows]), key=_by_number):
             cuts.append((dimension, value, pa.array(rows[of_query[rows] == value])))
     tested = {(d, v) for d, v, rows in cuts if len(rows) >= enough and sum(other == d for other, _, _ in cuts) > 1}
     # The smallest p-value that so many resamples can give must survive the adjustment.
@@ -163,6 +164,12 @@ def _adjusted(slices: Sequence[Slice]) -> list[Slice]:
     return adjusted
 
 
+def _by_number(label: str) -> tuple[int, str]:
+    """Sorts ``2 to 9 patents`` before ``10 to 49 patents``, and labels without a number by the alphabet."""
+    number = re.match(r"\d*", label)
+    return int(number[0]) if number and number[0] else 0, label
+
+
 def _keys(table: pa.Table) -> pa.ChunkedArray:
     number = pc.cast(table["query_no"], pa.string())
     return pc.binary_join_element_wise(table["publication_number"], number, "#")
@@ -173,11 +180,11 @@ def _group_size(patents: int) -> str:
 
 
 def _halves(length: NDArray[np.int64], split: Labels) -> Labels:
-    """Short or long, at the median of the queries of the same split."""
+    """Short or long, cut at the median of the queries of the same split."""
     labels = np.empty(len(length), object)
     for part in set(split.tolist()):
         mine = np.flatnonzero(split == part)
         middle = int(np.median(length[mine]))
-        names = np.array([f"up to {middle} characters", f"over {middle} characters"], object)
+        names = np.array([f"1 to {middle} characters", f"{middle + 1} characters or more"], object)
         labels[mine] = names[(length[mine] > middle).astype(int)]
     return labels

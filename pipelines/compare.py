@@ -75,7 +75,7 @@ class Comparison(Pipeline):
         publish.write_report(self.out / name, replace(report, title="Retrieval compared: " + ", ".join(names)))
         publish.say_results(report)
         say(f"done in {duration(time.time() - started)}")
-        say(f"report  {self.config.run.output_dir.rstrip('/')}/{name}/report.md")
+        say(f"report  {self.config.run.output_dir.rstrip('/')}/{name}/report.html")
         if self.remote is not None:
             self.remote.put(self.out / name, name)
             shutil.rmtree(self.out)

@@ -36,7 +36,6 @@ from pipelines.train import latest_checkpoint, train
 log = logging.getLogger("patent_embed")
 
 SCORED = "negatives-scored"
-_PROGRESS = "progress.jsonl"
 # Settings that change how training runs, not what comes out.
 _TRAINING_LOGISTICS = {
     "log_every",
@@ -249,9 +248,9 @@ class Pipeline:
         return self._shared_model(base, folder_digest(base)), self._need("tokens")
 
     def _open_progress(self, observe: Callable[[str, dict[str, Any]], None] | None) -> None:
-        if self.remote is not None and self.remote.read(_PROGRESS) is not None:
-            self.remote.fetch(_PROGRESS, self.out / _PROGRESS)
-        self.progress = ProgressLog(self.out / _PROGRESS, self.config.training.log_every, observe=observe)
+        if self.remote is not None and self.remote.read(publish.PROGRESS) is not None:
+            self.remote.fetch(publish.PROGRESS, self.out / publish.PROGRESS)
+        self.progress = ProgressLog(self.out / publish.PROGRESS, self.config.training.log_every, observe=observe)
 
     def _begin(self) -> None:
         say(f"patent-embed {__version__}")
@@ -300,7 +299,7 @@ class Pipeline:
             seconds=artifact.manifest.seconds,
         )
         if self.remote is not None:
-            self.remote.put(self.out / _PROGRESS, _PROGRESS)
+            self.remote.put(self.out / publish.PROGRESS, publish.PROGRESS)
         for line in publish.stage_notes(step.name, artifact):
             say(f"      {line}")
         if step.name in ("ingest", "texts") and self.passed_over:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import textwrap
 import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,21 @@ from typing import Any
 from patent_embed import __version__
 from patent_embed.artifacts import Artifact, open_artifact, write_atomic, write_json
 from patent_embed.config import Config, dump_config
-from patent_embed.evaluation import EvalResult, compare
+from patent_embed.evaluation import Comparison, EvalResult, compare
+from patent_embed.forgetting import compare_general
+from patent_embed.html_report import write_report_html
 from patent_embed.model_card import ModelCard, write_model_card
 from patent_embed.model_folder import read_sentence_transformer_files
-from patent_embed.progress import duration, say
+from patent_embed.progress import duration, loss_curve, say
 from patent_embed.queries import write_query_cache
+from patent_embed.rank_changes import rank_changes
 from patent_embed.records import QUERY_CACHE_NAME
-from patent_embed.report import RunReport, comparison_table, write_metrics, write_report_md
+from patent_embed.report import RunReport, comparison_table, evidence_lines, write_metrics, write_report_md
+from patent_embed.slices import compare_slices, query_labels
 from patent_embed.storage import RemoteFolder, is_remote
 from pipelines.evaluate import load_result
 
-MODEL, ADAPTER, SUMMARY = "model", "adapter", "run_summary.json"
+MODEL, ADAPTER, SUMMARY, PROGRESS = "model", "adapter", "run_summary.json", "progress.jsonl"
 _SYSTEMS = ("bm25", "base", "tuned")
 _PAIRS = (("test", "tuned", "base"), ("test", "tuned", "bm25"), ("test", "base", "bm25"), ("val", "tuned", "base"))
 _PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "peft", "pyarrow", "numpy")
@@ -43,6 +49,8 @@ def publish(
     measured = [name for name in _SYSTEMS if f"evaluate-{name}" in artifacts]
     results = [load_result(name, artifacts[f"evaluate-{name}"]) for name in measured]
     report = make_report(config, artifacts, reused, results, _PAIRS)
+    if trained is not None:
+        report = replace(report, loss_curve=loss_curve(out / PROGRESS, trained.path.name))
     write_report(out, report)
     write_atomic(out / "config.yaml", dump_config(config).encode())
     if trained is not None:
@@ -52,7 +60,7 @@ def publish(
     say_results(report)
     shown = config.run.output_dir.rstrip("/")
     say(f"done in {duration(seconds)}")
-    say(f"report  {shown}/report.md")
+    say(f"report  {shown}/report.html")
     if trained:
         say(f"model   {shown}/{MODEL}")
     return report
@@ -60,15 +68,18 @@ def publish(
 
 def write_report(out: Path, report: RunReport) -> None:
     """The figures of a run or a comparison, for programs and for people."""
-    write_metrics(out / "metrics.json", report.results, report.comparisons)
+    write_metrics(out / "metrics.json", report)
     write_report_md(out / "report.md", report)
+    write_report_html(out / "report.html", report)
 
 
 def say_results(report: RunReport) -> None:
-    """The tables and verdicts of val and test."""
+    """The tables and verdicts of val and test, then what the slices and the general sentences say."""
     for split in ("val", "test"):
         say()
         say(comparison_table(report.results, [c for c in report.comparisons if c.split == split], split=split))
+    for line in evidence_lines(report):
+        say(textwrap.fill(line, 79, subsequent_indent="  "))
     say()
 
 
@@ -163,6 +174,7 @@ def make_report(
     return RunReport(
         results=results,
         comparisons=comparisons,
+        **(_evidence(comparisons[0], by_name, artifacts, config.run.seed) if comparisons else {}),
         data=ingested.rows | {"families": splits.report["families"]},
         rejects=ingested.rejects,
         splits=splits.manifest.rows,
@@ -172,10 +184,45 @@ def make_report(
         history=trained.report["history"] if trained else (),
         best_epoch=trained.report["best_epoch"] if trained else None,
         timings={name: artifact.manifest.seconds for name, artifact in artifacts.items()},
+        throughput={name: rate for name, artifact in artifacts.items() if (rate := _throughput(name, artifact))},
         reused=reused,
         settings=config.model_dump(mode="json"),
         versions=versions(),
     )
+
+
+def _evidence(
+    verdict: Comparison, results: Mapping[str, EvalResult], artifacts: Mapping[str, Artifact], seed: int
+) -> dict[str, Any]:
+    """What stands behind the verdict: slices, queries that moved, and general sentences."""
+    system, baseline = results[verdict.system], results[verdict.baseline]
+    corpus, splits = artifacts["ingest"].table("corpus"), artifacts["splits"].table("splits")
+    queries = artifacts["queries"].table("queries")
+    labels = query_labels(system.per_query, queries, corpus, splits)
+    others = [result for name, result in results.items() if name not in (system.name, baseline.name)]
+    found = {
+        "slices": compare_slices(system, baseline, labels, split=verdict.split, others=others, seed=seed),
+        "changes": rank_changes(system, baseline, queries, corpus, split=verdict.split),
+    }
+    if system.general is None or baseline.general is None:  # BM25 has no opinion on them
+        return found
+    general = compare_general(system.name, baseline.name, system.general, baseline.general, seed=seed)
+    return found | {"forgetting": general}
+
+
+def _throughput(name: str, artifact: Artifact) -> str:
+    """Rows a second of a step, of training the triplets while it trained."""
+    report, rows, seconds = artifact.report, artifact.manifest.rows, artifact.manifest.seconds
+    if "texts_per_s" in report:
+        return f"{report['texts_per_s']:,.0f} texts/s"
+    if "history" in report:
+        seconds = sum(epoch.get("train_seconds", 0.0) for epoch in report["history"])
+        rows = {"triplets": rows["triplets"] * rows["epochs"]}
+    kind = max(rows, key=lambda kind: rows[kind], default="")
+    if not kind or not seconds:
+        return ""
+    rate = rows[kind] / seconds
+    return f"{rate:,.{0 if rate >= 10 else 1}f} {kind.replace('_', ' ')}/s"
 
 
 def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
