@@ -14,10 +14,13 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import ArrayLike, NDArray
 
+from patent_embed.columns import cut
+
 WIDTH = 360
 _HEIGHT = 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 38
 _ROW = 24  # of a bar chart
+_COLUMNS = 50  # that fit beside each other, label and figure
 
 Format = Callable[[float], str]
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -34,12 +37,14 @@ class Axis:
     shown: Format
 
     @classmethod
-    def over(cls, values: ArrayLike, label: str, *, count: int = 4, whole: bool = False) -> Axis:
-        """An axis with round ticks over all ``values``; ``whole``: ticks at integers only."""
+    def over(cls, values: ArrayLike, label: str, *, count: int = 4, whole: bool = False, margin: float = 0.0) -> Axis:
+        """An axis with round ticks over all ``values``; ``whole``: ticks at integers only; ``margin``: room at both
+        ends, a share of the range."""
         found = np.asarray(values, np.float64)
         low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
         if low == high:
             low, high = low - 0.5, high + 0.5
+        low, high = low - margin * (high - low), high + margin * (high - low)
         step = _round_step((high - low) / count)
         step = max(1.0, round(step)) if whole else step
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -104,21 +109,24 @@ def bars(values: Mapping[str, float], *, name: str, shown: Format = "{:,.0f}".fo
     longest = max(values.values(), default=0) or 1
     marks = []
     for number, (label, value) in enumerate(values.items()):
-        top = number * _ROW
+        top, figure = number * _ROW, shown(value)
+        short = cut(label, _COLUMNS - len(figure))
+        whole = f"<title>{escape(label)}</title>" if short != label else ""
         marks.append(
-            f'<text x="0" y="{top + 10}">{escape(label)}</text>'
-            f'<text class="end" x="{WIDTH}" y="{top + 10}">{escape(shown(value))}</text>'
+            f'<text x="0" y="{top + 10}">{whole}{escape(short)}</text>'
+            f'<text class="end" x="{WIDTH}" y="{top + 10}">{escape(figure)}</text>'
             f'<rect class="track" x="0" y="{top + 14}" width="{WIDTH}" height="5" rx="2"/>'
-            f'<rect class="c0" x="0" y="{top + 14}" width="{max(1.0, value / longest * WIDTH):.1f}" height="5" rx="2"/>'
+            f'<rect class="c0" x="0" y="{top + 14}" width="{value / longest * WIDTH:.1f}" height="5" rx="2"/>'
         )
     return _chart(name, _ROW * len(values), "".join(marks))
 
 
-def interval(low: float, value: float, high: float, reach: float, *, name: str) -> Markup:
-    """A difference with its interval on a line from -``reach`` to ``reach``, zero in the middle."""
+def interval(low: float, value: float, high: float, reach: float, verdict: str, *, name: str) -> Markup:
+    """A difference with its interval on a line from -``reach`` to ``reach``, zero in the middle, in the colour of its
+    ``verdict``."""
     axis = Axis(-reach, reach, "", (), str)
     a, b, c = np.clip(axis.place([low, value, high], 4, 116), 1, 119)
-    kind = "better" if low > 0 else "worse" if high < 0 else "even"
+    kind = verdict if verdict in ("better", "worse") else "even"
     return Markup(
         f'<svg class="interval {kind}" viewBox="0 0 120 16" width="120" height="16" role="img" '
         f'aria-label="{escape(name)}">'

@@ -28,17 +28,18 @@ from patent_embed.records import detect_language
 from patent_embed.report import (
     LABELS,
     RunReport,
-    forgetting_line,
+    evidence_lines,
     headline,
     metric_rows,
     p_text,
-    slices_line,
+    sentence,
     verdict_line,
 )
 from patent_embed.slices import ENOUGH_FOR_A_SLICE, Slice
 
 _BINS = 40
 _CURVE_POINTS = 200
+_MARGIN = 0.06  # above and below a curve
 _FEW = 12  # slices of a dimension shown without asking
 
 
@@ -55,9 +56,8 @@ def write_report_html(path: Path, report: RunReport) -> None:
     page = environment.get_template("report.html.jinja").render(
         report=report,
         verdict=report.comparisons[0] if report.comparisons else None,
-        verdict_lines=[verdict_line(comparison) for comparison in report.comparisons],
-        slices_line=slices_line(report.slices) if report.slices else "",
-        forgetting_line=forgetting_line(report.forgetting[0]) if report.forgetting else "",
+        verdict_line=verdict_line(report.comparisons[0]) if report.comparisons else "",
+        evidence=[sentence(line) for line in evidence_lines(report)],
         results=_results(report.results),
         comparisons=_comparisons(report),
         slices=_slices(report),
@@ -65,7 +65,7 @@ def write_report_html(path: Path, report: RunReport) -> None:
         maps=_maps(report.results),
         curves=_curves(report),
         forgetting=[
-            {"found": found, "name": LANGUAGES.get(found.language, "both"), "change": _interval(found)}
+            {"found": found, "name": LANGUAGES.get(found.language, "all"), "change": _interval(found)}
             for found in report.forgetting
         ],
         tables=_tables(report),
@@ -105,7 +105,8 @@ def _reach(found: Iterable[Any]) -> float:
 
 def _interval(found: Any, reach: float | None = None) -> Markup:
     name = f"difference {found.difference:+.4f}, from {found.low:+.4f} to {found.high:+.4f}"
-    return charts.interval(found.low, found.difference, found.high, reach or _reach([found]), name=name)
+    reach = reach or _reach([found])
+    return charts.interval(found.low, found.difference, found.high, reach, found.verdict, name=name)
 
 
 def _slices(report: RunReport) -> list[dict[str, Any]]:
@@ -193,7 +194,7 @@ def _curves(report: RunReport) -> list[dict[str, Any]]:
         chart = charts.lines(
             {"loss": points},
             Axis.over(points[0], "optimizer step", whole=True),
-            Axis.over(points[1], "loss"),
+            Axis.over(points[1], "loss", margin=_MARGIN),
             name="training loss by optimizer step",
         )
         drawn.append({"title": "Loss" + (f", means of {size} steps" if size > 1 else ""), "chart": chart})
@@ -207,7 +208,7 @@ def _curves(report: RunReport) -> list[dict[str, Any]]:
             chart = charts.lines(
                 {title: (epochs, values)},
                 Axis.over(epochs, "epoch", whole=True),
-                Axis.over(values, title),
+                Axis.over(values, title, margin=_MARGIN),
                 dots=True,
                 name=f"{title} by epoch",
             )
@@ -221,7 +222,7 @@ def _tables(report: RunReport) -> list[dict[str, Any]]:
         "Rejected, by reason": report.rejects,
         "Patents, by split": report.splits,
         "Queries, by source": report.query_sources,
-        "Queries by kind": report.queries.get("kinds", {}),
+        "Queries, by kind": report.queries.get("kinds", {}),
         "Written answers rejected, by filter": report.queries.get("rejected_answers", {}),
     }
     return [_bars(title, counts) for title, counts in named.items() if counts]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 
 from patent_embed.artifacts import write_atomic, write_json
+from patent_embed.columns import columns, cut
 from patent_embed.evaluation import EVALUATED_SPLITS, HEADLINE, Comparison, EvalResult
 from patent_embed.forgetting import LANGUAGES, Forgetting
 from patent_embed.progress import duration
@@ -148,7 +148,7 @@ def comparison_table(
     for result in results:
         found = result.summary(split)["metrics"]
         rows.append([result.name, *(_number(found[name], "-") for name in _TERMINAL)])
-    widths = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
     widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - 2 * len(_TERMINAL))
     lines = [headline(results, split)]
     for row in rows:
@@ -229,10 +229,11 @@ def _verdicts(report: RunReport) -> list[str]:
     if not report.comparisons:
         return []
     first, *others = map(verdict_line, report.comparisons)
-    return [f"**{first}**", *map(_sentence, evidence_lines(report)), *others, _HOW]
+    return [f"**{first}**", *map(sentence, evidence_lines(report)), *others, _HOW]
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """``text`` with a capital."""
     return text[:1].upper() + text[1:]
 
 
@@ -400,18 +401,8 @@ def _number(value: float | None, missing: str, digits: int = 4) -> str:
     return missing if value is None else f"{value:.{digits}f}"
 
 
-def _columns(text: str) -> int:
-    """Terminal columns of a text: East Asian wide characters take two, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
-
-
 def _fit(text: str, width: int, *, right: bool) -> str:
-    """``text`` in exactly ``width`` columns, cut with an ellipsis where it is longer."""
-    if _columns(text) > width:
-        while _columns(text) > width - 1:
-            text = text[:-1]
-        text += "…"
-    space = " " * (width - _columns(text))
+    """``text`` in exactly ``width`` columns."""
+    text = cut(text, width)
+    space = " " * (width - columns(text))
     return space + text if right else text + space

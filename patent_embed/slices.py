@@ -75,7 +75,8 @@ def query_labels(per_query: pa.Table, queries: pa.Table, corpus: pa.Table, split
         splits: ``publication_number, split``.
 
     A patent's section, subclass and main group are those of its first code. It is in the domain of the training when
-    any of its main groups has a patent in the training split. Lengths are cut at the median of the split's queries.
+    any of its main groups has a patent in the training split. Lengths are cut at the median of the
+    split's headline queries.
     """
     own = rows_of(per_query["publication_number"], corpus["publication_number"])
     lists = corpus["codes"].combine_chunks()
@@ -95,6 +96,7 @@ def query_labels(per_query: pa.Table, queries: pa.Table, corpus: pa.Table, split
         "main group in training": ("seen in training" if found else "unseen in training" for found in seen[own]),
     }
     split = np.asarray(per_query["split"].to_pylist(), object)
+    headline = per_query["headline"].to_numpy()
     lengths = {
         "query length": pc.utf8_length(asked).to_numpy(),
         "abstract length": pc.utf8_length(corpus["abstract"]).to_numpy()[own],
@@ -103,7 +105,7 @@ def query_labels(per_query: pa.Table, queries: pa.Table, corpus: pa.Table, split
         SOURCE: np.asarray(per_query["source"].to_pylist(), object),
         "query kind": np.asarray(per_query["kind"].to_pylist(), object),
         **{name: np.array(list(labels), object) for name, labels in of_patent.items()},
-        **{name: _halves(values, split) for name, values in lengths.items()},
+        **{name: _halves(values, split, headline) for name, values in lengths.items()},
     }
 
 
@@ -179,12 +181,13 @@ def _group_size(patents: int) -> str:
     return next((name for most, name in _GROUP_SIZES if patents <= most), _LARGE_GROUP)
 
 
-def _halves(length: NDArray[np.int64], split: Labels) -> Labels:
-    """Short or long, cut at the median of the queries of the same split."""
+def _halves(length: NDArray[np.int64], split: Labels, headline: NDArray[np.bool_]) -> Labels:
+    """Short or long, cut at the median of the headline queries of the same split."""
     labels = np.empty(len(length), object)
     for part in set(split.tolist()):
         mine = np.flatnonzero(split == part)
-        middle = int(np.median(length[mine]))
+        counted = mine[headline[mine]]
+        middle = int(np.median(length[counted if len(counted) else mine]))
         names = np.array([f"1 to {middle} characters", f"{middle + 1} characters or more"], object)
         labels[mine] = names[(length[mine] > middle).astype(int)]
     return labels

@@ -218,6 +218,8 @@ def _throughput(name: str, artifact: Artifact) -> str:
     if "history" in report:
         seconds = sum(epoch.get("train_seconds", 0.0) for epoch in report["history"])
         rows = {"triplets": rows["triplets"] * rows["epochs"]}
+    elif name == "splits":
+        rows = {"patents": sum(rows.values())}
     kind = max(rows, key=lambda kind: rows[kind], default="")
     if not kind or not seconds:
         return ""
