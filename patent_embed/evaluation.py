@@ -249,9 +249,10 @@ def headline_mask(source: pa.ChunkedArray, wanted: Sequence[str] | None, enough:
 
 
 def _negatives_of(own: Rows, negatives: pa.Table, ids: pa.ChunkedArray) -> tuple[Rows, Rows]:
-    """Triplets of the queries of patents ``own`` (q,): place of the query, and row of the negative; (m,) each."""
+    """Triplets of the queries of patents ``own`` (q,): place of the query, and row of the negative, in order of both;
+    (m,) each."""
     patent, other = rows_of(negatives["publication_number"], ids), rows_of(negatives["negative"], ids)
-    order = np.argsort(patent, kind="stable")
+    order = np.lexsort((other, patent))
     patent, other = patent[order], other[order]
     first, last = np.searchsorted(patent, own, "left"), np.searchsorted(patent, own, "right")
     count = last - first

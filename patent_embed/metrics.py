@@ -1,7 +1,7 @@
 """Retrieval metrics as one value per query, so that systems can be compared in pairs, and the statistics of that.
 
 A ranking is a row of corpus rows, best first, ties by (-score, row); -1 stands for "nothing more was found". What is
-relevant is a set: a query's own patent and its whole family. Definitions are those of trec_eval and ranx.
+relevant is a set: a query's own patent and its whole family. Definitions are those of trec_eval.
 """
 
 from __future__ import annotations

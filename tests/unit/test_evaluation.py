@@ -98,6 +98,20 @@ def test_search_refuses_what_has_no_order() -> None:
         search.exact_search(corpus[:, :3], corpus, 3)
 
 
+def test_shards_merge_into_what_a_search_in_all_gives() -> None:
+    rng = np.random.default_rng(11)
+    corpus = unit(rng.normal(size=(60, 8)))[rng.integers(0, 60, 500)]  # ties within shards and across them
+    queries = unit(rng.normal(size=(7, 8)))
+    whole = search.exact_search(queries, corpus, 12)
+    parts = []
+    for begin, end in ((200, 205), (0, 200), (205, 500)):  # in any order, one smaller than k
+        scores, rows = search.exact_search(queries, corpus[begin:end], 12)
+        parts.append((scores, rows + begin))
+    merged = search.merge_top_k(parts, 12)
+    np.testing.assert_array_equal(merged[1], whole[1])
+    np.testing.assert_array_equal(merged[0], whole[0])
+
+
 def test_top_k_breaks_ties_by_row() -> None:
     scores, rows = search.top_k(np.array([1, 3, 2, 3, 2, 2], np.float32), 4)
     assert rows.tolist() == [1, 3, 2, 4]
@@ -162,6 +176,10 @@ def test_evaluate_against_values_worked_out_by_hand() -> None:
     rows = result.per_query.to_pylist()
     assert [(row["publication_number"], row["rank"], row["relevant"]) for row in rows] == [("CN1", 1, 2), ("CN2", 2, 1)]
     first, second = rows
+    assert (first["first"], second["first"]) == ("CN4", "CN1")
+    assert first["negative_similarities"] == pytest.approx([0.1, 0.3])
+    assert second["negative_similarities"] == pytest.approx([0.5, 0.1])
+    assert first["graded_ndcg@10"] is None  # no codes were given
     assert first["recall@1"] == 0.5
     assert first["recall@5"] == 1
     assert first["map@50"] == pytest.approx((1 + 2 / 5) / 2)
@@ -179,6 +197,17 @@ def test_evaluate_against_values_worked_out_by_hand() -> None:
     nothing = result.summary("val")
     assert nothing["queries"] == 0
     assert set(nothing["metrics"].values()) == {None}
+
+
+def test_graded_relevance_counts_what_shares_a_code() -> None:
+    codes = pa.chunked_array([[["G06T3/40"], ["G06T3/60"], ["G06T3/40"], ["A01B1/00"], ["H01B1/00"], ["B60L7/10"]]])
+    system = Given([0.4, 0.8, 0.9, 0.1, 0.7, 0.2])  # CN3, CN2, CN5, CN1, CN6, CN4
+    result = evaluate("x", system, queries_table([("CN1", "llm")]), splits_table(), negatives_table(), None, codes)
+    discount = 1 / np.log2(np.arange(2, 8))
+    # CN3 has CN1's code, CN2 its main group; CN4 is of its family and counts 2 with a code of its own.
+    expected = np.dot([2, 1, 0, 2, 0, 2], discount) / np.dot([2, 2, 2, 1, 0, 0], discount)
+    assert result.per_query["graded_ndcg@10"].to_pylist() == [pytest.approx(expected)]
+    assert result.summary("test")["metrics"]["graded_ndcg@10"] == pytest.approx(expected)
 
 
 def test_a_query_without_negatives_has_no_triplets() -> None:

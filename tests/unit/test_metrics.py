@@ -58,26 +58,42 @@ def test_agrees_with_scikit_learn_on_rankings_with_ties() -> None:
     assert not precision[relevant == 0].any()
 
 
-def test_agrees_with_ranx() -> None:
-    ranx = pytest.importorskip("ranx", reason="ranx is not installed; scikit-learn checks nDCG and MAP")
-    scores, query_group, corpus_group = random_rankings()
-    query_group = query_group % 8  # ranx wants something to find
+@pytest.mark.parametrize("most", [1, 3])
+def test_agrees_with_trec_eval_on_runs_with_ties(most: int) -> None:
+    """Graded (``most`` 3) and not. trec_eval breaks ties by document number, highest first: so are rows numbered."""
+    pytrec_eval = pytest.importorskip("pytrec_eval", reason="pytrec-eval-terrier is not installed")
+    rng = np.random.default_rng(most)
+    scores, queries, documents = rng.integers(0, 8, (200, 40)).astype(np.float32), range(200), range(40)
+    grades = rng.integers(0, most + 1, (200, 40)) * rng.integers(0, 2, (200, 40))
+    grades[:20] = 0
+    grades[:10, 7] = 1  # some have one right answer, some have none
     ranked = np.stack([top_k(row, 25)[1] for row in scores])
-    hit, relevant = metrics.hits(ranked, query_group, corpus_group), metrics.group_sizes(query_group, corpus_group)
-    qrels = {
-        f"q{i:03d}": {f"d{d}": 1 for d in np.flatnonzero(corpus_group == group)} for i, group in enumerate(query_group)
-    }
-    run = {f"q{i:03d}": {f"d{d}": 100.0 - place for place, d in enumerate(row)} for i, row in enumerate(ranked)}
-    names = ["ndcg@10", "mrr@10", "map@25", "recall@1", "recall@5", "recall@10"]
-    theirs = ranx.evaluate(ranx.Qrels(qrels), ranx.Run(run), names, return_mean=False)
+    gain, ideal = np.take_along_axis(grades, ranked, axis=1).astype(float), -np.sort(-grades, axis=1)
+    hit, relevant = gain > 0, (grades > 0).sum(axis=1)
     ours = {
-        "ndcg@10": metrics.ndcg(hit, relevant, 10),
-        "mrr@10": metrics.reciprocal_rank(hit, 10),
-        "map@25": metrics.average_precision(hit, relevant, 25),
-        **{f"recall@{k}": metrics.recall(hit, relevant, k) for k in (1, 5, 10)},
+        "ndcg_cut_10": metrics.graded_ndcg(gain[:, :10], ideal[:, :10].astype(float)),
+        "recip_rank": metrics.reciprocal_rank(hit, 25),
+        "map_cut_25": metrics.average_precision(hit, relevant, 25),
+        **{f"recall_{k}": metrics.recall(hit, relevant, k) for k in (1, 5, 10)},
     }
-    for name in names:
-        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-9, rtol=0, err_msg=name)
+    if most == 1:
+        np.testing.assert_allclose(metrics.ndcg(hit, relevant, 10), ours["ndcg_cut_10"], atol=1e-12)
+    qrels = {f"q{q}": {f"d{99 - d}": int(grades[q, d]) for d in documents} for q in queries}
+    # The same scores, ties and all; the run ends where the ranking does, so that recip_rank is cut at 25.
+    run = {f"q{q}": {f"d{99 - d}": float(scores[q, d]) for d in ranked[q]} for q in queries}
+    names = {"ndcg_cut.10", "recip_rank", "map_cut.25", "recall.1,5,10"}
+    theirs = pytrec_eval.RelevanceEvaluator(qrels, names).evaluate(run)
+    assert len(theirs) == 200
+    for name, values in ours.items():
+        expected = [theirs[f"q{q}"][name] for q in queries]
+        np.testing.assert_allclose(values, expected, atol=1e-9, rtol=0, err_msg=name)
+
+
+def test_holm_against_values_worked_out_by_hand() -> None:
+    adjusted = metrics.holm(np.array([0.04, 0.01, 0.03, 0.005]))
+    assert adjusted == pytest.approx([0.06, 0.03, 0.06, 0.02])  # 4 · 0.005, 3 · 0.01, 2 · 0.03, then no less than that
+    assert metrics.holm(np.array([0.6, 0.9])).tolist() == [1, 1]
+    assert metrics.holm(np.empty(0)).shape == (0,)
 
 
 def test_bootstrap_covers_the_mean_as_often_as_it_says() -> None:

@@ -30,7 +30,8 @@ def test_the_ideal_ranking_has_the_grades_sorted() -> None:
 @pytest.mark.parametrize("k", [1, 3, 10])
 def test_the_ideal_is_what_all_grades_sorted_would_give(k: int) -> None:
     rng = np.random.default_rng(4)
-    lists = [[f"G0{rng.integers(1, 3)}B{rng.integers(1, 4)}/{rng.integers(10, 14)}" for _ in range(2)] for _ in range(80)]
+    symbols = [f"G0{digit}B{group}/{number}" for digit in (1, 2) for group in (1, 2, 3) for number in (10, 20, 30)]
+    lists = [rng.choice(symbols, 2, replace=False).tolist() for _ in range(80)]
     relevance = IpcRelevance(pa.chunked_array([lists], pa.list_(pa.string())), rng.integers(0, 60, 80))
     own = np.arange(80)
     everything = relevance.grades(own, np.broadcast_to(own, (80, 80)))

@@ -25,6 +25,8 @@ def result(name: str, gain: float, scale: str = "cosine", source: str | None = N
             columns[field.name] = pa.array(values)
         elif field.type == pa.int32():
             columns[field.name] = pa.array(range(COUNT) if field.name == "query_no" else [2] * COUNT, pa.int32())
+        elif field.type == pa.list_(pa.float32()):
+            columns[field.name] = pa.array([[0.5, 0.4]] * COUNT, field.type)
         else:
             columns[field.name] = pa.array(["?"] * COUNT) if field.type == pa.string() else pa.array([True] * COUNT)
     columns["publication_number"] = pa.array([f"CN{i}" for i in range(COUNT)])
@@ -92,13 +94,13 @@ def test_verdict_line(gain: float, said: str) -> None:
 
 
 def test_metrics_json(tmp_path: Path, report: RunReport) -> None:
-    write_metrics(tmp_path / "metrics.json", report.results, report.comparisons)
+    write_metrics(tmp_path / "metrics.json", report)
     content = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert content["schema_version"] == 1
     assert list(content["systems"]) == ["bm25", "base", "tuned"]
     tuned = content["systems"]["tuned"]
     assert set(tuned) == {"scale", "val", "test"}
-    assert set(tuned["test"]["metrics"]) == {*evaluation.RETRIEVAL_METRICS, *evaluation.PAIR_METRICS}
+    assert set(tuned["test"]["metrics"]) == set(evaluation.METRICS)
     assert tuned["test"]["metrics"]["ndcg@10"] == pytest.approx(report.comparisons[0].system_mean)
     assert tuned["test"]["by_source"]["llm"]["queries"] == 40
     assert tuned["val"]["queries"] == 0
