@@ -42,10 +42,11 @@ class Comparison(Pipeline):
                     "--output_dir to the folder of one, or --data_dir to patents"
                 )
             _, steps = found
-            given = {name: steps[name] for name in (*TABLES, f"evaluate-{_BM25}") if name in steps}
+            given = {name: steps[name] for name in TABLES}
             self.artifacts.update(given)
             self.reused.update(given)
             plan = Plan(given)
+            self._add_bm25(plan)
         else:
             self._add_data(plan)
         for name, model in zip(names, self.models, strict=True):

@@ -137,10 +137,13 @@ class Pipeline:
         plan.add("queries", lambda folder: self._write_queries(folder, cache), settings, ingest="ingest", **inputs)
         ladder = config.negatives.model_dump(mode="json", exclude={"scoring", "distributed", "rounds"}) | seed
         plan.add("negatives", self._mine, ladder, ingest="ingest", splits="splits")
-        if config.evaluation.bm25:
-            work = partial(evaluate.evaluate_bm25, need=self._need, config=config)
-            plan.add("evaluate-bm25", work, self._judged(), **TABLES)
+        self._add_bm25(plan)
         return ladder
+
+    def _add_bm25(self, plan: Plan) -> None:
+        if self.config.evaluation.bm25:
+            work = partial(evaluate.evaluate_bm25, need=self._need, config=self.config)
+            plan.add("evaluate-bm25", work, self._judged(), **TABLES)
 
     def _judged(self) -> dict[str, Any]:
         """Settings of every evaluation."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,6 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from patent_embed.artifacts import open_artifact
-from patent_embed.model_card import usage_snippets
 from tests.conftest import ROOT, patent, write_json_lines
 
 pytestmark = pytest.mark.ray
@@ -63,8 +63,8 @@ def test_the_output_folder_is_complete(finished) -> None:
     _, out, _ = finished
     names = {path.name for path in out.iterdir()}
     assert names == {
-        *("steps", "model", "adapter", "metrics.json", "report.md", "run_summary.json", "config.yaml"),
-        *("progress.jsonl", "tensorboard"),
+        *("steps", "model", "adapter", "metrics.json", "report.md", "report.html", "run_summary.json"),
+        *("config.yaml", "progress.jsonl", "tensorboard"),
     }
     summary = json.loads((out / "run_summary.json").read_text())
     rows = {name: step["rows"] for name, step in summary["steps"].items()}
@@ -78,6 +78,18 @@ def test_the_output_folder_is_complete(finished) -> None:
         open_artifact(folder)  # whole, with every file as its manifest says
     metrics = json.loads((out / "metrics.json").read_text())
     assert "NaN" not in json.dumps(metrics)
+    assert {"section", "subclass", "main-group size", "query kind"} <= {part["dimension"] for part in metrics["slices"]}
+    assert [part["language"] for part in metrics["forgetting"]] == ["all", "zh", "en"]
+
+
+def test_the_report_page_has_every_part_of_a_run(finished) -> None:
+    _, out, _ = finished
+    page = (out / "report.html").read_text()
+    parts = ("results", "slices", "changes", "scores", "map", "general", "training", "data", "time", "settings")
+    assert [part for part in parts if f'<section id="{part}">' in page] == list(parts)
+    assert "training loss by optimizer step" in page
+    assert re.search(r"train · [\d.,]+ triplets/s", page)
+    assert "https://" not in page
 
 
 def test_the_terminal_is_readable(finished) -> None:
@@ -124,10 +136,13 @@ def test_the_snippets_of_the_model_card_run(finished, tmp_path: Path) -> None:
     card = (out / "model" / "README.md").read_text()
     header = yaml.safe_load(card.split("---")[1])
     assert header["library_name"] == "sentence-transformers"
+    snippets = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert len(snippets) == 2
     scores = []
-    for name, code in usage_snippets(str(out / "model"), "mean", "问", "", 128).items():
+    for number, code in enumerate(snippets):
         namespace: dict[str, object] = {}
-        exec(compile(code, name, "exec"), namespace)
+        code = code.replace("path/to/patent-embed", str(out / "model"))
+        exec(compile(code, f"snippet {number}", "exec"), namespace)
         scores.append(np.asarray(namespace["scores"], dtype=np.float32))
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)
 
@@ -157,6 +172,9 @@ def test_models_are_compared_on_the_test_set_of_a_run(finished, tiny_model: Path
     assert (first["system"], first["baseline"], first["split"]) == (tuned, base, "test")
     assert first["difference"] == pytest.approx(of_run_first["difference"], abs=1e-3)
     assert (folder / "report.md").read_text().startswith("# Retrieval compared")
+    page = (folder / "report.html").read_text()
+    assert f"{tuned} against {base}, test" in page
+    assert "patents as " + base + " places them" in page
     assert f"on test nDCG@10: {first['baseline_mean']:.4f}" in " ".join(done.stdout.split())
 
 
@@ -222,6 +240,9 @@ def test_test_only_measures_what_is_there(finished) -> None:
     assert "train" not in [line.split()[1] for line in done.stdout.splitlines() if line.startswith("[")]
     after = json.loads((out / "metrics.json").read_text())
     assert after["systems"] == before["systems"]
+    page = (out / "report.html").read_text()
+    assert '<section id="slices">' in page
+    assert '<section id="training">' not in page
 
 
 def test_a_tuned_model_is_measured_without_its_base(finished) -> None:
@@ -231,6 +252,9 @@ def test_a_tuned_model_is_measured_without_its_base(finished) -> None:
     assert "measured alone" in done.stderr
     after = json.loads((out / "metrics.json").read_text())
     assert after["systems"] == {name: before["systems"][name] for name in ("bm25", "tuned")}
+    page = (out / "report.html").read_text()
+    assert "tuned against bm25, test" in page
+    assert '<section id="general">' not in page  # BM25 has no opinion on general sentences
 
 
 def test_hard_negatives_in_two_rounds_after_mining_on_ray_data(
