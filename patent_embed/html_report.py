@@ -218,7 +218,7 @@ def _curves(report: RunReport) -> list[dict[str, Any]]:
 
 def _tables(report: RunReport) -> list[dict[str, Any]]:
     named = {
-        "Records": report.data,
+        "Records": {name: count for name, count in report.data.items() if count},
         "Rejected, by reason": report.rejects,
         "Patents, by split": report.splits,
         "Queries, by source": report.query_sources,

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from tests.conftest import ROOT
 
 LIBRARY = sorted((ROOT / "patent_embed").glob("*.py"))
 NO_TORCH = (
-    *("artifacts", "bm25", "config", "evaluation", "hub", "ipc", "metrics", "negatives", "progress", "queries"),
-    *("records", "report", "sample", "search", "splits"),
+    *("artifacts", "bm25", "charts", "columns", "config", "evaluation", "forgetting", "html_report", "hub", "ipc"),
+    *("metrics", "negatives", "progress", "projection", "queries", "rank_changes", "records", "relevance", "report"),
+    *("sample", "search", "slices", "splits"),
 )
 
 
@@ -48,3 +50,10 @@ def test_nothing_is_pickled() -> None:
     for path in [*LIBRARY, *(ROOT / "pipelines").glob("*.py")]:
         assert not imported(path) & {"pickle", "joblib", "dill", "cloudpickle"}, path
         assert "torch.load(" not in path.read_text(encoding="utf-8"), path
+
+
+def test_files_that_are_no_modules_are_packed_too() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packed = settings["tool"]["setuptools"]["package-data"]["patent_embed"]
+    there = {path.name for path in (ROOT / "patent_embed").iterdir() if path.is_file() and path.suffix != ".py"}
+    assert set(packed) == there
