@@ -57,6 +57,7 @@ def write_report_html(path: Path, report: RunReport) -> None:
         report=report,
         verdict=report.comparisons[0] if report.comparisons else None,
         verdict_line=verdict_line(report.comparisons[0]) if report.comparisons else "",
+        regressed=bool(report.slices and report.slices.found("worse")),
         evidence=[sentence(line) for line in evidence_lines(report)],
         results=_results(report.results),
         comparisons=_comparisons(report),

@@ -11,7 +11,7 @@ import yaml
 
 from patent_embed.artifacts import write_atomic
 from patent_embed.evaluation import RETRIEVAL_METRICS, EvalResult
-from patent_embed.report import RunReport, markdown_table, metrics_table, verdict_line
+from patent_embed.report import RunReport, evidence_lines, markdown_table, metrics_table, sentence, verdict_line
 
 # Written for this card. Both snippets leave the similarities in ``scores``.
 _QUERIES = ["怎样减小电机在低速运行时的转矩脉动", "可折叠且便于携带的晾衣架"]
@@ -182,7 +182,7 @@ def _evidence(report: RunReport) -> list[str]:
         f"{summary['queries']:,} queries ({', '.join(summary['sources'])}) for patents that were not trained on, "
         "against the whole corpus, exact search. A query's own patent and that patent's family count as correct."
     )
-    return ["## Evaluation", *verdicts, how, table]
+    return ["## Evaluation", *verdicts, *map(sentence, evidence_lines(report)), how, table]
 
 
 def _training_part(card: ModelCard, report: RunReport) -> list[str]:

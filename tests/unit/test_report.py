@@ -10,8 +10,12 @@ import yaml
 
 from patent_embed import evaluation
 from patent_embed.evaluation import EvalResult, compare
+from patent_embed.forgetting import compare_general
+from patent_embed.html_report import write_report_html
 from patent_embed.model_card import ModelCard, usage_snippets, write_model_card
 from patent_embed.report import RunReport, comparison_table, verdict_line, write_metrics, write_report_md
+from patent_embed.slices import compare_slices, query_labels
+from tests.evidence import world
 
 COUNT = 80
 
@@ -132,6 +136,40 @@ def test_report_says_everything_it_was_given(tmp_path: Path, report: RunReport) 
     assert "val:" not in text  # no such queries
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in tables)
+
+
+def regressed() -> RunReport:
+    """Better on the whole, worse in section G."""
+    given = world(600)
+    base, tuned = given.measured("base", 0.7), given.measured("tuned", np.where(np.arange(600) % 8 == 6, 1.4, 0.5))
+    labels = query_labels(tuned.per_query, given.queries, given.corpus, given.splits)
+    comparison, slices = compare(tuned, base), compare_slices(tuned, base, labels)
+    assert comparison is not None
+    assert base.general is not None
+    general = compare_general("tuned", "base", base.general, base.general)
+    return RunReport(results=[base, tuned], comparisons=[comparison], slices=slices, forgetting=general)
+
+
+def test_a_regression_in_a_slice_is_said_beside_the_verdict(tmp_path: Path) -> None:
+    report = regressed()
+    write_report_md(tmp_path / "report.md", report)
+    write_metrics(tmp_path / "metrics.json", report)
+    write_model_card(tmp_path, card(), report)
+    write_report_html(tmp_path / "report.html", report)
+    _, verdict, second, third, *_ = (tmp_path / "report.md").read_text(encoding="utf-8").split("\n\n")
+    assert verdict.startswith("**tuned is better than base")
+    assert second.startswith("But tuned is worse than base in section G (")
+    assert third.startswith("General sentence pairs: no change can be shown")
+    (row,) = (line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("| section: G |"))
+    assert row.endswith("| worse |")
+    assert second in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert f'<li class="worse">{second.split(";")[0]}' in (tmp_path / "report.html").read_text(encoding="utf-8")
+    content = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    (part,) = (part for part in content["slices"] if part["value"] == "G")
+    assert part["comparison"]["verdict"] == "worse"
+    assert part["comparison"]["p_value"] < 0.05
+    assert set(part["means"]) == {"base", "tuned"}
+    assert [found["verdict"] for found in content["forgetting"]] == ["no difference"] * 3
 
 
 def test_what_a_report_was_not_given_is_left_out(tmp_path: Path) -> None:
