@@ -84,8 +84,8 @@ class Graphs:
         longest: tokens of the longest text that will come.
     """
 
-    LARGEST = 81_920  # tokens; above, the GPU is the slower one
-    _TOKENS, _TEXTS = 512, 32  # sizes are multiples of these, from 32,768 tokens on of 1,024
+    LARGEST = 32_768  # tokens; above, the GPU is the slower one
+    _TOKENS, _TEXTS = 1024, 32  # sizes are multiples of these
     _FILLERS = 8  # at least so many meaningless texts share what is missing
 
     def __init__(self, encoder: Encoder, longest: int) -> None:
@@ -102,8 +102,7 @@ class Graphs:
         if tokens > self.LARGEST:
             return None
         to_texts = -(-(texts + self._FILLERS) // self._TEXTS) * self._TEXTS
-        unit = self._TOKENS * (1 + (tokens >= 32_768))
-        to_tokens = -(-(tokens + to_texts - texts) // unit) * unit
+        to_tokens = -(-(tokens + to_texts - texts) // self._TOKENS) * self._TOKENS
         batch = fill_up(batch, to_texts, to_tokens)
         arguments = tuple(to_device(t, self._encoder.device) for t in batch.tensors)
         key = (to_texts, to_tokens)
