@@ -133,11 +133,12 @@ def engine(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def write_corpus(path: Path, count: int) -> None:
-    rows = [
-        {name: item[name] for name in ("publication_number", "title", "abstract")} | {"language": "zh"}
-        for item in sample.generate(count, seed=SEED)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    """Generated patents, no two of one text: the stage would ask for both at once."""
+    rows: dict[str, dict[str, str]] = {}
+    for item in sample.generate(2 * count, seed=SEED):
+        row = {name: item[name] for name in ("publication_number", "title", "abstract")} | {"language": "zh"}
+        rows.setdefault(row["abstract"], row)
+    pq.write_table(pa.Table.from_pylist(list(rows.values())[:count]), path)
 
 
 def alone(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -198,15 +199,27 @@ def stage(arguments: argparse.Namespace, replicas: int) -> dict[str, Any]:
         folder = Path(scratch)
         (folder / "step").mkdir()
         config = settings(arguments, replicas)
+        progress: list[tuple[int, float]] = []
         started = time.perf_counter()
         corpus = pq.read_table(arguments.work / "corpus.parquet")
-        report = queries_step(folder / "step", corpus, config, None, folder / "store", SEED).report
+        report = queries_step(
+            folder / "step", corpus, config, None, folder / "store", SEED,
+            on_progress=lambda done, asked, seconds: progress.append((done, round(seconds, 1))),
+        ).report  # fmt: skip
         seconds = time.perf_counter() - started
     engine_s = {name: report[name] for name in ("engine_start_s", "engine_stop_s")}
     measured = row(
         "stage", arguments, replicas, report["generated"], seconds - sum(engine_s.values()), report["tokens"]
     )
-    return measured | engine_s | {"accepted": report["accepted_answers"], "rejected": report["rejected_answers"]}
+    return (
+        measured
+        | engine_s
+        | {
+            "accepted": report["accepted_answers"],
+            "rejected": report["rejected_answers"],
+            "answers_by_s": progress[:: max(1, len(progress) // 8)] + progress[-1:],
+        }
+    )
 
 
 def row(

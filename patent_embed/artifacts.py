@@ -205,7 +205,8 @@ def open_artifact(place: Path | str | RemoteFolder) -> Artifact:
             f"{path} has schema version {manifest.schema_version}, this program reads {SCHEMA_VERSION}; "
             "choose another --output_dir or remove the folder"
         )
-    sizes = {entry.name: entry.size for entry in place.entries()} if isinstance(place, RemoteFolder) else {}
+    entries = place.entries() if isinstance(place, RemoteFolder) else []
+    sizes = {entry.name: entry.size for entry in entries}
     for name, size in manifest.files.items():
         if isinstance(place, RemoteFolder):
             file, found = f"{place}/{name}", sizes.get(name)
@@ -217,8 +218,8 @@ def open_artifact(place: Path | str | RemoteFolder) -> Artifact:
                 f"remove {place} to run the step again"
             )
     if isinstance(place, RemoteFolder):
-        # Two artifacts of one step have different manifests: a copy is never taken for the other's.
-        copy = hashlib.sha256(place.uri.encode() + content).hexdigest()[:16]
+        # An artifact made anew has another manifest or other times: an old copy is never taken for it.
+        copy = hashlib.sha256(repr((place.uri, content, entries)).encode()).hexdigest()[:16]
         return Artifact(scratch(f"{manifest.step}-{copy}"), manifest, place)
     return Artifact(place, manifest)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ class Bm25:
     scale = "bm25"
 
     def __init__(self, passages: Sequence[str], queries: Sequence[str]) -> None:
+        # bm25s tries JAX at its import, which would take three quarters of a GPU's memory for this whole process.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
         import bm25s
 
         logging.getLogger("bm25s").setLevel(logging.WARNING)

@@ -142,6 +142,7 @@ def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Ba
     Raises UserError when vLLM, GPUs or the model are missing, and when the engines cannot start or go on. An engine
     that dies is started anew by Ray, which then asks again for what it had in hand.
     """
+    watch = Stopwatch()
     llm, limit = config.llm, config.max_prompt_chars
     on_cpu = check_engine(llm)
     chat = has_chat_template(llm.model)
@@ -178,12 +179,8 @@ def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Ba
 
     check = gpu_check(llm) if not on_cpu else lambda idle_s: None
     rounds = Rounds(pipeline, lambda requests: min(llm.batch_size, -(-requests // llm.replicas)), check)
-    watch = Stopwatch()
 
     def ask(requests: Sequence[Request]) -> Iterator[list[Answer]]:
-        nonlocal watch
-        if not rounds.started:
-            watch = Stopwatch()
         try:
             for piece in rounds(requests):
                 rows = piece.to_pylist()

@@ -1,4 +1,4 @@
-"""Shared fixtures: generated data, the local Ray session, and the real patents where they lie beside the repository."""
+"""Shared fixtures: generated data, a store, and the real patents where they lie beside the repository."""
 
 from __future__ import annotations
 
@@ -20,25 +20,6 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real patents at {folder} (set PATENT_EMBED_SHARED)")
     return folder
-
-
-@pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """A real local Ray cluster with two CPUs."""
-    import ray
-
-    from pipelines.runtime import WORKER_ENV, quiet_ray_data
-
-    ray.init(
-        num_cpus=2,
-        object_store_memory=256 << 20,
-        log_to_driver=False,
-        include_dashboard=False,
-        runtime_env={"env_vars": WORKER_ENV | {"PYTHONPATH": str(ROOT)}},
-    )
-    quiet_ray_data()
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

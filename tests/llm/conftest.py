@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.ray_local.conftest import ray_cluster
+
+__all__ = ["ray_cluster"]
+
 
 @pytest.fixture(scope="session")
 def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:

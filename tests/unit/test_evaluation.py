@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ from patent_embed import evaluation, search
 from patent_embed.bm25 import Bm25, words
 from patent_embed.errors import UserError
 from patent_embed.evaluation import EmbeddingSystem, EvalResult, compare, evaluate, headline_mask
+from tests.conftest import ROOT
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -331,6 +335,20 @@ def test_bm25_finds_by_words_with_ties_by_row_and_nothing_without_a_common_word(
     pairs = system.pairs(np.array([1, 0, 0, 2]), np.array([1, 2, 3, 0]))
     assert pairs.tolist() == [scores[1, 0], scores[0, 1], 0, 0]
     assert Bm25(["，", "。"], ["水泵"]).search(np.arange(1), 2)[1].tolist() == [[-1, -1]]
+
+
+def test_bm25_leaves_gpus_alone(tmp_path: Path) -> None:
+    """Where JAX is installed bm25s computes with it at import; on a GPU that would take most of its memory."""
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax" / "__init__.py").write_text("from . import lax\n")
+    (tmp_path / "jax" / "lax.py").write_text(
+        "import os\nprint('JAX on', os.environ.get('JAX_PLATFORMS'))\ndef top_k(values, k): return values, k\n"
+    )
+    code = "from patent_embed.bm25 import Bm25; Bm25(['晾衣架'], ['晾衣架'])"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT)))}
+    environment.pop("JAX_PLATFORMS", None)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == "JAX on cpu\n", done.stderr
 
 
 # Validation in training
