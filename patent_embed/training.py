@@ -319,13 +319,7 @@ class Trainer:
 
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint. Raises UserError when it is torn or belongs to another model, data or setting."""
-        state = read_state(folder)
-        if state.fingerprint != self.state.fingerprint:
-            raise UserError(
-                f"checkpoint {str(folder)!r} belongs to training {state.fingerprint[:8]}, this is "
-                f"{self.state.fingerprint[:8]}: its model, data or settings differ; use the settings it was made "
-                "with, or train without --resume"
-            )
+        state = read_state(folder, self.state.fingerprint)
         weights, best = load_file(folder / WEIGHTS_FILE), load_file(folder / BEST_FILE)
         moments = load_file(folder / OPTIMIZER_FILE)
         self.encoder.load_adapter_state(weights)
@@ -375,12 +369,19 @@ def _fetch(loss: Tensor) -> Callable[[], float]:
     return value
 
 
-def read_state(folder: Path) -> TrainState:
-    """The state of a checkpoint. Raises UserError when the folder holds no whole one."""
+def read_state(folder: Path, fingerprint: str) -> TrainState:
+    """The state of a checkpoint of the training ``fingerprint``. Raises UserError when the folder holds no whole one,
+    or that of another model, data or setting."""
     try:
-        return TrainState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+        state = TrainState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{str(folder)!r} is not a whole checkpoint ({type(error).__name__} at {STATE_FILE}); "
             "name another one, or train without --resume"
         ) from None
+    if state.fingerprint != fingerprint:
+        raise UserError(
+            f"checkpoint {str(folder)!r} belongs to training {state.fingerprint[:14]}, this is {fingerprint[:14]}: its "
+            "model, data or settings differ; use the settings it was made with, or train without --resume"
+        )
+    return state

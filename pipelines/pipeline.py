@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -264,6 +264,7 @@ class Pipeline:
         """Run what is not done yet, then write the output folder."""
         started = time.time()
         stages = self.stages()
+        self._check_resume(stages)
         self._begin()
         todo = any(self._find(stage.step) is None for stage in stages)
         with ray_session(self.config.run.log_level, self.config.run.grows_to) if todo else contextlib.nullcontext():
@@ -272,6 +273,15 @@ class Pipeline:
                 self._run_stage(number, len(stages), stage)
         self.progress.close()
         self._publish(started)
+
+    def _check_resume(self, stages: Sequence[Stage]) -> None:
+        """A checkpoint that cannot be resumed is refused before anything starts; one in a store, by the training."""
+        resume = self.config.run.resume
+        left = [s.step.folder for s in stages if s.step.name.startswith("train") and self._find(s.step) is None]
+        if left and resume is not None and resume != "latest" and not is_remote(resume):
+            from patent_embed.training import read_state
+
+            read_state(Path(resume).resolve(), left[0])
 
     def _publish(self, started: float) -> None:
         """Write what a user looks for, once all steps are done."""

@@ -158,7 +158,7 @@ def test_checkpoints_are_refused_by_name(tiny_model: Path, tmp_path: Path) -> No
     folder = tmp_path / "epoch-1"
     other = make_trainer(tiny_model)
     other.state.fingerprint = "0" * 64
-    with pytest.raises(UserError, match="belongs to training ffffffff, this is 00000000"):
+    with pytest.raises(UserError, match=r"belongs to training f{14}, this is 0{14}:"):
         other.load(folder)
     (folder / "state.json").write_text((folder / "state.json").read_text()[:50])
     with pytest.raises(UserError, match="is not a whole checkpoint"):
