@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def arguments(sample_folder: Path, tiny_model: Path) -> list[str]:
     return [
         # Small batches make epochs of seconds, so that the second is not over before its worker dies.
         *("--data_dir", str(sample_folder), "--model_name", str(tiny_model), "--query_backend", "rules"),
-        *("--batch_size", "1", "--num_epochs", "3", "--learning_rate", "1e-3", "--set", "evaluation.bm25=false"),
+        *("--batch_size", "2", "--num_epochs", "3", "--learning_rate", "1e-3", "--set", "evaluation.bm25=false"),
     ]
 
 
@@ -40,6 +41,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> Pat
     """The output of a run that nothing happened to."""
     out = tmp_path_factory.mktemp("whole")
     run(*arguments, "--output_dir", out)
+    return out
+
+
+def prepared(whole: Path, out: Path) -> Path:
+    """An output folder in which all is done but the training and what follows from it."""
+    shutil.copytree(whole / "steps", out / "steps", ignore=shutil.ignore_patterns("train-*", "*-tuned-*"))
     return out
 
 
@@ -67,7 +74,7 @@ def read_until(process: subprocess.Popen, text: str) -> str:
 
 
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, arguments: list[str], whole: Path) -> None:
-    process = start(arguments, tmp_path)
+    process = start(arguments, prepared(whole, tmp_path))
     seen = read_until(process, "epoch 2/3")  # epoch 1 has its checkpoint, epoch 2 is under way
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -87,7 +94,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, arguments: lis
 def test_a_killed_worker_is_replaced_and_ends_with_the_same_weights(
     tmp_path: Path, arguments: list[str], whole: Path
 ) -> None:
-    process = start(arguments, tmp_path)
+    process = start(arguments, prepared(whole, tmp_path))
     seen = read_until(process, "epoch 2/3")
     events = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
     (started,) = [event for event in events if event["event"] == "start"]
@@ -104,7 +111,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, arguments: 
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", tmp_path], capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
-        process = start(arguments, tmp_path)
+        process = start(arguments, prepared(whole, tmp_path))
         seen = read_until(process, "epoch 2/3")
         with contextlib.suppress(OSError), (tmp_path / "ballast").open("wb", buffering=0) as ballast:
             while ballast.write(bytes(1 << 16)):
