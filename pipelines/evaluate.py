@@ -37,17 +37,17 @@ class ShardedSystem(EmbeddingSystem):
 
     def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
         nodes = cluster_nodes()
-        gpus = sum(node.gpus for node in nodes)
+        gpus, cpus = sum(node.gpus for node in nodes), sum(int(node.cpus) for node in nodes)
         documents, dim = self._passages.shape
-        # Every worker gets a shard at least, and a shard fits into memory.
-        rows = self._rows or min(-(-documents // (gpus or len(nodes))), _SHARD_BYTES // (4 * dim))
+        # Every GPU or CPU gets a shard at least, and a shard fits into memory.
+        rows = self._rows or min(-(-documents // max(1, gpus or cpus)), _SHARD_BYTES // (4 * dim))
         shards = [{"begin": begin, "end": min(begin + rows, documents)} for begin in range(0, documents, rows)]
         on_gpu: dict[str, Any] = {"num_gpus": 1, "runtime_env": {"env_vars": GPU_ENV}}
         found = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
             _search_shard,
             fn_args=(ray.put(self._queries[queries]), self._address, k),
             batch_size=1,
-            **(on_gpu if gpus else {"num_cpus": max(1, int(min(node.cpus for node in nodes)))}),
+            **(on_gpu if gpus else {"num_cpus": 1}),
         )
         parts = []
         for shard in found.iter_rows():
