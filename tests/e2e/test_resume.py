@@ -46,7 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> Pat
 
 def prepared(whole: Path, out: Path) -> Path:
     """An output folder in which all is done but the training and what follows from it."""
-    shutil.copytree(whole / "steps", out / "steps", ignore=shutil.ignore_patterns("train-*", "*-tuned-*"))
+    shutil.copytree(whole / "steps", out / "steps", ignore=shutil.ignore_patterns("train-????????", "*-tuned-*"))
     return out
 
 
