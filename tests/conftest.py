@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import pipelines  # noqa: F401  before Ray, for which it sets a variable
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -23,7 +23,7 @@ class Echo:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         if "hang" in batch["key"].to_pylist():
-            time.sleep(600)
+            time.sleep(10)  # longer than the check below waits
         size = pa.array([len(batch)] * len(batch))
         return (
             batch.select(["key", "attempt"])
@@ -85,8 +85,12 @@ def test_a_job_that_cannot_go_on_ends_with_a_message(monkeypatch: pytest.MonkeyP
             raise UserError("a node is lost")
 
     backend = rounds.Rounds(pipeline, lambda count: 4, check)
-    with pytest.raises(UserError, match="a node is lost"):
-        answers(backend, requests(1, key="hang"))
+    try:
+        with pytest.raises(UserError, match="a node is lost"):
+            answers(backend, requests(1, key="hang"))
+    finally:
+        backend.close()
+    assert not backend._reader.is_alive()
 
 
 def test_a_lost_gpu_is_waited_for_then_named(monkeypatch: pytest.MonkeyPatch) -> None:
