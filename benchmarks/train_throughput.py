@@ -2,12 +2,17 @@
 
     python benchmarks/train_throughput.py                              # one GPU: BERT-base, random weights
     python benchmarks/train_throughput.py --batch 32 128 --shared 3    # k=3 negatives share query and positive
+    python benchmarks/train_throughput.py --gpus 1,2,4,8 --batch 256   # several GPUs of one host
     python benchmarks/train_throughput.py --toy                        # CPU, seconds: that it runs
 
 LoRA r=16 on query, key, value and dense, all dropout 0.1, optimizer step included. Queries have 18..42 tokens, passages
 130..332 (means 30 and 231), all different. One JSON line a row: medians over windows of steps, CUDA-synchronised;
 ``seconds`` runs from the first step to the last, warm-up included. A useful FLOP is one that a frozen weight needs for
 a token: 2 in the forward pass, 2 for the gradient of the activations; padding, attention and adapters do not count.
+
+With ``--gpus`` each number trains twice: with the same batch in all, and with the same batch on each GPU. There
+``ratio`` is to the first number, and ``loss_off`` the mean distance of the loss curve from that of the first number,
+as a part of its mean (dropout differs between ranks, so it is not zero); only the same batch in all has one.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import socket
 import statistics
 import tempfile
 import time
@@ -74,6 +80,7 @@ class Clock:
         self.warmup, self.steps, self.cuda = warmup, steps, device == "cuda"
         self.count, self.seconds = 0, []  # type: int, list[float]
         self.last = time.perf_counter()
+        self.losses: list[float] = []
 
     def tick(self) -> None:
         self.count += 1
@@ -87,6 +94,7 @@ class Clock:
 
     # The two calls of a training.Reporter.
     def step(self, event: dict[str, Any]) -> None:
+        self.losses.append(event["loss"])
         self.tick()
 
     def epoch(self, metrics: dict[str, Any], write: Callable[[Path], None] | None) -> None:
@@ -132,18 +140,83 @@ def run_stock(folder: Path, rows: list[tuple[str, str, str]], batch: int, clock:
         trainer.train()
 
 
-def prepare(folder: Path, rows: list[tuple[str, str, str]], batch: int, device: str) -> Trainer:
+def prepare(
+    folder: Path, rows: list[tuple[str, str, str]], batch: int, device: str, loss: str = "triplet", ranks: int = 1
+) -> Trainer:
+    torch.manual_seed(0)  # every rank starts from the same adapters
     encoder = Encoder.load(folder, device=device)
     places: dict[str, int] = {}
     triplets = np.array([[places.setdefault(text, len(places)) for text in row] for row in rows])
     tokens: Tokens = encoder.tokenize(list(places), "passage")
     data = TripletData(tokens, triplets, np.arange(len(places)))
-    needed = int(1.1 * batch * tokens.lengths[triplets].sum(1).mean())
-    config = TrainingConfig(batch_size=batch, epochs=1, max_tokens_per_forward=max(65_536, needed))
+    needed = int(1.1 * batch / ranks * tokens.lengths[triplets].sum(1).mean())
+    config = TrainingConfig(batch_size=batch, epochs=1, loss=loss, max_tokens_per_forward=max(65_536, needed))  # type: ignore[arg-type]
     encoder.add_lora(LoraConfig(r=16, alpha=32, dropout=0.1))
-    precision = "bf16" if device == "cuda" else "fp32"
+    precision = "bf16" if device.startswith("cuda") else "fp32"
     fused.PAYS_FROM_STEPS = 0  # few steps of what a long training does
     return Trainer(encoder, data, config, seed=0, fingerprint="0" * 64, validate=None, precision=precision)
+
+
+def _rank(rank: int, gpus: int, port: int, job: dict[str, Any], out: str) -> None:
+    """One of ``gpus`` processes that train together."""
+    device = "cpu" if job["toy"] else f"cuda:{rank}"
+    if device == "cpu":
+        torch.set_num_threads(1)
+    else:
+        torch.cuda.set_device(rank)
+    if gpus > 1:
+        torch.distributed.init_process_group(
+            "gloo" if device == "cpu" else "nccl", f"tcp://127.0.0.1:{port}", world_size=gpus, rank=rank
+        )
+    rows = make_texts(job["triplets"], 1, job["toy"])
+    trainer = prepare(Path(job["folder"]), rows, job["batch"], device, job["loss"], gpus)
+    clock = Clock(job["warmup"], job["steps"], device.partition(":")[0])
+    trainer.fit(clock)
+    if rank == 0:
+        peak = torch.cuda.max_memory_allocated() / 2**30 if device != "cpu" else None
+        Path(out).write_text(json.dumps({"seconds": clock.seconds, "losses": clock.losses, "peak_gib": peak}))
+    if gpus > 1:
+        torch.distributed.destroy_process_group()
+
+
+def run_several(folder: Path, args: argparse.Namespace) -> None:
+    """The rows of ``--gpus``."""
+    first: dict[str, Any] = {}
+    for loss in args.loss:
+        for batch in args.batch:
+            for each_gpu in (False, True):
+                for gpus in args.gpus:
+                    total = batch * gpus if each_gpu else batch
+                    steps = 2 if args.toy else max(4, args.triplets // batch)
+                    warmup = 2 if args.toy else 8
+                    triplets = total * (warmup + args.windows * steps + 1)
+                    job = {"folder": str(folder), "toy": args.toy, "batch": total, "loss": loss, "triplets": triplets}
+                    out = folder / "rank0.json"
+                    with socket.socket() as probe:
+                        probe.bind(("127.0.0.1", 0))
+                        port = probe.getsockname()[1]
+                    job |= {"warmup": warmup, "steps": steps}
+                    torch.multiprocessing.spawn(_rank, (gpus, port, job, str(out)), nprocs=gpus)  # type: ignore[attr-defined,no-untyped-call]
+                    found = json.loads(out.read_text())
+                    speeds = [total * steps / seconds for seconds in found["seconds"]]
+                    if gpus == args.gpus[0]:
+                        first = found | {"speed": statistics.median(speeds)}
+                    off = np.abs(np.subtract(found["losses"], first["losses"])).mean() / np.mean(first["losses"])
+                    result = {
+                        "benchmark": "train_throughput",
+                        "row": "same batch on each GPU" if each_gpu else "same batch in all",
+                        "gpus": gpus,
+                        "loss": loss,
+                        "batch": total,
+                        "triplets_per_s": round(statistics.median(speeds), 1),
+                        "slowest_fastest": [round(min(speeds), 1), round(max(speeds), 1)],
+                        "ratio": round(statistics.median(speeds) / first["speed"], 2),
+                        "loss_off": None if each_gpu else round(float(off), 4),
+                        "peak_gib": found["peak_gib"] and round(found["peak_gib"], 2),
+                        "device": "cpu" if args.toy else torch.cuda.get_device_name(),
+                        "torch": torch.__version__,
+                    }
+                    print(json.dumps(result), flush=True)
 
 
 def main() -> None:
@@ -153,12 +226,17 @@ def main() -> None:
     parser.add_argument("--shared", type=int, default=1, help="triplets that share a query and a positive")
     parser.add_argument("--windows", type=int, default=5)
     parser.add_argument("--triplets", type=int, default=1280, help="triplets a window, about")
+    parser.add_argument("--gpus", type=lambda text: [int(n) for n in text.split(",")], help="as in 1,2,4,8")
+    parser.add_argument("--loss", nargs="+", choices=["triplet", "infonce"], default=["triplet"], help="with --gpus")
     parser.add_argument("--toy", action="store_true", help="tiny sizes on the CPU")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() and not args.toy else "cpu"
     stock_speed: float | None = None
     with tempfile.TemporaryDirectory() as scratch:
         folder = make_model(Path(scratch), args.toy)
+        if args.gpus:
+            run_several(folder, args)
+            return
         for kind, batch in [*(("stock", b) for b in args.stock_batch), *(("packed", b) for b in args.batch)]:
             # A third of the work for the slow row.
             steps = 2 if args.toy else max(4, args.triplets // batch // (3 if kind == "stock" else 1))
