@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import ROOT
-from tests.e2e.test_run import run
+from tests.e2e.test_run import run, run_here
 
 pytestmark = pytest.mark.ray
 
@@ -82,7 +82,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, arguments: lis
     assert not (tmp_path / "model").exists()
     time.sleep(5)  # the local cluster notices that its driver is gone
 
-    plan = run(*arguments, "--output_dir", tmp_path, "--plan")
+    plan = run_here(*arguments, "--output_dir", tmp_path, "--plan")
     assert "can be resumed" in plan.stdout
     done = run(*arguments, "--output_dir", tmp_path, "--resume")
     assert "going on after epoch 1" in done.stdout
@@ -130,6 +130,6 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, arguments: 
 def test_a_foreign_checkpoint_is_refused(tmp_path: Path, arguments: list[str], whole: Path) -> None:
     checkpoint = next((whole / "steps").glob("train-*/attempt-*/epoch-0003"))
     refused = [*arguments, "--output_dir", tmp_path / "out", "--margin", "0.2", "--resume"]
-    assert "belongs to training train-" in run(*refused, checkpoint, check=2).stderr
-    assert "is not a whole checkpoint" in run(*refused, tmp_path / "nowhere", check=2).stderr
+    assert "belongs to training train-" in run_here(*refused, checkpoint, check=2).stderr
+    assert "is not a whole checkpoint" in run_here(*refused, tmp_path / "nowhere", check=2).stderr
     assert not (tmp_path / "out" / "steps").exists()  # before anything was done

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -17,6 +19,7 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from patent_embed.artifacts import open_artifact
+from pipelines.cli import main
 from tests.conftest import ROOT, patent, write_json_lines
 
 pytestmark = pytest.mark.ray
@@ -35,6 +38,16 @@ def run(*arguments: str | Path, check: int = 0, **env: str) -> subprocess.Comple
         env=os.environ | env,
         timeout=600,
     )
+    assert done.returncode == check, done.stdout + done.stderr
+    return done
+
+
+def run_here(*arguments: str | Path, check: int = 0) -> subprocess.CompletedProcess[str]:
+    """``run`` without a process of its own, for what ends before Ray would start."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(["run", *map(str, arguments)])
+    done = subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
     assert done.returncode == check, done.stdout + done.stderr
     return done
 
@@ -215,7 +228,7 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
     arguments, _, _ = finished
 
     def rerun(*changes: str) -> set[str]:
-        words = [line.split() for line in run(*arguments, *changes, "--plan").stdout.splitlines()[1:]]
+        words = [line.split() for line in run_here(*arguments, *changes, "--plan").stdout.splitlines()[1:]]
         return {name.rpartition("-")[0] for _, name, what, *_ in words if what == "run"}
 
     trained = {"train", "embed-tuned", "evaluate-tuned"}
@@ -228,7 +241,7 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
         *("negatives-scored-1", "tokens-1", "train-1", "embed-round-1", "negatives-scored", "tokens"),
         *trained,
     }
-    seeded = run(*arguments, "--seed", "7", "--plan").stdout
+    seeded = run_here(*arguments, "--seed", "7", "--plan").stdout
     assert seeded.count(" reuse ") == 1  # ingest
     assert "120 patents" in seeded
 
@@ -294,15 +307,19 @@ def test_too_little_data_stops_with_advice(tmp_path: Path, tiny_model: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--data_dir", "/nowhere"), "does not exist"),
         (("--margin", "9"), "margin 9 cannot be reached"),
         (("--set", "training.typo=1"), "there is no such setting"),
         (("--model_name", "no_such_folder"), "bundled"),
         (("--set", "model.name=/nowhere/model"), "bundled"),
     ],
 )
-def test_mistakes_end_with_code_2_and_no_traceback(sample_folder, tmp_path, tiny_model, arguments, says) -> None:
+def test_mistakes_end_with_one_line_and_no_traceback(sample_folder, tmp_path, tiny_model, arguments, says) -> None:
     base = ("--data_dir", sample_folder, "--output_dir", tmp_path, "--model_name", tiny_model, *SETTINGS)
-    done = run(*base, *arguments, check=2)
+    done = run_here(*base, *arguments, check=2)
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_program_ends_with_code_2_for_a_mistake(tmp_path: Path) -> None:
+    done = run("--data_dir", "/nowhere", "--output_dir", tmp_path, check=2)
+    assert done.stderr.splitlines()[-1].startswith("patent-embed: error: data_dir '/nowhere' does not exist")

@@ -17,7 +17,7 @@ import pytest
 from patent_embed.config import load_config
 from pipelines.sweep import _reason, _repeated_failure
 from tests.conftest import ROOT
-from tests.e2e.test_run import run
+from tests.e2e.test_run import run_here
 
 pytestmark = pytest.mark.ray
 TRIALS = 4
@@ -70,7 +70,7 @@ def test_a_killed_sweep_goes_on(tmp_path: Path, sample_folder: Path, tiny_model:
 
     best = max((row for row in rows if row["state"] != "failed"), key=lambda row: row["best_val_ndcg@10"])
     assert load_config(overlays=[sweep / "best.yaml"]).training.learning_rate == best["training.learning_rate"]
-    plan = run("--config", sweep / "best.yaml", "--plan").stdout
+    plan = run_here("--config", sweep / "best.yaml", "--plan").stdout
     assert re.search(r"tokens-\w+ +reuse", plan)  # what the trials shared serves the run as well
 
 
