@@ -51,7 +51,7 @@ FAULTS = {
     fault.step: fault
     for fault in (
         Fault("ingest", "ParseFiles", pause=0.3),
-        Fault("negatives", "HashShuffleAggregator", pause=1),
+        Fault("negatives", "HashShuffle"),
         Fault("queries", "AskApi"),
         Fault("train", "RayTrainWorker", after="epoch 2 done"),
         Fault("embed-tuned", "EmbedTexts", pause=4),

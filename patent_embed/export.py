@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
+import yaml
 
 from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
@@ -54,6 +55,13 @@ def save_adapter(encoder: Encoder, out_dir: Path, base_model: str | None = None)
         adapter.base_model_name_or_path = base_model or adapter.base_model_name_or_path
         adapter.target_modules = sorted(adapter.target_modules)  # a set is written in another order by every process
     model.save_pretrained(out_dir)
+    # PEFT's own card is a form to fill in, its tags in another order in every process.
+    header = {"base_model": adapter.base_model_name_or_path, "library_name": "peft", "tags": ["lora"]}
+    (out_dir / "README.md").write_text(
+        f"---\n{yaml.safe_dump(header)}---\n\n# LoRA adapter\n\nThe same model with the adapter merged, its prompts "
+        "and its measurements are in `../model`.\n",
+        encoding="utf-8",
+    )
     return out_dir
 
 

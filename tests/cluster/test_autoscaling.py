@@ -27,7 +27,8 @@ from pipelines.runtime import NodeSize, cluster_nodes, ray_session
 from pipelines.train import scale
 
 def kinds():
-    return sorted(node["Labels"].get("ray.io/node-group", "head") for node in ray.nodes() if node["Alive"])
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sorted("gpu" if "GPU" in each else "cpu" if "CPU" in each else "head" for each in alive)
 
 data, out = map(Path, sys.argv[1:])
 grown = load_config(settings=["run.grows_to=[{cpus: 1, count: 2}, {cpus: 1, gpus: 1, count: 1}]"])
@@ -58,10 +59,10 @@ def test_gpu_nodes_come_for_the_training_and_go(tmp_path: Path, sample_folder: P
         )
         assert done.returncode == 0, done.stdout + done.stderr
         seen = {words[0]: words[1:] for words in map(str.split, done.stdout.splitlines()) if words[0] != "has"}
-        assert len(seen["start"]) == 1  # the head
-        assert "cpu_worker" in seen["ingest"]
-        assert "gpu_worker" not in seen["ingest"]  # what runs on CPUs brings no GPU node
-        assert "gpu_worker" in seen["train"]
+        assert seen["start"] == ["head"]
+        assert "cpu" in seen["ingest"]
+        assert "gpu" not in seen["ingest"]  # what runs on CPUs brings no GPU node
+        assert "gpu" in seen["train"]
         wait_for(lambda: cluster.alive() == 1, 300, "the workers to go")
 
 

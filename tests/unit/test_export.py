@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from sentence_transformers import SentenceTransformer
 
 from patent_embed import sample
@@ -93,6 +94,8 @@ def test_adapter_loads_with_peft_alone(tiny_model: Path, tmp_path: Path) -> None
     files = {path.name for path in (tmp_path / "adapter").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors"} <= files
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in files)
+    header = (tmp_path / "adapter" / "README.md").read_text().split("---")[1]
+    assert yaml.safe_load(header)["base_model"] == str(tiny_model)
     again = Encoder.load(tiny_model)
     again.model = peft.PeftModel.from_pretrained(again.model, tmp_path / "adapter")
     np.testing.assert_allclose(
