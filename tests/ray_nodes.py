@@ -238,6 +238,8 @@ class RayNodes:
         env = {
             key: value for key, value in (os.environ | _PATIENT | self.env | self._env).items() if key != "RAY_ADDRESS"
         }
+        # A job's "python" is the one of the node's PATH, as in an activated environment.
+        env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         with log.open("wb") as file:
             process = subprocess.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True)
         node = Node(process, log)
