@@ -97,7 +97,9 @@ def test_a_stopped_job_leaves_nothing_behind(
     assert left_over(head).split() != ["[]", "[]"]
     assert job(head, "stop", "stop-me").returncode == 0
     wait_for(lambda: left_over(head).split() == ["[]", "[]"], what="actors and placement groups to go")
-    wait_for(lambda: "STOPPED" in job(head, "status", "stop-me").stdout, 60, "the job to be called stopped")
+    wait_for(
+        lambda: "'stop-me' was stopped" in job(head, "status", "stop-me").stdout, 60, "the job to be called stopped"
+    )
 
 
 def test_without_authentication(tmp_path: Path) -> None:
