@@ -52,7 +52,7 @@ FAULTS = {
     for fault in (
         Fault("ingest", "ParseFiles", pause=0.3),
         Fault("negatives", "HashShuffle"),
-        Fault("queries", "AskApi"),
+        Fault("queries", "AskApi", pause=3),
         Fault("train", "RayTrainWorker", after="epoch 2 done"),
         Fault("embed-tuned", "EmbedTexts", pause=4),
     )

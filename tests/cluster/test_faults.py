@@ -79,7 +79,7 @@ def test_three_nodes_and_a_store_give_what_one_machine_gives(world: World, s3: s
 def test_a_node_is_killed(world: World, tmp_path: Path, step: str) -> None:
     out = tmp_path / "out"
     expected = world.copy(out, without=step)
-    world.server.delay = 0.2 if step == "queries" else 0
+    world.server.delay = 0.4 if step == "queries" else 0
     run_with_fault(world.cluster, (*world.arguments, "--data_dir", world.data, "--output_dir", out), FAULTS[step])
     assert contents(out, step) == expected
     assert (out / "metrics.json").read_bytes() == (world.reference / "metrics.json").read_bytes()
