@@ -4,10 +4,11 @@
   pip install faiss-cpu
   python benchmarks/search.py                      # N = 200,000, a minute
   python benchmarks/search.py --documents 1000000  # 3 GB of embeddings
+  python benchmarks/search.py --documents 1000000 --device cuda
 
 Both get the same float32 arrays in memory and the same number of threads, in turns; medians. faiss's time is that of
 ``search``; adding the vectors (a copy of all of them) is not counted. The rows are clustered, like embeddings of
-documents are.
+documents are. ``same_rows``: queries whose rows and scores equal those of the search without a GPU.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=8192)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", help="a torch device for a row of its own; the embeddings stay in host memory")
     args = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(args.threads)  # read when the libraries load, so before any import of them
@@ -64,6 +66,10 @@ def main() -> None:
             queries @ corpus[begin : begin + args.block].T
 
     searches: dict[str, Callable[[], Any]] = {"patent_embed": ours, "matrix products alone": products_only}
+    on_device = f"patent_embed, {args.device}"
+    if args.device:
+        searches[on_device] = lambda: exact_search(queries, corpus, args.k, block=args.block, device=args.device)
+        exact_search(queries, corpus[: args.block], args.k, device=args.device)  # CUDA's start
     theirs = ""
     try:
         import faiss
@@ -89,6 +95,9 @@ def main() -> None:
         row = {"name": name, **shape, "seconds": statistics.median(seconds[name]), "all": seconds[name]}
         row |= {"cpu_seconds": statistics.median(processor[name])}  # far below threads * seconds: the machine was busy
         print(json.dumps(row | {"load": round(os.getloadavg()[0], 1)}), flush=True)
+    if args.device:
+        same = [(mine == cpu).all(axis=1) for mine, cpu in zip(found[on_device], found["patent_embed"], strict=True)]
+        print(json.dumps({"name": on_device, **shape, "same_rows": float(np.mean(same[0] & same[1]))}), flush=True)
     if theirs:
         ratios = [mine / other for mine, other in zip(seconds["patent_embed"], seconds[theirs], strict=True)]
         same = np.sort(found["patent_embed"][1], axis=1) == np.sort(found[theirs][1], axis=1)

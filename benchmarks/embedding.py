@@ -1,0 +1,70 @@
+"""Texts per second through the embed step of the pipeline, on 1, 2, 4, ... GPUs of one host.
+
+    python benchmarks/embedding.py --texts 1000000 --gpus 1,2,4,8      # BERT-base, random weights
+    python benchmarks/embedding.py --toy                               # CPU, seconds: that it runs
+
+Generated abstracts of 130 to 332 tokens, all different, from a table on the driver to vectors on the driver. One JSON
+line a row: ``texts_per_s`` without the start of the workers (from the first block that came back to the last), medians
+are not taken: a row is one long run. ``seconds`` has everything. ``ratio`` is to the first row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.train_throughput import make_model, make_texts
+from patent_embed.config import ModelConfig
+from pipelines.embed import embed_texts
+from pipelines.runtime import NodeSize, cluster_nodes, ray_session
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=int, default=200_000)
+    parser.add_argument("--gpus", type=lambda text: [int(n) for n in text.split(",")], default=[1], help="as in 1,2,4,8")
+    parser.add_argument("--toy", action="store_true", help="4,096 short texts and a tiny encoder on the CPU")
+    args = parser.parse_args()
+    count = 4_096 if args.toy else args.texts
+    with tempfile.TemporaryDirectory() as scratch, ray_session("INFO"):
+        model = (str(make_model(Path(scratch), args.toy)), "")
+        pairs = make_texts(-(-count // 2), 1, args.toy)
+        texts = [text for _, *passages in pairs for text in passages][:count]
+        table = pa.table({"text": texts, "kind": ["passage"] * count})
+        first = 0.0
+        for gpus in args.gpus:
+            cores = int(sum(node.cpus for node in cluster_nodes()))
+            progress: list[tuple[int, float]] = []
+            started = time.perf_counter()
+            vectors = embed_texts(
+                table, model, ModelConfig(),
+                lambda done, _, seconds: progress.append((done, seconds)),
+                [NodeSize(cores, 0 if args.toy else gpus)],
+            )  # fmt: skip
+            seconds = time.perf_counter() - started
+            done, without_start = progress[-1]
+            speed = done / without_start
+            first = first or speed
+            row = {
+                "benchmark": "embedding",
+                "gpus": 0 if args.toy else gpus,
+                "texts": count,
+                "texts_per_s": round(speed, 1),
+                "ratio": round(speed / first, 2),
+                "seconds": round(seconds, 1),
+                "norms_off": float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max()),
+            }
+            print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
