@@ -31,7 +31,7 @@ from pipelines.runtime import NodeSize, cluster_nodes, ray_session
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=200_000)
-    parser.add_argument("--gpus", type=lambda text: [int(n) for n in text.split(",")], default=[1], help="as in 1,2,4,8")
+    parser.add_argument("--gpus", type=lambda text: [int(n) for n in text.split(",")], default=[1], help="1,2,4,8")
     parser.add_argument("--toy", action="store_true", help="4,096 short texts and a tiny encoder on the CPU")
     args = parser.parse_args()
     count = 4_096 if args.toy else args.texts
@@ -41,9 +41,9 @@ def main() -> None:
         texts = [text for _, *passages in pairs for text in passages][:count]
         table = pa.table({"text": texts, "kind": ["passage"] * count})
         first = 0.0
+        progress: list[tuple[int, float]] = []  # texts done, seconds
         for gpus in args.gpus:
             cores = int(sum(node.cpus for node in cluster_nodes()))
-            progress: list[tuple[int, float]] = []
             started = time.perf_counter()
             vectors = embed_texts(
                 table, model, ModelConfig(),

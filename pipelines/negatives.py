@@ -82,12 +82,19 @@ def mine_negatives_ray(
 
 
 def read_corpus(ingested: Artifact) -> Dataset:
-    """``publication_number`` and ``codes`` of an ingest artifact, read by the workers."""
-    columns, remote = ["publication_number", "codes"], ingested.remote
+    """``publication_number`` and ``codes`` of an ingest artifact, read by the workers.
+
+    By plain tasks, which Ray runs again when their node dies: ``ray.data.read_parquet`` has actors read the files'
+    footers first, and ends the job when one of them was sent to a node that is gone.
+    """
+    remote = ingested.remote
     if remote is None:
-        return ray.data.read_parquet([str(path) for path in ingested.parts("corpus")], columns=columns)
-    paths = [f"{remote.path}/{name}" for name in sorted(ingested.manifest.files) if name.startswith("corpus/")]
-    return ray.data.read_parquet(paths, columns=columns, filesystem=remote.filesystem)
+        paths, filesystem = [str(path) for path in ingested.parts("corpus")], None
+    else:
+        paths = [f"{remote.path}/{name}" for name in sorted(ingested.manifest.files) if name.startswith("corpus/")]
+        filesystem = remote.filesystem
+    parts = ray.data.from_arrow([pa.table({"path": [path]}) for path in paths])
+    return parts.map_batches(_read, fn_args=(filesystem,), batch_format="pyarrow", batch_size=None)  # a task a file
 
 
 def mine_scored(
@@ -99,6 +106,13 @@ def mine_scored(
     task = ray.remote(num_gpus=1)(mine_scored_negatives)
     mined: Mined = ray.get(task.remote(corpus, splits, config, seed, embeddings, device="cuda"))
     return mined
+
+
+def _read(part: pa.Table, filesystem: Any) -> pa.Table:
+    columns = ["publication_number", "codes"]
+    return pa.concat_tables(
+        pq.read_table(path, columns=columns, filesystem=filesystem) for path in part["path"].to_pylist()
+    )
 
 
 def _count(batch: pa.Table, directory: Any) -> pa.Table:
