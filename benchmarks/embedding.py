@@ -4,8 +4,8 @@
     python benchmarks/embedding.py --toy                               # CPU, seconds: that it runs
 
 Generated abstracts of 130 to 332 tokens, all different, from a table on the driver to vectors on the driver. One JSON
-line a row: ``texts_per_s`` without the start of the workers (from the first block that came back to the last), medians
-are not taken: a row is one long run. ``seconds`` has everything. ``ratio`` is to the first row.
+line a row: ``texts_per_s`` without the start of the workers (from the first block that came back to the last), one long
+run a row. ``seconds`` has everything. ``ratio`` is to the first row.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def main() -> None:
         pairs = make_texts(-(-count // 2), 1, args.toy)
         texts = [text for _, *passages in pairs for text in passages][:count]
         table = pa.table({"text": texts, "kind": ["passage"] * count})
+        cores = int(sum(node.cpus for node in cluster_nodes()))
         first = 0.0
         progress: list[tuple[int, float]] = []  # texts done, seconds
         for gpus in args.gpus:
-            cores = int(sum(node.cpus for node in cluster_nodes()))
             started = time.perf_counter()
             vectors = embed_texts(
                 table, model, ModelConfig(),
