@@ -53,7 +53,8 @@ def test_a_killed_sweep_goes_on(tmp_path: Path, sample_folder: Path, tiny_model:
     epochs = [line for line in lines(sweep / "epochs.jsonl") if line["trial"] == first["trial"]]
     time.sleep(5)  # the local cluster notices that its driver is gone
 
-    done = subprocess.run(list(map(str, [*command, "--resume"])), capture_output=True, text=True, timeout=600)
+    resumed = [*command, "--resume", "--refit"]
+    done = subprocess.run(list(map(str, resumed)), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line for line in lines(sweep / "epochs.jsonl") if line["trial"] == first["trial"]] == epochs
     rows = pq.read_table(sweep / "results.parquet").to_pylist()
@@ -72,6 +73,13 @@ def test_a_killed_sweep_goes_on(tmp_path: Path, sample_folder: Path, tiny_model:
     assert load_config(overlays=[sweep / "best.yaml"]).training.learning_rate == best["training.learning_rate"]
     plan = run_here("--config", sweep / "best.yaml", "--plan").stdout
     assert re.search(r"tokens-\w+ +reuse", plan)  # what the trials shared serves the run as well
+    assert re.search(r"train-\w+ +reuse", plan)  # --refit trained just these settings,
+    tested = json.loads((tmp_path / "metrics.json").read_text())["systems"]["tuned"]["test"]["metrics"]
+    assert 0 < tested["ndcg@10"] <= 1  # and measured them
+    assert (
+        load_config(overlays=[tmp_path / "config.yaml"]).training
+        == load_config(overlays=[sweep / "best.yaml"]).training
+    )
 
 
 @pytest.mark.parametrize(
