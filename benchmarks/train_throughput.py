@@ -12,7 +12,7 @@ a token: 2 in the forward pass, 2 for the gradient of the activations; padding, 
 
 With ``--gpus`` each number trains twice: with the same batch in all, and with the same batch on each GPU. There
 ``ratio`` is to the first number, and ``loss_off`` the mean distance of the loss curve from that of the first number,
-as a part of its mean (dropout differs between ranks, so it is not zero); only the same batch in all has one.
+as a part of its mean (dropout differs between ranks: --no_dropout leaves rounding); only the same batch in all has one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ import torch
 from patent_embed import fused
 from patent_embed.config import LoraConfig, TrainingConfig
 from patent_embed.encoder import Encoder
+from patent_embed.fused import Graphs
 from patent_embed.model_folder import write_sentence_transformer_files
 from patent_embed.packing import Tokens
 from patent_embed.training import Trainer, TripletData
 
 HAN = [bytes([row + 0xA0, cell + 0xA0]).decode("gb2312") for row in range(16, 56) for cell in range(1, 90)]
+_CHARACTERS = np.array(HAN, "<U1")
 TARGETS = ["query", "key", "value", "dense"]
 
 
@@ -63,7 +66,7 @@ def make_texts(triplets: int, shared: int, toy: bool) -> list[tuple[str, str, st
 
     def text(low: int, high: int) -> str:
         length = int(rng.integers(low, high + 1)) - 2  # [CLS] and [SEP]
-        return "".join(HAN[i] for i in rng.integers(0, len(HAN), length))
+        return _CHARACTERS[rng.integers(0, len(HAN), length)].tobytes().decode("utf-32-le")
 
     query, passage = ((5, 9), (12, 24)) if toy else ((18, 42), (130, 332))
     rows: list[tuple[str, str, str]] = []
@@ -141,7 +144,13 @@ def run_stock(folder: Path, rows: list[tuple[str, str, str]], batch: int, clock:
 
 
 def prepare(
-    folder: Path, rows: list[tuple[str, str, str]], batch: int, device: str, loss: str = "triplet", ranks: int = 1
+    folder: Path,
+    rows: list[tuple[str, str, str]],
+    batch: int,
+    device: str,
+    loss: str = "triplet",
+    ranks: int = 1,
+    largest_graph: int = Graphs.LARGEST,
 ) -> Trainer:
     torch.manual_seed(0)  # every rank starts from the same adapters
     encoder = Encoder.load(folder, device=device)
@@ -154,6 +163,7 @@ def prepare(
     encoder.add_lora(LoraConfig(r=16, alpha=32, dropout=0.1))
     precision = "bf16" if device.startswith("cuda") else "fp32"
     fused.PAYS_FROM_STEPS = 0  # few steps of what a long training does
+    Graphs.LARGEST = largest_graph
     return Trainer(encoder, data, config, seed=0, fingerprint="0" * 64, validate=None, precision=precision)
 
 
@@ -169,7 +179,11 @@ def _rank(rank: int, gpus: int, port: int, job: dict[str, Any], out: str) -> Non
             "gloo" if device == "cpu" else "nccl", f"tcp://127.0.0.1:{port}", world_size=gpus, rank=rank
         )
     rows = make_texts(job["triplets"], 1, job["toy"])
-    trainer = prepare(Path(job["folder"]), rows, job["batch"], device, job["loss"], gpus)
+    trainer = prepare(Path(job["folder"]), rows, job["batch"], device, job["loss"], gpus, job["largest_graph"])
+    if not job["dropout"]:
+        for module in trainer.encoder.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
     clock = Clock(job["warmup"], job["steps"], device.partition(":")[0])
     trainer.fit(clock)
     if rank == 0:
@@ -181,42 +195,56 @@ def _rank(rank: int, gpus: int, port: int, job: dict[str, Any], out: str) -> Non
 
 def run_several(folder: Path, args: argparse.Namespace) -> None:
     """The rows of ``--gpus``."""
-    first: dict[str, Any] = {}
-    for loss in args.loss:
-        for batch in args.batch:
-            for each_gpu in (False, True):
-                for gpus in args.gpus:
-                    total = batch * gpus if each_gpu else batch
-                    steps = 2 if args.toy else max(4, args.triplets // batch)
-                    warmup = 2 if args.toy else 8
-                    triplets = total * (warmup + args.windows * steps + 1)
-                    job = {"folder": str(folder), "toy": args.toy, "batch": total, "loss": loss, "triplets": triplets}
-                    out = folder / "rank0.json"
-                    with socket.socket() as probe:
-                        probe.bind(("127.0.0.1", 0))
-                        port = probe.getsockname()[1]
-                    job |= {"warmup": warmup, "steps": steps}
-                    torch.multiprocessing.spawn(_rank, (gpus, port, job, str(out)), nprocs=gpus)  # type: ignore[attr-defined,no-untyped-call]
-                    found = json.loads(out.read_text())
-                    speeds = [total * steps / seconds for seconds in found["seconds"]]
-                    if gpus == args.gpus[0]:
-                        first = found | {"speed": statistics.median(speeds)}
-                    off = np.abs(np.subtract(found["losses"], first["losses"])).mean() / np.mean(first["losses"])
-                    result = {
-                        "benchmark": "train_throughput",
-                        "row": "same batch on each GPU" if each_gpu else "same batch in all",
-                        "gpus": gpus,
-                        "loss": loss,
-                        "batch": total,
-                        "triplets_per_s": round(statistics.median(speeds), 1),
-                        "slowest_fastest": [round(min(speeds), 1), round(max(speeds), 1)],
-                        "ratio": round(statistics.median(speeds) / first["speed"], 2),
-                        "loss_off": None if each_gpu else round(float(off), 4),
-                        "peak_gib": found["peak_gib"] and round(found["peak_gib"], 2),
-                        "device": "cpu" if args.toy else torch.cuda.get_device_name(),
-                        "torch": torch.__version__,
-                    }
-                    print(json.dumps(result), flush=True)
+    for loss, batch in product(args.loss, args.batch):
+        first: dict[str, Any] = {}
+        for share, gpus in product(args.share, args.gpus):
+            each_gpu = share == "each"
+            if each_gpu and gpus == 1 and first:
+                continue  # the row of the same batch in all
+            total = batch * gpus if each_gpu else batch
+            found = _train_together(folder, args, loss, total, gpus)
+            speeds = [total * found["steps"] / seconds for seconds in found["seconds"]]
+            found["speed"] = statistics.median(speeds)
+            first = first or found
+            off = np.abs(np.subtract(found["losses"], first["losses"])).mean() / np.mean(first["losses"])
+            result = {
+                "benchmark": "train_throughput",
+                "row": "same batch on each GPU" if each_gpu else "same batch in all",
+                "gpus": gpus,
+                "loss": loss,
+                "batch": total,
+                "triplets_per_s": round(found["speed"], 1),
+                "slowest_fastest": [round(min(speeds), 1), round(max(speeds), 1)],
+                "ratio": round(found["speed"] / first["speed"], 2),
+                "loss_off": None if each_gpu else round(float(off), 4),
+                "peak_gib": found["peak_gib"] and round(found["peak_gib"], 2),
+                "device": "cpu" if args.toy else torch.cuda.get_device_name(),
+                "torch": torch.__version__,
+            }
+            print(json.dumps(result), flush=True)
+
+
+def _train_together(folder: Path, args: argparse.Namespace, loss: str, batch: int, gpus: int) -> dict[str, Any]:
+    """Train on ``gpus`` processes; what the first one measured."""
+    warmup, steps = (2, 2) if args.toy else (args.warmup, max(4, args.triplets // args.batch[0]))
+    out = folder / "rank0.json"
+    job = {
+        "folder": str(folder),
+        "toy": args.toy,
+        "batch": batch,
+        "loss": loss,
+        "largest_graph": args.largest_graph,
+        "dropout": not args.no_dropout,
+        "triplets": batch * (warmup + args.windows * steps + 1),
+        "warmup": warmup,
+        "steps": steps,
+    }
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(_rank, (gpus, port, job, str(out)), nprocs=gpus)  # type: ignore[attr-defined,no-untyped-call]
+    found: dict[str, Any] = json.loads(out.read_text())
+    return found | {"steps": steps}
 
 
 def main() -> None:
@@ -225,6 +253,11 @@ def main() -> None:
     parser.add_argument("--stock_batch", type=int, nargs="*", default=[32])
     parser.add_argument("--shared", type=int, default=1, help="triplets that share a query and a positive")
     parser.add_argument("--windows", type=int, default=5)
+    parser.add_argument("--share", nargs="+", choices=["all", "each"], default=["all", "each"], help="with --gpus: the "
+        "batch is that of all GPUs together, or of each")  # fmt: skip
+    parser.add_argument("--no_dropout", action="store_true", help="with --gpus: for loss_off")
+    parser.add_argument("--warmup", type=int, default=20, help="steps before the first window, with --gpus")
+    parser.add_argument("--largest_graph", type=int, default=Graphs.LARGEST, help="tokens, with --gpus")
     parser.add_argument("--triplets", type=int, default=1280, help="triplets a window, about")
     parser.add_argument("--gpus", type=lambda text: [int(n) for n in text.split(",")], help="as in 1,2,4,8")
     parser.add_argument("--loss", nargs="+", choices=["triplet", "infonce"], default=["triplet"], help="with --gpus")

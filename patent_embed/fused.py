@@ -78,13 +78,14 @@ class Graphs:
     otherwise bound by the time Python takes to launch some 2,000 kernels.
 
     Batches are filled up to few sizes, since every graph keeps memory; a size's first batch costs some forward and
-    backward passes. For use inside one ``Fused`` only: the graphs remember where the weights lie.
+    backward passes. For use inside one ``Fused`` only: the graphs remember where the weights lie. Collectives stay
+    outside, so ranks may capture beside NCCL; that all fill up to one size makes them capture at the same time.
 
     Args:
         longest: tokens of the longest text that will come.
     """
 
-    LARGEST = 32_768  # tokens; above, the GPU is the slower one
+    LARGEST = 49_152  # tokens; above, the GPU is the slower one
     _TOKENS, _TEXTS = 1024, 32  # sizes are multiples of these
     _FILLERS = 8  # at least so many meaningless texts share what is missing
 
@@ -96,13 +97,17 @@ class Graphs:
         # Capturing makes the gradients' nodes on a stream of its own; the waiting that this costs is nothing.
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
 
-    def prepare(self, batch: PackedBatch) -> Callable[[], Tensor] | None:
-        """What embeds ``batch``, which lies on the CPU; its result is valid until the next call. None: too large."""
-        texts, tokens = len(batch.inverse), batch.input_ids.shape[1]
-        if tokens > self.LARGEST:
+    def prepare(self, batch: PackedBatch, sizes: Sequence[tuple[int, int]]) -> Callable[[], Tensor] | None:
+        """What embeds ``batch``, which lies on the CPU; its result is valid until the next call. None: too large.
+
+        Args:
+            sizes: texts and tokens of every rank's batch of this step.
+        """
+        own = len(batch.inverse)
+        if max(tokens for _, tokens in sizes) > self.LARGEST:
             return None
-        to_texts = -(-(texts + self._FILLERS) // self._TEXTS) * self._TEXTS
-        to_tokens = -(-(tokens + to_texts - texts) // self._TOKENS) * self._TOKENS
+        to_texts = -(-(max(texts for texts, _ in sizes) + self._FILLERS) // self._TEXTS) * self._TEXTS
+        to_tokens = -(-max(tokens + to_texts - texts for texts, tokens in sizes) // self._TOKENS) * self._TOKENS
         batch = fill_up(batch, to_texts, to_tokens)
         arguments = tuple(to_device(t, self._encoder.device) for t in batch.tensors)
         key = (to_texts, to_tokens)
@@ -111,7 +116,7 @@ class Graphs:
                 _Embed(self._encoder, self._longest), arguments, allow_unused_input=True, pool=self._pool
             )
             self._graphs[key] = graphed
-        return lambda: self._graphs[key](*arguments)[:texts]
+        return lambda: self._graphs[key](*arguments)[:own]
 
 
 class _Embed(nn.Module):

@@ -17,7 +17,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -124,8 +124,7 @@ class Trainer:
         pays = self.total_steps >= fused.PAYS_FROM_STEPS
         if precision == "bf16" and pays and fused.supported(encoder.model, self.device):
             self._fused = Fused(encoder.model)
-            if distributed.world_size() == 1:  # capturing beside NCCL's own thread has not been tried
-                self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
+            self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
         if self.device.type == "cpu":
             use_fast_dropout(encoder.model)
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
@@ -225,12 +224,14 @@ class Trainer:
     def _train_step(self, rows: np.ndarray, rate: float) -> Tensor:
         """One optimizer step on the triplets ``rows``; returns their mean loss."""
         texts, inverse = np.unique(self.data.triplets[rows], return_inverse=True)
-        shares = distributed.split_by_weight(self.data.tokens.lengths[texts], distributed.world_size())
-        mine = texts[shares[distributed.rank()]]
-        chunks = list(self._chunks(mine))
+        lengths = self.data.tokens.lengths[texts]
+        shares = distributed.split_by_weight(lengths, distributed.world_size())
+        sizes = [(s.stop - s.start, int(lengths[s].sum())) for s in shares]
+        chunks = list(self._chunks(texts[shares[distributed.rank()]]))
         keep_graph = len(chunks) == 1
         outputs = [
-            self._embed(chunk, number, grad=keep_graph, capture=keep_graph) for number, chunk in enumerate(chunks)
+            self._embed(chunk, number, grad=keep_graph, sizes=sizes if keep_graph else None)
+            for number, chunk in enumerate(chunks)
         ]
         local = torch.cat(outputs) if outputs else torch.zeros((0, self.encoder.dim), device=self.device)
         everything = distributed.gather_rows(local, [s.stop - s.start for s in shares]).requires_grad_()
@@ -253,10 +254,13 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 
-    def _embed(self, texts: np.ndarray, chunk: int, *, grad: bool, capture: bool = False) -> Tensor:
+    def _embed(
+        self, texts: np.ndarray, chunk: int, *, grad: bool, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> Tensor:
+        """Embeddings of one chunk. ``sizes``: texts and tokens of every rank's, where a captured graph may be used."""
         batch = pack(self.data.tokens, texts)
         # Capturing draws random numbers, so it comes before the seed.
-        embed = self._graphs.prepare(batch) if capture and self._graphs is not None else None
+        embed = self._graphs.prepare(batch, sizes) if sizes is not None and self._graphs is not None else None
         # The same seed for a text chunk's two passes: dropout must not differ between them.
         seeds = np.random.SeedSequence([self.seed, self.state.step, distributed.rank(), chunk])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
@@ -293,13 +297,15 @@ class Trainer:
         queries, first = np.unique(triplets[:, 0], return_index=True)
         candidates = np.unique(triplets[:, 1:])
         target = np.searchsorted(candidates, triplets[first, 1])
-        excluded = family[queries][:, None] == family[candidates][None, :]
-        device = embeddings.device
+        arrays = (queries, candidates, target, family[queries], family[candidates])
+        query, candidate, own, family_of_query, family_of_candidate = (
+            to_device(torch.from_numpy(array), embeddings.device) for array in arrays
+        )
         return losses.info_nce_loss(
-            embeddings[to_device(torch.from_numpy(queries), device)],
-            embeddings[to_device(torch.from_numpy(candidates), device)],
-            to_device(torch.from_numpy(target), device),
-            to_device(torch.from_numpy(excluded), device),
+            embeddings[query],
+            embeddings[candidate],
+            own,
+            family_of_query[:, None] == family_of_candidate[None, :],
             self.config.temperature,
         ).mean()
 
