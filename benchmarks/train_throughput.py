@@ -174,6 +174,7 @@ def _rank(rank: int, gpus: int, port: int, job: dict[str, Any], out: str) -> Non
         torch.set_num_threads(1)
     else:
         torch.cuda.set_device(rank)
+        torch.set_num_threads(4)  # what a worker of the pipeline gets beside a GPU
     if gpus > 1:
         torch.distributed.init_process_group(
             "gloo" if device == "cpu" else "nccl", f"tcp://127.0.0.1:{port}", world_size=gpus, rank=rank

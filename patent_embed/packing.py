@@ -43,6 +43,11 @@ class Tokens:
         """(n,) int64, tokens of each text."""
         return np.diff(self.offsets)
 
+    def lengths_of(self, indices: np.ndarray) -> np.ndarray:
+        """``lengths[indices]`` without those of all texts."""
+        lengths: np.ndarray = self.offsets[indices + 1] - self.offsets[indices]
+        return lengths
+
     @staticmethod
     def from_lists(texts: Iterable[Sequence[int]]) -> Tokens:
         rows = [np.asarray(text, np.int32) for text in texts]
@@ -57,7 +62,7 @@ class Tokens:
 
     def take(self, indices: np.ndarray) -> Tokens:
         """The texts at ``indices``, in that order; one may be taken twice."""
-        lengths = self.lengths[indices]
+        lengths = self.lengths_of(indices)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         source = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][indices] - offsets[:-1], lengths)
         return Tokens(self.ids[source], offsets)
@@ -92,18 +97,23 @@ class PackedBatch:
 def fill_up(batch: PackedBatch, texts: int, tokens: int) -> PackedBatch:
     """``batch`` with meaningless texts at its end, ``texts`` texts and ``tokens`` tokens in all; at least one token
     each. They come last in the order asked for."""
+    # numpy, which stays on one core: torch would wake all of them for each of these small arrays, in every process.
     have, filled = len(batch.inverse), batch.input_ids.shape[1]
-    lengths = torch.full((texts - have,), (tokens - filled) // (texts - have))
-    lengths[: (tokens - filled) % (texts - have)] += 1
-    bounds = torch.cat([batch.cu_seq_lens, (filled + lengths.cumsum(0)).to(torch.int32)])
-    starts = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
-    return PackedBatch(
-        input_ids=torch.cat([batch.input_ids, batch.input_ids.new_zeros((1, tokens - filled))], 1),
-        position_ids=torch.cat([batch.position_ids, (torch.arange(tokens - filled) - starts)[None]], 1),
-        cu_seq_lens=bounds,
-        max_length=max(batch.max_length, int(lengths[0])),
-        inverse=torch.cat([batch.inverse, torch.arange(have, texts)]),
+    count, missing = texts - have, tokens - filled
+    lengths = np.full(count, missing // count)
+    lengths[: missing % count] += 1
+    ends = np.cumsum(lengths)
+    fill = (
+        np.zeros((1, missing), np.int64),
+        (np.arange(missing) - np.repeat(ends - lengths, lengths))[None],
+        (filled + ends).astype(np.int32),
+        np.arange(have, texts),
     )
+    ids, positions, bounds, inverse = (
+        torch.from_numpy(np.concatenate([tensor.numpy(), more], axis=-1))
+        for tensor, more in zip(batch.tensors, fill, strict=True)
+    )
+    return PackedBatch(ids, positions, bounds, max(batch.max_length, int(lengths[0])), inverse)
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
@@ -116,7 +126,7 @@ def pack(tokens: Tokens, indices: np.ndarray | None = None) -> PackedBatch:
 
     Texts of one length stand together, so that off the GPU one call serves the attention of all of them.
     """
-    lengths = tokens.lengths if indices is None else tokens.lengths[indices]
+    lengths = tokens.lengths if indices is None else tokens.lengths_of(indices)
     order = np.argsort(lengths, kind="stable")
     chosen = tokens.take(order if indices is None else np.asarray(indices)[order])
     inverse = np.empty_like(order)

@@ -13,6 +13,7 @@ exactly.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import math
 import time
@@ -193,7 +194,7 @@ class Trainer:
             left = (self.config.epochs - state.epoch) * len(order) - done
             reporter.step({**event, "loss": loss, "triplets_per_s": speed, "eta_s": left / speed})
 
-        with self._fused or contextlib.nullcontext():
+        with self._fused or contextlib.nullcontext(), _old_objects_left_alone():
             for begin in range(0, len(order), size):
                 rows = order[begin : begin + size]
                 rate = self.learning_rate_at(state.step)
@@ -224,7 +225,7 @@ class Trainer:
     def _train_step(self, rows: np.ndarray, rate: float) -> Tensor:
         """One optimizer step on the triplets ``rows``; returns their mean loss."""
         texts, inverse = np.unique(self.data.triplets[rows], return_inverse=True)
-        lengths = self.data.tokens.lengths[texts]
+        lengths = self.data.tokens.lengths_of(texts)
         shares = distributed.split_by_weight(lengths, distributed.world_size())
         sizes = [(s.stop - s.start, int(lengths[s].sum())) for s in shares]
         chunks = list(self._chunks(texts[shares[distributed.rank()]]))
@@ -273,7 +274,7 @@ class Trainer:
 
     def _chunks(self, texts: np.ndarray) -> Iterator[np.ndarray]:
         """Cut ``texts`` so that each piece stays within the tokens of one forward pass."""
-        filled = np.cumsum(self.data.tokens.lengths[texts])
+        filled = np.cumsum(self.data.tokens.lengths_of(texts))
         begin = 0
         while begin < len(texts):
             base = filled[begin - 1] if begin else 0
@@ -357,6 +358,18 @@ def _checked_dims(dims: list[int] | None, full: int) -> list[int]:
             f"nothing to cut; set dimensions from 1 to {full}"
         )
     return sorted({*dims, full}, reverse=True) if dims else []
+
+
+@contextlib.contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """Keeps the garbage collector to what is made from here on: a pass over a whole process takes as long as a step,
+    and every rank waits for the one that makes it."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _fetch(loss: Tensor) -> Callable[[], float]:
