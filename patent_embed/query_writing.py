@@ -20,6 +20,7 @@ from patent_embed.prompts import PROMPT_VERSION, choose_kind, defuse, parse_answ
 from patent_embed.queries import SCHEMA, query_kind
 from patent_embed.query_filters import near_duplicates, reject_reason
 from patent_embed.query_store import Answer, QueryStore
+from patent_embed.records import clean_text
 from patent_embed.rule_queries import plain, rule_query
 
 ATTEMPTS = 2  # a rejected query is asked for once more, with another seed
@@ -125,7 +126,7 @@ def collect(
 def _verdict(patent: Patent, answer: Answer, config: QueriesConfig) -> Verdict:
     if answer.error:
         return Verdict(error=answer.error)
-    query = parse_answer(answer.text)
+    query = clean_text(parse_answer(answer.text))  # as an exported cache is read back
     return Verdict(query, reject_reason(query, patent.title, patent.abstract, patent.language, config))
 
 

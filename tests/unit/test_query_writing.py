@@ -14,6 +14,7 @@ from patent_embed import sample
 from patent_embed.config import QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.prompts import EXAMPLES, chat_messages, choose_kind, completion_prompt, defuse, parse_answer
+from patent_embed.queries import read_query_cache, write_query_cache
 from patent_embed.query_filters import near_duplicates, reject_reason
 from patent_embed.query_store import Answer, QueryStore
 from patent_embed.query_writing import Backend, Request, Written, write_queries
@@ -281,6 +282,15 @@ def test_cached_queries_are_not_asked_for_and_several_queries_are_numbered(tmp_p
     other = [row for row in rows if row["publication_number"] == table["publication_number"][1].as_py()]
     assert [row["query_no"] for row in other] == [0, 1, 2]
     assert len({row["kind"] for row in other}) == 3
+
+
+def test_an_exported_query_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    model = Model(lambda request: json.dumps({"query": f"要一种能解决{request.key[:14]}和\x04 \u200b也解决别的的办法"}))
+    written = write(tmp_path, corpus(10), model)
+    queries = {row["publication_number"]: row["query"] for row in written.table.to_pylist()}
+    assert all("和也解决别的" in query for query in queries.values())
+    write_query_cache(tmp_path / "cache.json", written.table)
+    assert read_query_cache(tmp_path / "cache.json") == queries
 
 
 def test_a_model_that_repeats_itself_is_caught(tmp_path: Path) -> None:
