@@ -33,7 +33,7 @@ from tests.ray_nodes import Driver, RayNodes, wait_for
 SETTINGS = (
     *("--query_backend", "api", "--set", "queries.api.requests_in_flight=8", "--set", "negatives.distributed=true"),
     *("--num_epochs", "4", "--batch_size", "32", "--learning_rate", "1e-3", "--set", "evaluation.bm25=false"),
-    *("--set", "negatives.scoring.enabled=false"),
+    *("--set", "negatives.scoring.enabled=false", "--set", "evaluation.distributed=true"),
 )
 
 
@@ -55,6 +55,7 @@ FAULTS = {
         Fault("queries", "AskApi", pause=3),
         Fault("train", "RayTrainWorker", after="epoch 2 done"),
         Fault("embed-tuned", "EmbedTexts", pause=4),
+        Fault("evaluate-tuned", "_search_shard"),
     )
 }
 

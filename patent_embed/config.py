@@ -244,6 +244,10 @@ class EvaluationConfig(_Section):
         description="headline metrics over queries of these sources; None: all but rules where at least 50 such "
         "queries exist, since rule queries are lifted from the abstract and reward word overlap",
     )
+    distributed: bool | None = Field(
+        None,
+        description="search in shards on Ray Data; None: where there are GPUs or several nodes and the search is large",
+    )
 
 
 class NodeKind(_Section):

@@ -79,7 +79,7 @@ def evaluate_encoder(folder: Path, name: str, need: Callable[[str], Artifact], c
     """Measure the encoder whose vectors are in ``embed-<name>``."""
     vectors = need(f"embed-{name}")
     splits, corpus = need("splits").table("splits"), need("ingest").table("corpus").select(["codes"])
-    system = _system(np.load(vectors.file("queries.npy")), vectors)
+    system = _system(np.load(vectors.file("queries.npy")), vectors, config.evaluation.distributed)
     outcome = _measure(folder, name, system, need, config)
     general = pair_similarities(np.load(vectors.file("general.npy")))
     pq.write_table(general, folder / "general.parquet", compression="zstd")
@@ -92,13 +92,13 @@ def evaluate_encoder(folder: Path, name: str, need: Callable[[str], Artifact], c
     return outcome
 
 
-def _system(queries: Vectors, vectors: Artifact) -> System:
+def _system(queries: Vectors, vectors: Artifact, distributed: bool | None) -> System:
     passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
-    nodes = cluster_nodes()
-    several = len(nodes) > 1 or any(node.gpus for node in nodes)
-    if several and queries.size * float(len(passages)) > _WORTH_SHARDING:
-        return ShardedSystem(queries, vectors)
-    return EmbeddingSystem(queries, passages)
+    if distributed is None:
+        nodes = cluster_nodes()
+        several = len(nodes) > 1 or any(node.gpus for node in nodes)
+        distributed = several and queries.size * float(len(passages)) > _WORTH_SHARDING
+    return ShardedSystem(queries, vectors) if distributed else EmbeddingSystem(queries, passages)
 
 
 def _measure(folder: Path, name: str, system: System, need: Callable[[str], Artifact], config: Config) -> Outcome:

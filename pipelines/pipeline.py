@@ -147,7 +147,7 @@ class Pipeline:
 
     def _judged(self) -> dict[str, Any]:
         """Settings of every evaluation."""
-        return self.config.evaluation.model_dump(mode="json") | {"seed": self.config.run.seed}
+        return self.config.evaluation.model_dump(mode="json", exclude={"distributed"}) | {"seed": self.config.run.seed}
 
     def _base_model(self) -> Path | None:
         """The folder of the base encoder; None where it cannot be had and a tuned one can be measured without it."""

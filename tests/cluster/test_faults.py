@@ -16,7 +16,8 @@ from tests.ray_nodes import Driver, RayNodes, wait_for
 
 pytest.importorskip("openai")
 pytestmark = pytest.mark.ray
-STEPS = ("ingest", "splits", "queries", "negatives", "embed-base", "evaluate-base", "tokens", "train", "embed-tuned")
+STEPS = ("ingest", "splits", "queries", "negatives", "tokens", "train")
+STEPS += ("embed-base", "evaluate-base", "embed-tuned", "evaluate-tuned")
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step
 from patent_embed.evaluation import EmbeddingSystem
 from patent_embed.storage import RemoteFolder
-from pipelines.evaluate import ShardedSystem, _search_shard
+from pipelines.evaluate import ShardedSystem, _search_shard, _system
 from tests.evidence import unit
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -38,6 +38,14 @@ def test_shards_give_what_one_search_gives(tmp_path: Path, shard_rows: int | Non
     expected_scores, expected_rows = EmbeddingSystem(queries, passages).search(chosen, 10)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_array_equal(scores, expected_scores)
+
+
+@pytest.mark.parametrize(
+    ("distributed", "kind"), [(None, EmbeddingSystem), (False, EmbeddingSystem), (True, ShardedSystem)]
+)
+def test_a_small_search_is_sharded_on_demand(tmp_path: Path, distributed: bool | None, kind: type) -> None:
+    passages, queries = passages_and_queries()
+    assert type(_system(queries, embedded(ArtifactStore(tmp_path), passages), distributed)) is kind
 
 
 def test_a_worker_reads_the_vectors_of_a_store(tmp_path: Path, s3: str) -> None:
