@@ -99,7 +99,13 @@ def _stop_is_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+    def stop(*_: object) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script's shell sets it for what it starts with "&"
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # through Ray Train's handler, where it has one
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from typing import Any
 
 import pytest
 
 from pipelines.embed import _cpu_actors
-from pipelines.runtime import NodeSize, cluster_nodes, waiting_is_said
+from pipelines.runtime import NodeSize, _stop_is_interrupt, cluster_nodes, waiting_is_said
 from pipelines.train import _cpus_per_worker
 
 
@@ -42,6 +44,16 @@ def test_embedding_fills_the_nodes_and_fits_each(cpus: list[float], actors: int,
 def test_training_workers_find_a_place(nodes: list[tuple[float, int]], workers: int, gpu: bool, cpus: float) -> None:
     found = _cpus_per_worker([NodeSize(*node) for node in nodes], workers, gpu)
     assert found == pytest.approx(cpus)
+
+
+@pytest.mark.parametrize("ctrl_c", [signal.SIG_IGN, signal.default_int_handler])
+def test_sigterm_interrupts_also_what_ignores_ctrl_c(ctrl_c: Any) -> None:
+    before = signal.signal(signal.SIGINT, ctrl_c)
+    try:
+        with pytest.raises(KeyboardInterrupt), _stop_is_interrupt():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.ray
