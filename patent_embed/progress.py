@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,33 @@ from typing import Any
 log = logging.getLogger("patent_embed")
 
 
+_WIDTH = 80  # of a terminal; paths and addresses may be wider
+_ROOM_FOR_COUNTS = 20
+
+
 def say(text: str = "") -> None:
     print(text, flush=True)
+
+
+def note(text: str) -> None:
+    """A remark below a step's line, over several lines where it is long."""
+    fill = textwrap.TextWrapper(
+        _WIDTH - 1, initial_indent=" " * 6, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False
+    )
+    say(fill.fill(text))
+
+
+def finished(head: str, counts: str, took: str) -> None:
+    """A finished step: name, counts and time in one line; more counts than it has room for follow below it."""
+    room = _WIDTH - len(head) - 12
+    if room < _ROOM_FOR_COUNTS:  # a step of a model with a long name
+        say(head.rstrip())
+        head, room = " " * 6, _WIDTH - 6 - 12
+    together = counts.replace(" ", "\xa0").replace(",\xa0", ", ")  # a number and its name share a line
+    first, *more = [line.replace("\xa0", " ") for line in textwrap.wrap(together, room)] or [""]
+    say(f"{head} {first:{room}} {took:>10}".rstrip())
+    for line in more:
+        say(f"{'':{len(head)}} {line}")
 
 
 def loss_curve(path: Path, folder: str) -> list[tuple[int, float]]:
@@ -89,18 +115,20 @@ class ProgressLog:
         event.pop("time", None)
         self.record(kind, **event)
         if kind == "start":
-            resumed = f", going on after epoch {event['from_epoch']}" if event["from_epoch"] else ""
-            say(
-                f"      {event['triplets']:,} triplets, {event['texts']:,} texts, {event['tokens']:,} tokens; "
-                f"{event['trained_parameters']:,} parameters on {event['device']}{resumed}"
+            if event["from_epoch"]:
+                note(f"going on after epoch {event['from_epoch']}")
+            note(
+                f"{event['triplets']:,} triplets, {event['texts']:,} texts, {event['tokens']:,} tokens; "
+                f"{event['trained_parameters']:,} parameters on {event['device']}"
             )
         elif kind == "step" and (event["step"] % self._log_every == 0 or event["step"] in (1, event["steps"])):
             speed, rate = event["triplets_per_s"], f"{event['lr']:.1e}".replace("e-0", "e-")
-            say(  # of 80 columns at most
+            line = (
                 f"  epoch {event['epoch']}/{event['epochs']} step {event['step']}/{event['steps']} "
                 f"loss {event['loss']:.4f} lr {rate} {speed:.{0 if speed >= 100 else 1}f} triplets/s "
                 f"ETA {duration(event['eta_s'])}"
             )
+            say(line if len(line) <= _WIDTH else line.replace(" triplets/s", "/s"))
         elif kind == "epoch":
             parts = [f"epoch {event['epoch']} done"]
             if "loss" in event:

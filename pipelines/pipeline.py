@@ -24,7 +24,7 @@ from patent_embed.errors import UserError
 from patent_embed.hard_negatives import Embeddings
 from patent_embed.hub import resolve_model
 from patent_embed.negatives import examples, mine_negatives
-from patent_embed.progress import ProgressLog, duration, say
+from patent_embed.progress import ProgressLog, duration, finished, note, say
 from patent_embed.queries import find_query_cache
 from patent_embed.splits import split_table
 from patent_embed.storage import RemoteFolder, is_remote, scratch
@@ -303,7 +303,7 @@ class Pipeline:
         took = "reused" if step.name in self.reused else duration(artifact.manifest.seconds)
         counts = {key: value for key, value in artifact.manifest.rows.items() if value or key != "not_sampled"}
         rows = ", ".join(f"{value:,} {key}" for key, value in counts.items())
-        say(f"{head} {rows:44} {took:>10}".rstrip())
+        finished(head, rows, took)
         self.progress.record(
             "stage",
             step=step.folder,
@@ -314,9 +314,9 @@ class Pipeline:
         if self.remote is not None:
             self.remote.put(self.out / publish.PROGRESS, publish.PROGRESS)
         for line in publish.stage_notes(step.name, artifact):
-            say(f"      {line}")
+            note(line)
         if step.name in ("ingest", "texts") and self.passed_over:
-            say(f"      {self.passed_over:,} files of other kinds passed over")
+            note(f"{self.passed_over:,} files of other kinds passed over")
         if step.name == "ingest":
             self._require_two_patents(artifact)
         if step.name.startswith("negatives"):
@@ -331,7 +331,7 @@ class Pipeline:
                 if last or getattr(error, "actor_init_failed", False):
                     raise
                 log.debug("a node was lost: %s", error)
-                say(f"      a node was lost ({type(error).__name__}): the step starts again")
+                note(f"a node was lost ({type(error).__name__}): the step starts again")
         raise AssertionError("the last try returns or raises")
 
     def _find(self, step: Step) -> Artifact | None:
@@ -345,7 +345,7 @@ class Pipeline:
             return False
         checkpoint = latest_checkpoint(self.store.shared(self.store.path(step)))
         if self.config.run.resume is None and checkpoint is not None:
-            say(f"      starting anew: the checkpoint {checkpoint.name} of an earlier run is dropped; --resume goes on")
+            note(f"starting anew: the checkpoint {checkpoint.name} of an earlier run is dropped; --resume goes on")
         return self.config.run.resume is not None
 
     # The small steps. The large ones have files of their own.
@@ -436,7 +436,7 @@ class Pipeline:
         if self.config.run.resume == "latest":
             resume_from = latest_checkpoint(place)
             if resume_from is None:
-                say("      nothing to resume: no checkpoint of these settings is here, training starts at epoch 1")
+                note("nothing to resume: no checkpoint of these settings is here, training starts at epoch 1")
         elif self.config.run.resume is not None:
             resume = self.config.run.resume
             resume_from = RemoteFolder(resume) if is_remote(resume) else Path(resume).resolve()

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import textwrap
 import threading
 import time
 from collections import Counter
@@ -23,7 +22,7 @@ from ray.util import metrics
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from patent_embed.config import NodeKind
-from patent_embed.progress import duration, say
+from patent_embed.progress import duration, note
 
 log = logging.getLogger("patent_embed")
 ROOT = Path(__file__).resolve().parent.parent
@@ -199,7 +198,7 @@ def waiting_is_said(after: float = 30.0, interval: float = 2.0) -> Iterator[None
                 pending, since, next_word = found, time.monotonic(), after
             elif pending and (waited := time.monotonic() - since) >= next_word:
                 text = f"has waited {duration(waited)} for {pending}; {_offer(status)}"
-                say(textwrap.fill(text, 79, initial_indent=" " * 6, subsequent_indent=" " * 8))
+                note(text)
                 next_word *= 2
 
     thread = threading.Thread(target=watch, daemon=True)

@@ -25,7 +25,7 @@ from ray.tune.schedulers import ASHAScheduler
 from patent_embed.artifacts import write_json
 from patent_embed.config import Config
 from patent_embed.errors import UserError
-from patent_embed.progress import duration, say
+from patent_embed.progress import duration, note, say
 from patent_embed.search_space import Range, search_space, with_values
 from patent_embed.storage import is_remote
 from patent_embed.sweep_results import Sweep, Trial, table, write_results
@@ -126,7 +126,7 @@ def _settle(folder: Path, identity: dict[str, Any], *, resume: bool) -> bool:
     if resume:
         say("      nothing to resume: the sweep starts with its first trial")
     elif folder.exists():
-        say(f"      starting anew: the sweep in {folder} is dropped; --resume goes on with it")
+        note(f"starting anew: the sweep in {folder} is dropped; --resume goes on with it")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_json(known, identity)

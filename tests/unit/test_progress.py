@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from patent_embed.progress import ProgressLog, loss_curve
+from patent_embed.progress import ProgressLog, finished, loss_curve, note
 
 
 @pytest.mark.parametrize(("speed", "shown"), [(4.04, " 4.0 triplets/s"), (1029.1, " 1029 triplets/s")])
@@ -27,6 +27,47 @@ def test_a_step_is_one_line_of_80_columns(
     kept = [json.loads(text) for text in (tmp_path / "progress.jsonl").read_text().splitlines()]
     assert [event["step"] for event in kept] == [9990, 9991]  # the file has every step
     assert kept[0]["loss"] == 0.17291
+
+
+def test_a_long_training_fits_80_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = ProgressLog(tmp_path / "progress.jsonl", log_every=10)
+    size = {"triplets": 29_876_543, "texts": 17_654_321, "tokens": 2_987_654_321, "trained_parameters": 102_267_648}
+    log.training_event({"event": "start", **size, "device": "NVIDIA H100 80GB HBM3", "from_epoch": 3})
+    step = {"epoch": 10, "epochs": 10, "step": 1_234_560, "steps": 4_687_500, "loss": 0.1729, "lr": 1.67e-5}
+    log.training_event({"event": "step", **step, "triplets_per_s": 12345.0, "eta_s": 3599.0})
+    log.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "12345/s ETA 59 min 59 s" in lines[-1]
+    assert lines[0] == "      going on after epoch 3"
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("ingest", "5,753 patents"),
+        ("ingest", "12,345,678 records, 10,000,000 patents, 2,345,678 not_sampled"),
+        ("ingest", "5,753 records, 2,500 patents, 3,253 not_sampled"),
+        ("splits", ""),
+        ("evaluate-sentence-transformers-paraphrase-multilingual-MiniLM-L12-v2", "1,258 queries"),
+    ],
+)
+def test_a_finished_step_fits_80_columns(capsys: pytest.CaptureFixture[str], name: str, counts: str) -> None:
+    finished(f"[11/12] {name:16}", counts, "2 h 03 min")
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 or line == f"[11/12] {name}" for line in lines)
+    assert not any(line.endswith(" 3,253") for line in lines)
+    assert sum(line.endswith(" 2 h 03 min") for line in lines) == 1
+    words = " ".join(lines).replace("2 h 03 min", "").split()
+    assert words == ["[11/12]", name, *counts.split()]
+
+
+def test_a_note_is_wrapped_and_a_path_in_it_stays_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/shared/experiments-of-the-team/" + "x" * 60 + "/rejects.parquet"
+    note(f"by rung: same_main_group 5,890,123, same_subclass 8,746,123, random 2,623,123; see {path}")
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 or path in line for line in lines)
+    assert path in " ".join(lines)
 
 
 def test_the_loss_curve_is_that_of_the_training_that_made_the_step(tmp_path: Path) -> None:
