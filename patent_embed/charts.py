@@ -37,18 +37,29 @@ class Axis:
     shown: Format
 
     @classmethod
-    def over(cls, values: ArrayLike, label: str, *, count: int = 4, whole: bool = False, margin: float = 0.0) -> Axis:
+    def over(
+        cls,
+        values: ArrayLike,
+        label: str,
+        *,
+        count: int = 4,
+        whole: bool = False,
+        margin: float = 0.0,
+        most: float = math.inf,
+    ) -> Axis:
         """An axis with round ticks over all ``values``; ``whole``: ticks at integers only; ``margin``: room at both
-        ends, a share of the range."""
+        ends, a share of the range; ``most``: no value can be larger, so no tick is."""
         found = np.asarray(values, np.float64)
         low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
         if low == high:
-            low, high = low - 0.5, high + 0.5
+            low, high = low - 0.5, min(high + 0.5, max(high, most))
         low, high = low - margin * (high - low), high + margin * (high - low)
         step = _round_step((high - low) / count)
         step = max(1.0, round(step)) if whole else step
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
-        ticks = [tick * step for tick in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+        ticks = [
+            tick * step for tick in range(math.ceil(low / step - 1e-9), math.floor(min(high, most) / step + 1e-9) + 1)
+        ]
         return cls(low, high, label, ticks, lambda value: f"{value:,.{digits}f}")
 
     def place(self, values: ArrayLike, begin: float, end: float) -> NDArray[np.float64]:

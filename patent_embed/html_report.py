@@ -5,6 +5,7 @@ The template engine escapes every text of the data; markup comes from ``charts``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -56,7 +57,7 @@ def write_report_html(path: Path, report: RunReport) -> None:
     page = environment.get_template("report.html.jinja").render(
         report=report,
         verdict=report.comparisons[0] if report.comparisons else None,
-        verdict_line=verdict_line(report.comparisons[0]) if report.comparisons else "",
+        verdict_line=sentence(verdict_line(report.comparisons[0])) if report.comparisons else "",
         regressed=bool(report.slices and report.slices.found("worse")),
         evidence=[sentence(line) for line in evidence_lines(report)],
         results=_results(report.results),
@@ -209,7 +210,7 @@ def _curves(report: RunReport) -> list[dict[str, Any]]:
             chart = charts.lines(
                 {title: (epochs, values)},
                 Axis.over(epochs, "epoch", whole=True),
-                Axis.over(values, title, margin=_MARGIN),
+                Axis.over(values, title, margin=_MARGIN, most=math.inf if key == "loss" else 1.0),
                 dots=True,
                 name=f"{title} by epoch",
             )

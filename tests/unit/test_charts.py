@@ -32,6 +32,10 @@ def test_whole_axes_and_margins() -> None:
     axis = Axis.over([0, 10], "", margin=0.1)
     assert (axis.low, axis.high) == pytest.approx((-1, 11))
     assert axis.place([-1, 5, 11], 100, 200) == pytest.approx([100, 150, 200])
+    top = Axis.over([1.0, 1.0], "", margin=0.06, most=1.0)
+    assert (top.low, top.high) == pytest.approx((0.47, 1.03))
+    assert max(top.ticks) == pytest.approx(1.0)  # of a share, nothing above all of it
+    assert max(Axis.over([0.2, 0.9], "", margin=0.3, most=1.0).ticks) <= 1.0
     assert Axis.over([], "").ticks  # nothing to show still has a frame
 
 

@@ -64,7 +64,7 @@ def test_all_parts_are_there(tmp_path: Path) -> None:
         "Settings and versions",
     ]
     assert sorted(found.addresses) == sorted(["data:,", *(f"#{name}" for name in found.ids)])
-    for part in ("tuned is better than base", "No slice in which tuned is worse", "General sentence pairs"):
+    for part in ("Tuned is better than base", "No slice in which tuned is worse", "General sentence pairs"):
         assert part in found.text
     for part in ("怎样固定装置", "3.8 triplets/s", "above ratio", "too short", "seed: 42", "torch 2.13", "rank "):
         assert part in found.text
