@@ -87,7 +87,7 @@ class Graphs:
 
     LARGEST = 49_152  # tokens; above, the GPU is the slower one
     _TOKENS, _TEXTS = 1024, 32  # sizes are multiples of these
-    _FILLERS = 8  # at least so many meaningless texts share what is missing
+    _FILLERS = 8  # so many meaningless texts at least share what is missing: ranks differ by two texts at most
 
     def __init__(self, encoder: Encoder, longest: int) -> None:
         self._encoder = encoder
