@@ -203,8 +203,9 @@ def run_several(folder: Path, args: argparse.Namespace) -> None:
             if each_gpu and gpus == 1 and first:
                 continue  # the row of the same batch in all
             total = batch * gpus if each_gpu else batch
-            found = _train_together(folder, args, loss, total, gpus)
-            speeds = [total * found["steps"] / seconds for seconds in found["seconds"]]
+            steps = 2 if args.toy else max(4, args.triplets // batch)
+            found = _train_together(folder, args, loss, total, gpus, steps)
+            speeds = [total * steps / seconds for seconds in found["seconds"]]
             found["speed"] = statistics.median(speeds)
             first = first or found
             off = np.abs(np.subtract(found["losses"], first["losses"])).mean() / np.mean(first["losses"])
@@ -225,9 +226,11 @@ def run_several(folder: Path, args: argparse.Namespace) -> None:
             print(json.dumps(result), flush=True)
 
 
-def _train_together(folder: Path, args: argparse.Namespace, loss: str, batch: int, gpus: int) -> dict[str, Any]:
-    """Train on ``gpus`` processes; what the first one measured."""
-    warmup, steps = (2, 2) if args.toy else (args.warmup, max(4, args.triplets // args.batch[0]))
+def _train_together(
+    folder: Path, args: argparse.Namespace, loss: str, batch: int, gpus: int, steps: int
+) -> dict[str, Any]:
+    """Train on ``gpus`` processes; what the first one measured in windows of ``steps`` steps."""
+    warmup = 2 if args.toy else args.warmup
     out = folder / "rank0.json"
     job = {
         "folder": str(folder),
@@ -245,7 +248,7 @@ def _train_together(folder: Path, args: argparse.Namespace, loss: str, batch: in
         port = probe.getsockname()[1]
     torch.multiprocessing.spawn(_rank, (gpus, port, job, str(out)), nprocs=gpus)  # type: ignore[attr-defined,no-untyped-call]
     found: dict[str, Any] = json.loads(out.read_text())
-    return found | {"steps": steps}
+    return found
 
 
 def main() -> None:
