@@ -175,7 +175,6 @@ class Encoder:
         tokens = texts if isinstance(texts, Tokens) else self.tokenize(texts, kind)
         device, training = self.device, self.model.training
         bf16 = precision == "bf16" or (precision == "auto" and native_bf16(device))
-        autocast = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
         result = np.empty((len(tokens), self.dim), np.float32)
         running: deque[tuple[np.ndarray, Tensor]] = deque()
 
@@ -187,7 +186,7 @@ class Encoder:
 
         self.model.eval()
         try:
-            with torch.inference_mode(), autocast:
+            with torch.inference_mode(), _in_bf16(self.model, device) if bf16 else contextlib.nullcontext():
                 for rows in _batches(tokens.lengths, max_tokens or _TOKENS_PER_FORWARD.get(device.type, 16_384)):
                     running.append((rows, self.forward(pack(tokens, rows).to(device))))
                     if len(running) > 1:  # a GPU works on the newest while the one before is copied
@@ -267,6 +266,24 @@ def native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+@contextlib.contextmanager
+def _in_bf16(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Forward passes compute in bf16: under autocast on a CPU, with bf16 copies of the weights on a GPU, where
+    autocast's casts of weights and of every layer's input cost a quarter of the time."""
+    if device.type == "cpu":
+        with torch.autocast("cpu", torch.bfloat16):
+            yield
+        return
+    exact = [(p, p.data) for p in model.parameters() if p.is_floating_point()]
+    try:
+        for parameter, data in exact:
+            parameter.data = data.to(torch.bfloat16)
+        yield
+    finally:
+        for parameter, data in exact:
+            parameter.data = data
 
 
 def _batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:

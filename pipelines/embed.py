@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import ray
 from patent_embed.artifacts import Artifact, Outcome, model_folder
 from patent_embed.config import ModelConfig
 from patent_embed.forgetting import general_texts
+from patent_embed.model_folder import Kind
 from pipelines.runtime import GPU_ENV, NodeSize, Stopwatch, cluster_nodes
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _TEXTS_PER_BATCH = 1024
 _CORES_PER_ACTOR = 4
+# In Ray's workers tokenizers stay on one core unless told: 3,600 texts/s instead of the 7,800 that an H200 embeds.
+_TOKENIZER_ENV = {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": "8"}
 
 
 def load_encoder(model: tuple[str, str], config: ModelConfig, gpu: bool, threads: int) -> Encoder:
@@ -33,17 +37,28 @@ def load_encoder(model: tuple[str, str], config: ModelConfig, gpu: bool, threads
     return Encoder.load(model_folder(*model), config, device=torch.device("cuda" if gpu else "cpu"))
 
 
-class EmbedTexts:
-    """Ray Data UDF: ``{"row", "text", "kind"}`` to ``{"row", "embedding"}``, every row exactly once."""
+class Embedder:
+    """An actor's encoder. Where calls overlap, one is tokenized while another is on the GPU."""
 
     def __init__(self, model: tuple[str, str], config: ModelConfig, gpu: bool, threads: int) -> None:
         self._encoder = load_encoder(model, config, gpu, threads)
+        self._turn = threading.Lock()
+
+    def vectors(self, texts: list[str], kind: Kind) -> np.ndarray:
+        """(len(texts), dim) float32"""
+        tokens = self._encoder.tokenize(texts, kind)
+        with self._turn:
+            return self._encoder.encode(tokens)
+
+
+class EmbedTexts(Embedder):
+    """Ray Data UDF: ``{"row", "text", "kind"}`` to ``{"row", "embedding"}``, every row exactly once."""
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         embeddings = np.empty((len(batch["row"]), self._encoder.dim), np.float32)
         for kind in np.unique(batch["kind"]):
             mine = batch["kind"] == kind
-            embeddings[mine] = self._encoder.encode(batch["text"][mine].tolist(), str(kind))
+            embeddings[mine] = self.vectors(batch["text"][mine].tolist(), kind)
         return {"row": batch["row"], "embedding": embeddings}
 
 
@@ -93,9 +108,13 @@ def actor_pool(nodes: list[NodeSize] | None = None) -> tuple[dict[str, Any], boo
     nodes = cluster_nodes() if nodes is None else nodes
     gpus = sum(node.gpus for node in nodes)
     actors, threads = (gpus, 1) if gpus else _cpu_actors(nodes)
-    pool: dict[str, Any] = {"compute": ray.data.ActorPoolStrategy(size=actors), "num_cpus": threads}
+    calls = 2 if gpus else 1  # see Embedder
+    compute = ray.data.ActorPoolStrategy(
+        size=actors, max_concurrent_calls_per_actor=calls, enable_true_multi_threading=True
+    )
+    pool: dict[str, Any] = {"compute": compute, "num_cpus": threads}
     if gpus:
-        pool |= {"num_gpus": 1, "runtime_env": {"env_vars": GPU_ENV}}
+        pool |= {"num_gpus": 1, "runtime_env": {"env_vars": GPU_ENV | _TOKENIZER_ENV}}
     return pool, bool(gpus), threads
 
 

@@ -24,14 +24,14 @@ from patent_embed.progress import duration, say
 from patent_embed.records import PatentTextParser, RecordParser, TextParser
 from patent_embed.storage import Entry, RemoteFolder, scratch
 from pipelines import ingest
-from pipelines.embed import actor_pool, load_encoder
+from pipelines.embed import Embedder, actor_pool
 from pipelines.pipeline import Pipeline, Plan, Stage
 from pipelines.runtime import Stopwatch
 
 _EMBEDDINGS, _VECTORS = "embeddings", "vectors"  # the step, and the folder in it
 
 
-class EncodePieces:
+class EncodePieces(Embedder):
     """Ray Data UDF: pieces of the corpus (``part``, ``group``) to files of embeddings; gives back their ``rows``."""
 
     def __init__(
@@ -44,8 +44,8 @@ class EncodePieces:
         gpu: bool,
         threads: int,
     ) -> None:
+        super().__init__(model, config, gpu, threads)
         self._corpus, self._target, self._kind = open_artifact(corpus), target, kind
-        self._encoder = load_encoder(model, config, gpu, threads)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         return {"rows": [self._encode(str(p), int(g)) for p, g in zip(batch["part"], batch["group"], strict=True)]}
@@ -55,7 +55,7 @@ class EncodePieces:
         if name in _finished(self._target):  # Ray runs a piece again when its actor died before it could say so
             return int(file.metadata.row_group(group).num_rows)
         texts = file.read_row_group(group, columns=["publication_number", "abstract"])
-        vectors = self._encoder.encode(texts["abstract"].to_pylist(), self._kind)
+        vectors = self.vectors(texts["abstract"].to_pylist(), self._kind)
         if not np.isfinite(vectors).all():
             raise RuntimeError(f"an embedding of {part}, row group {group}, holds NaN or infinity")
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
