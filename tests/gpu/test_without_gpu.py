@@ -31,7 +31,7 @@ def test_filling_up_changes_no_embedding(architecture: str, texts: int, tokens: 
 
 def test_the_benchmark_runs_at_toy_size() -> None:
     command = [sys.executable, "benchmarks/train_throughput.py", "--toy", "--batch", "4", "--stock_batch"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, "--shared", "3", "--windows", "2"], cwd=ROOT, env=environment, capture_output=True, text=True
     )

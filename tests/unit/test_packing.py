@@ -62,7 +62,7 @@ def padded_embeddings(model: nn.Module, tokens: Tokens, pooling: str, device: st
         ids[i, : end - begin] = torch.from_numpy(tokens.ids[begin:end].astype(np.int64))
     mask = (torch.arange(longest)[None] < torch.from_numpy(tokens.lengths)[:, None]).long()
     ids, mask = ids.to(device), mask.to(device)
-    hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
     if pooling == "mean":
         pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
     elif pooling == "cls":
@@ -197,9 +197,10 @@ def test_flash_attention_is_exact_attention(architecture: str) -> None:
     expected = padded_embeddings(plain, tokens, pooling)
     exact, flash = (torch.from_numpy(encoder.encode(tokens, precision=p)) for p in ("fp32", "bf16"))
     torch.testing.assert_close(exact, expected, atol=1e-3, rtol=0)  # TF32 may be on
-    with torch.autocast("cuda", torch.bfloat16):
-        padded = padded_embeddings(copy.deepcopy(plain).cuda(), tokens, pooling, "cuda").float().cpu()
-    assert (flash - padded).norm() / padded.norm() < 1e-2
+    with torch.no_grad():
+        padded = padded_embeddings(copy.deepcopy(plain).cuda().bfloat16(), tokens, pooling, "cuda").cpu()
+    assert (flash - padded).norm() / padded.norm() < 1e-2  # one arithmetic
+    assert (flash - expected).norm() / expected.norm() < 1.5e-2  # autocast's distance is 0.8e-2 for these weights
 
     weight = torch.randn(expected.shape)
     (expected * weight).sum().backward()
