@@ -95,7 +95,7 @@ def embed_texts(
         done += len(vectors)
         if not first:  # the rate is that of embedding, without the start of the actors
             watch, first = Stopwatch(), done
-        elif on_progress is not None:
+        elif on_progress is not None and (watch.seconds > 0.5 or done == len(texts)):  # blocks come in pairs
             on_progress(done, len(texts), watch.seconds * done / (done - first))
     if result is None or done != len(texts) or np.isnan(result).any():
         raise RuntimeError(f"{len(texts)} texts went in, {done} embeddings came out, or some hold NaN")
