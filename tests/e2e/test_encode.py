@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,14 +17,15 @@ import pytest
 from patent_embed.artifacts import open_artifact
 from patent_embed.encoder import Encoder
 from tests.conftest import ROOT
-from tests.e2e.test_run import PROGRAM, patent_embed
+from tests.e2e.commands import patent_embed_here
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
+PROGRAM = [sys.executable, "-c", "import sys; from pipelines.cli import main; sys.exit(main())"]
 TEXTS, ROWS_PER_FILE = 3200, 50
 
 
 def encode(*arguments: object, check: int = 0) -> subprocess.CompletedProcess[str]:
-    return patent_embed("encode", *arguments, check=check)
+    return patent_embed_here("encode", *arguments, check=check)
 
 
 @pytest.fixture(scope="module")

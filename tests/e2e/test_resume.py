@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import ROOT
-from tests.e2e.test_run import run, run_here
+from tests.e2e.commands import begin_from, run_here
 
 pytestmark = pytest.mark.ray
 
@@ -37,10 +37,10 @@ def arguments(sample_folder: Path, tiny_model: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> Path:
+def whole(ray_here: None, finished, tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> Path:
     """The output of a run that nothing happened to."""
-    out = tmp_path_factory.mktemp("whole")
-    run(*arguments, "--output_dir", out)
+    out = begin_from(finished, tmp_path_factory.mktemp("whole"))
+    run_here(*arguments, "--output_dir", out)
     return out
 
 
@@ -84,7 +84,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, arguments: lis
 
     plan = run_here(*arguments, "--output_dir", tmp_path, "--plan")
     assert "can be resumed" in plan.stdout
-    done = run(*arguments, "--output_dir", tmp_path, "--resume")
+    done = run_here(*arguments, "--output_dir", tmp_path, "--resume")
     assert "going on after epoch 1" in done.stdout
     assert_equal(weights(tmp_path), weights(whole))
     attempts = list((tmp_path / "steps").glob("train-*/attempt-*"))
@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, arguments: 
         assert process.wait() == 2, seen
         assert "patent-embed: error: no space is left" in seen
         (tmp_path / "ballast").unlink()
-        done = run(*arguments, "--output_dir", tmp_path, "--resume")
+        done = run_here(*arguments, "--output_dir", tmp_path, "--resume")
         assert "going on after epoch 1" in done.stdout
         assert_equal(weights(tmp_path), weights(whole))
     finally:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,57 +14,11 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from patent_embed.artifacts import open_artifact
-from pipelines.cli import main
-from tests.conftest import ROOT, patent, write_json_lines
+from tests.conftest import patent, write_json_lines
+from tests.e2e.commands import SETTINGS, begin_from, patent_embed_here, run, run_here
+from tests.e2e.conftest import SECRET
 
 pytestmark = pytest.mark.ray
-SECRET = "sk-test-0123456789-secret"
-SETTINGS = (
-    *("--query_backend", "rules", "--num_epochs", "2", "--batch_size", "64", "--learning_rate", "1e-3"),
-    *("--set", "negatives.scoring.max_ratio=null"),  # random weights find all texts alike: it would refuse all
-)
-
-
-def run(*arguments: str | Path, check: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, ROOT / "pipelines" / "run.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | env,
-        timeout=600,
-    )
-    assert done.returncode == check, done.stdout + done.stderr
-    return done
-
-
-def run_here(*arguments: str | Path, check: int = 0) -> subprocess.CompletedProcess[str]:
-    """``run`` without a process of its own, for what ends before Ray would start."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(["run", *map(str, arguments)])
-    done = subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
-    assert done.returncode == check, done.stdout + done.stderr
-    return done
-
-
-PROGRAM = [sys.executable, "-c", "import sys; from pipelines.cli import main; sys.exit(main())"]
-
-
-def patent_embed(*arguments: object, check: int = 0) -> subprocess.CompletedProcess[str]:
-    """The command that an installation has, for what run.py does not do."""
-    done = subprocess.run([*PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=600, cwd=ROOT)
-    assert done.returncode == check, done.stdout + done.stderr
-    return done
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, sample_folder: Path, tiny_model: Path):
-    """(arguments, output folder, terminal output) of a whole run."""
-    out = tmp_path_factory.mktemp("run")
-    # Relative paths, as users give them: the workers' working directory is another one.
-    data, output, model = (os.path.relpath(path) for path in (sample_folder, out, tiny_model))
-    arguments = ("--data_dir", data, "--output_dir", output, "--model_name", model, *SETTINGS)
-    return arguments, out, run(*arguments, OPENAI_API_KEY=SECRET)
 
 
 def test_the_output_folder_is_complete(finished) -> None:
@@ -164,15 +113,16 @@ def test_the_snippets_of_the_model_card_run(finished, tmp_path: Path) -> None:
 def test_a_second_run_reuses_everything(finished) -> None:
     arguments, out, _ = finished
     before = (out / "metrics.json").read_bytes()
-    done = run(*arguments)
+    done = run_here(*arguments)
     assert done.stdout.count("reused") == 12
     assert (out / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_models_are_compared_on_the_test_set_of_a_run(finished, tiny_model: Path, tmp_path: Path) -> None:
     _, out, _ = finished
     shutil.copytree(out, tmp_path / "moved")  # to where the run's relative paths lead nowhere
-    done = patent_embed("compare", tiny_model, tmp_path / "moved/model", "--output_dir", tmp_path / "moved")
+    done = patent_embed_here("compare", tiny_model, tmp_path / "moved/model", "--output_dir", tmp_path / "moved")
     (folder,) = (tmp_path / "moved" / "compare").iterdir()
     found = json.loads((folder / "metrics.json").read_text())
     of_run = json.loads((out / "metrics.json").read_text())
@@ -197,7 +147,7 @@ def test_a_run_is_exported_with_what_each_format_costs(finished) -> None:
 
     _, out, _ = finished
     onnx = [] if importlib.util.find_spec("onnxscript") is None else ["onnx-int8"]
-    patent_embed("export", out, "--format", "fp16", *onnx)
+    patent_embed_here("export", out, "--format", "fp16", *onnx)
     for name in ("fp16", *onnx):
         figures = json.loads((out / "export" / name / "export.json").read_text())
         assert figures["documents"] == figures["documents_in_corpus"] == 120
@@ -217,11 +167,11 @@ def test_a_format_that_loses_too_much_is_refused(finished, tmp_path: Path) -> No
     state["encoder.layer.1.output.LayerNorm.weight"] *= 1e6  # more than 16 bits hold; in fp32 it cancels out
     state["encoder.layer.1.output.LayerNorm.bias"] *= 1e6
     save_file(state, weights, metadata={"format": "pt"})
-    done = patent_embed("export", tmp_path / "run", "--format", "fp16", "bf16", check=2)
+    done = patent_embed_here("export", tmp_path / "run", "--format", "fp16", "bf16", check=2)
     assert "fp16 loses" in done.stderr
     assert "bf16 loses" not in done.stderr
     assert {path.name for path in (tmp_path / "run" / "export").iterdir()} == {"bf16"}
-    patent_embed("export", tmp_path / "run", "--format", "fp16", "--force")
+    patent_embed_here("export", tmp_path / "run", "--format", "fp16", "--force")
     assert json.loads((tmp_path / "run" / "export" / "fp16" / "export.json").read_text())["forced"] is True
 
 
@@ -248,10 +198,11 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
     assert "120 patents" in seeded
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_test_only_measures_what_is_there(finished) -> None:
     arguments, out, _ = finished
     before = json.loads((out / "metrics.json").read_text())
-    done = run(*arguments, "--test_only")
+    done = run_here(*arguments, "--test_only")
     assert "train" not in [line.split()[1] for line in done.stdout.splitlines() if line.startswith("[")]
     after = json.loads((out / "metrics.json").read_text())
     assert after["systems"] == before["systems"]
@@ -260,10 +211,11 @@ def test_test_only_measures_what_is_there(finished) -> None:
     assert '<section id="training">' not in page
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_a_tuned_model_is_measured_without_its_base(finished) -> None:
     arguments, out, _ = finished
     before = json.loads((out / "metrics.json").read_text())
-    done = run(*arguments, "--test_only", "--model_name", "not_here")
+    done = run_here(*arguments, "--test_only", "--model_name", "not_here")
     assert "measured alone" in done.stderr
     after = json.loads((out / "metrics.json").read_text())
     assert after["systems"] == {name: before["systems"][name] for name in ("bm25", "tuned")}
@@ -272,10 +224,12 @@ def test_a_tuned_model_is_measured_without_its_base(finished) -> None:
     assert '<section id="general">' not in page  # BM25 has no opinion on general sentences
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_hard_negatives_in_two_rounds_after_mining_on_ray_data(
     finished, tmp_path: Path, sample_folder: Path, tiny_model: Path
 ) -> None:
-    done = run(
+    begin_from(finished, tmp_path, "negatives*", "tokens*")
+    done = run_here(
         *("--data_dir", sample_folder, "--output_dir", tmp_path, "--model_name", tiny_model, *SETTINGS),
         *("--negative_strategy", "hard", "--set", "negatives.rounds=2", "--set", "negatives.distributed=true"),
     )
@@ -291,17 +245,18 @@ def test_hard_negatives_in_two_rounds_after_mining_on_ray_data(
     assert tables[0] != tables[1]  # the tuned encoder scores anew
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_too_little_data_stops_with_advice(tmp_path: Path, tiny_model: Path) -> None:
     common = ("--output_dir", tmp_path / "out", "--model_name", tiny_model, *SETTINGS)
     one = write_json_lines(tmp_path / "one.jsonl", [patent("CN1A")])
-    done = run("--data_dir", one, *common, check=2)
+    done = run_here("--data_dir", one, *common, check=2)
     assert "at least two in one main group" in done.stderr
     assert "Traceback" not in done.stderr
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "notes.txt").write_text("not a patent")
     all_of_one_subgroup = [patent(f"CN{i}A") for i in range(9)]
     same = write_json_lines(tmp_path / "data" / "same.jsonl", all_of_one_subgroup)
-    done = run("--data_dir", same.parent, *common, check=2)
+    done = run_here("--data_dir", same.parent, *common, check=2)
     assert "1 files of other kinds passed over" in done.stdout
     assert "no patent can get a negative" in done.stderr
 

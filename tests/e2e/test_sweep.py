@@ -17,7 +17,7 @@ import pytest
 from patent_embed.config import load_config
 from pipelines.sweep import _reason, _repeated_failure
 from tests.conftest import ROOT
-from tests.e2e.test_run import run_here
+from tests.e2e.commands import run_here
 
 pytestmark = pytest.mark.ray
 TRIALS = 4
