@@ -122,13 +122,17 @@ def test_a_second_run_reuses_everything(finished) -> None:
 def test_models_are_compared_on_the_test_set_of_a_run(finished, tiny_model: Path, tmp_path: Path) -> None:
     _, out, _ = finished
     shutil.copytree(out, tmp_path / "moved")  # to where the run's relative paths lead nowhere
-    done = patent_embed_here("compare", tiny_model, tmp_path / "moved/model", "--output_dir", tmp_path / "moved")
+    third = shutil.copytree(tiny_model, tmp_path / "third")
+    models = (tiny_model, tmp_path / "moved/model", third)
+    done = patent_embed_here("compare", *models, "--output_dir", tmp_path / "moved")
     (folder,) = (tmp_path / "moved" / "compare").iterdir()
     found = json.loads((folder / "metrics.json").read_text())
     of_run = json.loads((out / "metrics.json").read_text())
-    base, tuned = (name for name in found["systems"] if name != "bm25")
+    base, tuned, copy = (name for name in found["systems"] if name != "bm25")
     assert found["systems"]["bm25"] == of_run["systems"]["bm25"]
-    assert found["systems"][base] == of_run["systems"]["base"]
+    assert found["systems"][base] == found["systems"][copy] == of_run["systems"]["base"]
+    pairs = {(each["system"], each["baseline"]) for each in found["comparisons"] if each["split"] == "test"}
+    assert {(tuned, base), (copy, base)} <= pairs
     for split in ("val", "test"):
         ours, theirs = found["systems"][tuned][split]["metrics"], of_run["systems"]["tuned"][split]["metrics"]
         assert ours == pytest.approx(theirs, abs=1e-3)
