@@ -7,8 +7,9 @@ import contextlib
 import json
 import logging
 import textwrap
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ log = logging.getLogger("patent_embed")
 
 _WIDTH = 80  # of a terminal; paths and addresses may be wider
 _ROOM_FOR_COUNTS = 20
+_SILENCE = 30.0  # seconds, after which a step says that it is still at work
 
 
 def say(text: str = "") -> None:
@@ -42,6 +44,15 @@ def finished(head: str, counts: str, took: str) -> None:
     say(f"{head} {first:{room}} {took:>10}".rstrip())
     for line in more:
         say(f"{'':{len(head)}} {line}")
+
+
+def planned(number: int, folder: str, what: str, remark: str) -> None:
+    """A step of a plan: what would happen to it, and what is known of its result."""
+    head = f"  {number:2d}  {folder:24}  {what:5}  "
+    together = remark.replace(" ", "\xa0").replace(",\xa0", ", ")
+    for line in textwrap.wrap(together, max(_ROOM_FOR_COUNTS, _WIDTH - len(head))) or [""]:
+        say((head + line.replace("\xa0", " ")).rstrip())
+        head = " " * len(head)
 
 
 def loss_curve(path: Path, folder: str) -> list[tuple[int, float]]:
@@ -92,12 +103,38 @@ class ProgressLog:
         self._observe = observe
         self._min_seconds = min_seconds
         self._last_bar = time.perf_counter()
+        self._last_event = self._last_bar
+
+    @contextlib.contextmanager
+    def at_work(self, step: str, silence: float = _SILENCE) -> Iterator[None]:
+        """While a step runs: say that it does after ``silence`` seconds without an event, then after twice that, and
+        so on, so that a long job is not taken for a dead one."""
+        started, stop = time.perf_counter(), threading.Event()
+
+        def watch() -> None:
+            pause = silence
+            while not stop.wait(max(0.0, self._last_event + pause - time.perf_counter())):
+                now = time.perf_counter()
+                if now - self._last_event >= pause:
+                    say(f"      {step}: at work for {duration(now - started)}")
+                    pause *= 2
+                    self._last_event = now
+
+        self._last_event = started
+        thread = threading.Thread(target=watch, name="at-work", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # what was said above is said
             self._file.close()
 
     def record(self, event: str, **content: Any) -> None:
+        self._last_event = time.perf_counter()
         content = {"time": round(time.time(), 3), "event": event, **content}
         try:
             self._file.write(json.dumps(content, ensure_ascii=False) + "\n")
@@ -139,6 +176,17 @@ class ProgressLog:
                 parts.append(f"best epoch {event['best_epoch']}")
             say("      " + "  ".join(parts) if event["epoch"] else f"      before training  {parts[-1]}")
 
+    def records(self, done: int, total: int, records: int, seconds: float) -> None:
+        """Progress of reading: pieces of the input, and the records in them."""
+        self.record("read", done=done, total=total, records=records, seconds=round(seconds, 3))
+        if done < total and self._due():
+            rate, left = records / max(seconds, 1e-3), seconds / done * (total - done)
+            say(f"      {done:,}/{total:,} pieces  {records:,} records  {rate:,.0f}/s  ETA {duration(left)}")
+
+    def shards(self, done: int, total: int, seconds: float) -> None:
+        """Progress of a search that is cut into shards of the corpus."""
+        self._amount("searched", "shards", done, total, seconds)
+
     def texts(self, done: int, total: int, seconds: float) -> None:
         """Progress of an embedding step, shown every few seconds."""
         self._amount("embedded", "texts", done, total, seconds)
@@ -149,9 +197,15 @@ class ProgressLog:
 
     def _amount(self, event: str, things: str, done: int, total: int, seconds: float) -> None:
         self.record(event, done=done, total=total, seconds=round(seconds, 3))
-        now = time.perf_counter()
-        if done < total and now - self._last_bar >= self._min_seconds:
-            self._last_bar = now
+        if done < total and self._due():
             rate = done / max(seconds, 1e-3)
             speed = f"{rate:,.{0 if rate >= 10 else 1}f}/s"
             say(f"      {done:,}/{total:,} {things}  {speed}  ETA {duration((total - done) / rate)}")
+
+    def _due(self) -> bool:
+        """Whether the last line of this kind is long enough ago for another one."""
+        now = time.perf_counter()
+        if now - self._last_bar < self._min_seconds:
+            return False
+        self._last_bar = now
+        return True

@@ -108,7 +108,10 @@ class Encoding(Pipeline):
 
     def _read(self, folder: Path, root: Path | RemoteFolder, files: list[Entry], parser: RecordParser) -> Outcome:
         config, rows = self.config, self.rows_per_file
-        outcome = ingest.ingest(folder, root, files, config.data, config.run.seed, parser=parser, rows_per_group=rows)
+        outcome = ingest.ingest(
+            folder, root, files, config.data, config.run.seed,
+            parser=parser, rows_per_group=rows, on_progress=self.progress.records,
+        )  # fmt: skip
         outcome.rows["texts"] = outcome.rows.pop("patents")
         return outcome
 

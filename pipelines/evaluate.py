@@ -18,7 +18,7 @@ from patent_embed.evaluation import EmbeddingSystem, EvalResult, System, evaluat
 from patent_embed.forgetting import pair_similarities
 from patent_embed.projection import PatentMap, chosen_patents, patent_map
 from patent_embed.search import Rows, Vectors, exact_search, merge_top_k
-from pipelines.runtime import GPU_ENV, cluster_nodes
+from pipelines.runtime import GPU_ENV, Stopwatch, cluster_nodes
 
 # Multiplications from which shards pay: below, this process is done before Ray has started a worker.
 _WORTH_SHARDING = 1e12
@@ -31,9 +31,16 @@ class ShardedSystem(EmbeddingSystem):
     ``vectors``: an embedding step, which every node reads by itself.
     """
 
-    def __init__(self, queries: Vectors, vectors: Artifact, shard_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        queries: Vectors,
+        vectors: Artifact,
+        shard_rows: int | None = None,
+        on_progress: Callable[[int, int, float], None] | None = None,
+    ) -> None:
         super().__init__(queries, np.load(vectors.file("passages.npy"), mmap_mode="r"))
         self._address, self._rows = str(vectors.remote or vectors.path.resolve()), shard_rows
+        self._on_progress = on_progress
 
     def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
         nodes = cluster_nodes()
@@ -49,11 +56,13 @@ class ShardedSystem(EmbeddingSystem):
             batch_size=1,
             **(on_gpu if gpus else {"num_cpus": 1}),
         )
-        parts = []
+        parts, watch = list[tuple[Vectors, Rows]](), Stopwatch()
         for shard in found.iter_rows():
             shape = (len(queries), -1)
             scores = np.frombuffer(shard["scores"], np.float32).reshape(shape)
             parts.append((scores, np.frombuffer(shard["rows"], np.int64).reshape(shape)))
+            if self._on_progress is not None:
+                self._on_progress(len(parts), len(shards), watch.seconds)
         return merge_top_k(parts, k)
 
 
@@ -75,11 +84,18 @@ def evaluate_bm25(folder: Path, need: Callable[[str], Artifact], config: Config)
     return _measure(folder, "bm25", Bm25(passages, asked), need, config)
 
 
-def evaluate_encoder(folder: Path, name: str, need: Callable[[str], Artifact], config: Config) -> Outcome:
-    """Measure the encoder whose vectors are in ``embed-<name>``."""
+def evaluate_encoder(
+    folder: Path,
+    name: str,
+    need: Callable[[str], Artifact],
+    config: Config,
+    on_progress: Callable[[int, int, float], None] | None = None,
+) -> Outcome:
+    """Measure the encoder whose vectors are in ``embed-<name>``. ``on_progress`` is called with shards searched, shards
+    in all, and seconds, where the search is cut into them."""
     vectors = need(f"embed-{name}")
     splits, corpus = need("splits").table("splits"), need("ingest").table("corpus").select(["codes"])
-    system = _system(np.load(vectors.file("queries.npy")), vectors, config.evaluation.distributed)
+    system = _system(np.load(vectors.file("queries.npy")), vectors, config.evaluation.distributed, on_progress)
     outcome = _measure(folder, name, system, need, config)
     general = pair_similarities(np.load(vectors.file("general.npy")))
     pq.write_table(general, folder / "general.parquet", compression="zstd")
@@ -92,13 +108,20 @@ def evaluate_encoder(folder: Path, name: str, need: Callable[[str], Artifact], c
     return outcome
 
 
-def _system(queries: Vectors, vectors: Artifact, distributed: bool | None) -> System:
+def _system(
+    queries: Vectors,
+    vectors: Artifact,
+    distributed: bool | None,
+    on_progress: Callable[[int, int, float], None] | None = None,
+) -> System:
     passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
     if distributed is None:
         nodes = cluster_nodes()
         several = len(nodes) > 1 or any(node.gpus for node in nodes)
         distributed = several and queries.size * float(len(passages)) > _WORTH_SHARDING
-    return ShardedSystem(queries, vectors) if distributed else EmbeddingSystem(queries, passages)
+    if distributed:
+        return ShardedSystem(queries, vectors, on_progress=on_progress)
+    return EmbeddingSystem(queries, passages)
 
 
 def _measure(folder: Path, name: str, system: System, need: Callable[[str], Artifact], config: Config) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +21,7 @@ from patent_embed.errors import UserError
 from patent_embed.records import QUERY_CACHE_NAME, SCHEMA, Record, RecordParser, list_files, select_files, to_table
 from patent_embed.splits import hash64
 from patent_embed.storage import Entry, RemoteFolder, is_remote
+from pipelines.runtime import Stopwatch
 
 CORPUS_SCHEMA = pa.schema([SCHEMA.field(i) for i in range(SCHEMA.get_field_index("source") + 1)])
 REJECT_SCHEMA = pa.schema([SCHEMA.field(name) for name in ("source", "publication_number", "reason", "detail")])
@@ -109,21 +110,37 @@ def ingest(
     blocks: int | None = None,
     parser: RecordParser | None = None,
     rows_per_group: int = _ROWS_PER_PART,
+    on_progress: Callable[[int, int, int, float], None] | None = None,
 ) -> Outcome:
     """Write ``corpus/*.parquet`` and ``rejects.parquet`` into ``folder``.
 
     ``blocks`` is how many pieces the file list is cut into; it does not change a byte of the result. ``parser``: None
-    for that of patents to train on. ``rows_per_group``: of the Parquet files.
+    for that of patents to train on. ``rows_per_group``: of the Parquet files. ``on_progress`` is called with pieces
+    read, pieces in all, records found so far, and seconds.
     """
     parser = parser or RecordParser(config.min_abstract_chars, config.max_abstract_chars)
     pieces = blocks or max(-(-len(files) // _FILES_PER_BLOCK), sum(file.size for file in files) // _BYTES_PER_BLOCK)
-    names = ray.data.from_items([{"name": file.name} for file in files], override_num_blocks=min(len(files), pieces))
-    parsed = names.map_batches(ParseFiles(root, parser), batch_size=None).materialize()
+    pieces = min(len(files), pieces)
+    names = ray.data.from_items([{"name": file.name} for file in files], override_num_blocks=pieces)
+    parsed = _parse(names.map_batches(ParseFiles(root, parser), batch_size=None), pieces, on_progress)
     bound = _sample_bound(parsed, config.max_samples, seed)
     writer = _CorpusWriter(folder, bound, seed, rows_per_group, parser.duplicate_reason)
     for batch in _sorted_by_id(parsed):
         writer.add(batch.cast(SCHEMA))
     return writer.finish(records=parsed.count(), files=len(files))
+
+
+def _parse(
+    records: ray.data.Dataset, pieces: int, on_progress: Callable[[int, int, int, float], None] | None
+) -> ray.data.Dataset:
+    """``records.materialize()``, heard of while it runs. A piece that comes back in two blocks counts twice."""
+    watch, blocks, rows = Stopwatch(), list[Any](), 0
+    for bundle in records.iter_internal_ref_bundles():
+        blocks += bundle.block_refs
+        rows += bundle.num_rows() or 0
+        if on_progress is not None:
+            on_progress(min(len(blocks), pieces), pieces, rows, watch.seconds)
+    return ray.data.from_arrow_refs(blocks)
 
 
 def _sample_bound(parsed: ray.data.Dataset, max_samples: int | None, seed: int) -> int | None:

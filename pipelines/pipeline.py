@@ -24,7 +24,7 @@ from patent_embed.errors import UserError
 from patent_embed.hard_negatives import Embeddings
 from patent_embed.hub import resolve_model
 from patent_embed.negatives import examples, mine_negatives
-from patent_embed.progress import ProgressLog, duration, finished, note, say
+from patent_embed.progress import ProgressLog, duration, finished, note, planned, say
 from patent_embed.queries import find_query_cache
 from patent_embed.splits import split_table
 from patent_embed.storage import RemoteFolder, is_remote, scratch
@@ -125,7 +125,9 @@ class Pipeline:
         cache = find_query_cache(root, config.queries.cache) if config.queries.use_cache else None
         plan.add(
             "ingest",
-            lambda folder: ingest.ingest(folder, root, files, config.data, config.run.seed),
+            lambda folder: ingest.ingest(
+                folder, root, files, config.data, config.run.seed, on_progress=self.progress.records
+            ),
             config.data.model_dump(exclude={"data_dir"}) | (seed if config.data.max_samples else {}),
             files=ingest.input_digest(files),
         )
@@ -193,7 +195,9 @@ class Pipeline:
         plan.add(f"embed-{name}", work, settings, model=digest, ingest="ingest", queries="queries")
 
     def _add_evaluation(self, plan: Plan, name: str) -> None:
-        work = partial(evaluate.evaluate_encoder, name=name, need=self._need, config=self.config)
+        def work(folder: Path) -> Outcome:
+            return evaluate.evaluate_encoder(folder, name, self._need, self.config, self.progress.shards)
+
         plan.add(f"evaluate-{name}", work, self._judged(), vectors=f"embed-{name}", **TABLES)
 
     def _trained_model(self, step: str) -> tuple[str, str]:
@@ -226,7 +230,7 @@ class Pipeline:
                 and (path := latest_checkpoint(self.store.shared(self.store.path(stage.step))))
             ):
                 note = f"checkpoint {path.name} can be resumed"
-            say(f"  {number:2d}  {stage.step.folder:24}  {'reuse' if found else 'run':5}  {rows or note}".rstrip())
+            planned(number, stage.step.folder, "reuse" if found else "run", rows or note)
 
     def prepare_training(self) -> tuple[tuple[str, str], Artifact]:
         """Run what the training needs, and return the base model (as in ``artifacts.model_folder``) and the finished
@@ -326,7 +330,8 @@ class Pipeline:
         """Run a step; once more when a node died with something that Ray does not make again by itself."""
         for last in (False, False, True):
             try:
-                return self.store.run(stage.step, stage.work, keep_partial=self._resuming(stage.step))
+                with self.progress.at_work(stage.step.name):
+                    return self.store.run(stage.step, stage.work, keep_partial=self._resuming(stage.step))
             except NODE_LOSSES as error:
                 if last or getattr(error, "actor_init_failed", False):
                     raise

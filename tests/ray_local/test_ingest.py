@@ -39,7 +39,14 @@ def run(tmp_path: Path, folder: Path, config: DataConfig | None = None, blocks: 
     out = tmp_path / f"out-{blocks}-{config}"[:60].replace("/", "_")
     out.mkdir()
     root, files, _ = ingest.find_input(str(folder))
-    outcome = ingest.ingest(out, root, files, config or DataConfig(), 42, blocks=blocks)
+    seen: list[tuple[int, int, int]] = []
+    outcome = ingest.ingest(
+        out, root, files, config or DataConfig(), 42,
+        blocks=blocks, on_progress=lambda done, pieces, records, _: seen.append((done, pieces, records)),
+    )  # fmt: skip
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1] == min(blocks or 1, len(files))
+    assert seen[-1][2] == outcome.rows["records"]
     digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.rglob("*.parquet"))}
     return outcome, digests, out
 

@@ -32,12 +32,20 @@ def passages_and_queries() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("shard_rows", [None, 7, 5000])
 def test_shards_give_what_one_search_gives(tmp_path: Path, shard_rows: int | None) -> None:
     passages, queries = passages_and_queries()
-    system = ShardedSystem(queries, embedded(ArtifactStore(tmp_path), passages), shard_rows)
+    seen: list[tuple[int, int]] = []
+    system = ShardedSystem(
+        queries,
+        embedded(ArtifactStore(tmp_path), passages),
+        shard_rows,
+        lambda done, all_, _: seen.append((done, all_)),
+    )
     chosen = np.array([3, 1, 29])
     scores, rows = system.search(chosen, 10)
     expected_scores, expected_rows = EmbeddingSystem(queries, passages).search(chosen, 10)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_array_equal(scores, expected_scores)
+    assert seen == [(i + 1, len(seen)) for i in range(len(seen))]
+    assert len(seen) >= (1000 // 7 if shard_rows == 7 else 1)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
-from patent_embed.progress import ProgressLog, finished, loss_curve, note
+from patent_embed.progress import ProgressLog, finished, loss_curve, note, planned
 
 
 @pytest.mark.parametrize(("speed", "shown"), [(4.04, " 4.0 triplets/s"), (1029.1, " 1029 triplets/s")])
@@ -93,3 +94,38 @@ def test_the_loss_curve_is_that_of_the_training_that_made_the_step(tmp_path: Pat
     log.close()
     assert loss_curve(path, "train-aa") == [(1, 0.5), (2, 0.5), (3, 0.4), (4, 0.4)]
     assert loss_curve(path, "train-bb") == [(1, 0.1), (2, 0.1)]
+
+
+def test_a_silent_step_says_that_it_is_at_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = ProgressLog(tmp_path / "progress.jsonl", log_every=10)
+    with log.at_work("ingest", silence=0.05):
+        deadline = time.monotonic() + 20
+        while capsys.readouterr().out.count("ingest: at work for") < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    with log.at_work("embed-base", silence=60):
+        log.texts(10, 20, 1.0)
+    log.close()
+    assert "at work" not in capsys.readouterr().out
+
+
+def test_a_plan_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    planned(4, "negatives-0123456789abcdef", "reuse", "17,259 negatives, 5,753 anchors, 1,234,567 not_sampled")
+    planned(5, "train-0123456789abcdef", "run", "")
+    *first, last = capsys.readouterr().out.splitlines()
+    assert len(first) == 2
+    assert max(map(len, first)) <= 80
+    assert first[1].strip() == "1,234,567 not_sampled"
+    assert last == "   5  train-0123456789abcdef    run"
+
+
+def test_reading_and_searching_show_rate_and_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = ProgressLog(tmp_path / "progress.jsonl", log_every=10, min_seconds=0)
+    log.records(30_000, 120_000, 36_000_000, 300.0)
+    log.records(120_000, 120_000, 144_000_000, 1200.0)  # the step's own line follows
+    log.shards(3, 16, 6.0)
+    log.close()
+    assert capsys.readouterr().out.splitlines() == [
+        "      30,000/120,000 pieces  36,000,000 records  120,000/s  ETA 15 min 00 s",
+        "      3/16 shards  0.5/s  ETA 26 s",
+    ]
