@@ -281,6 +281,10 @@ def event_stream(handle: Callable[[dict[str, Any]], None], interval: float = 0.5
         ray.kill(buffer)
 
 
+# Event of a step at work → the step, and what of the event is counted.
+_RATES = {"read": ("ingest", "records"), "generated": ("queries", "done"), "embedded": ("embed", "done")}
+
+
 class RunMetrics:
     """Progress events as Ray metrics, which every node's agent offers to Prometheus under ``ray_patent_embed_...``."""
 
@@ -300,8 +304,9 @@ class RunMetrics:
         elif event == "step":
             self._rate.set(content["triplets_per_s"], {"step": "train"})
             self._loss.set(content["loss"])
-        elif event == "embedded" and content["seconds"]:
-            self._rate.set(content["done"] / content["seconds"], {"step": "embed"})
+        elif event in _RATES and content["seconds"]:
+            step, counted = _RATES[event]
+            self._rate.set(content[counted] / content["seconds"], {"step": step})
 
 
 class Stopwatch:
