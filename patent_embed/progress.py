@@ -50,7 +50,7 @@ def planned(number: int, folder: str, what: str, remark: str) -> None:
     """A step of a plan: what would happen to it, and what is known of its result."""
     head = f"  {number:2d}  {folder:24}  {what:5}  "
     together = remark.replace(" ", "\xa0").replace(",\xa0", ", ")
-    for line in textwrap.wrap(together, max(_ROOM_FOR_COUNTS, _WIDTH - len(head))) or [""]:
+    for line in textwrap.wrap(together, max(_ROOM_FOR_COUNTS, _WIDTH - len(head)), break_long_words=False) or [""]:
         say((head + line.replace("\xa0", " ")).rstrip())
         head = " " * len(head)
 

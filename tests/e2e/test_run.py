@@ -183,8 +183,9 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
     arguments, _, _ = finished
 
     def rerun(*changes: str) -> set[str]:
-        words = [line.split() for line in run_here(*arguments, *changes, "--plan").stdout.splitlines()[1:]]
-        return {name.rpartition("-")[0] for _, name, what, *_ in words if what == "run"}
+        plan = run_here(*arguments, *changes, "--plan").stdout
+        assert max(map(len, plan.splitlines()[1:])) <= 80
+        return set(re.findall(r"(?m)^ +\d+  (\S+)-[0-9a-f]+ +run\b", plan))
 
     trained = {"train", "embed-tuned", "evaluate-tuned"}
     assert rerun() == set()
