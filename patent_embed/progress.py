@@ -39,8 +39,7 @@ def finished(head: str, counts: str, took: str) -> None:
     if room < _ROOM_FOR_COUNTS:  # a step of a model with a long name
         say(head.rstrip())
         head, room = " " * 6, _WIDTH - 6 - 12
-    together = counts.replace(" ", "\xa0").replace(",\xa0", ", ")  # a number and its name share a line
-    first, *more = [line.replace("\xa0", " ") for line in textwrap.wrap(together, room)] or [""]
+    first, *more = _wrapped(counts, room)
     say(f"{head} {first:{room}} {took:>10}".rstrip())
     for line in more:
         say(f"{'':{len(head)}} {line}")
@@ -49,10 +48,15 @@ def finished(head: str, counts: str, took: str) -> None:
 def planned(number: int, folder: str, what: str, remark: str) -> None:
     """A step of a plan: what would happen to it, and what is known of its result."""
     head = f"  {number:2d}  {folder:24}  {what:5}  "
-    together = remark.replace(" ", "\xa0").replace(",\xa0", ", ")
-    for line in textwrap.wrap(together, max(_ROOM_FOR_COUNTS, _WIDTH - len(head)), break_long_words=False) or [""]:
-        say((head + line.replace("\xa0", " ")).rstrip())
+    for line in _wrapped(remark, max(_ROOM_FOR_COUNTS, _WIDTH - len(head))):
+        say((head + line).rstrip())
         head = " " * len(head)
+
+
+def _wrapped(counts: str, room: int) -> list[str]:
+    """``counts`` in lines of ``room`` columns, at least one; a number and its name share a line."""
+    together = counts.replace(" ", "\xa0").replace(",\xa0", ", ")
+    return [line.replace("\xa0", " ") for line in textwrap.wrap(together, room, break_long_words=False)] or [""]
 
 
 def loss_curve(path: Path, folder: str) -> list[tuple[int, float]]:
