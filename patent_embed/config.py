@@ -199,6 +199,9 @@ class TrainingConfig(_Section):
     margin: float = Field(0.3, gt=0, description="triplet: at most 2, the largest distance between unit vectors")
     temperature: float = Field(0.05, gt=0, description="infonce")
     max_grad_norm: float = Field(1.0, gt=0)
+    query_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of a training query's tokens that is left out, others each time"
+    )
     base_share: float = Field(
         0.0, ge=0, lt=1, description="share of the base model's weights in the published ones (LM-Cocktail)"
     )
@@ -430,9 +433,10 @@ BEST: dict[str, Any] = {
     "training": {
         "loss": "infonce",
         "temperature": 0.02,
-        "batch_size": 128,
+        "batch_size": 256,
         "learning_rate": 5e-4,
-        "epochs": 10,
+        "epochs": 12,
+        "query_dropout": 0.4,
     },
 }
 

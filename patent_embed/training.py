@@ -35,6 +35,7 @@ from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
 from patent_embed.fused import Fused, Graphs
 from patent_embed.packing import Tokens, pack, to_device
+from patent_embed.query_dropout import QueryDropout
 
 STATE_FILE = "state.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -128,6 +129,7 @@ class Trainer:
             self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
         if self.device.type == "cpu":
             use_fast_dropout(encoder.model)
+        self._drop_words = QueryDropout(encoder, config.query_dropout) if config.query_dropout else None
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]  # biases and norms
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -225,23 +227,28 @@ class Trainer:
     def _train_step(self, rows: np.ndarray, rate: float) -> Tensor:
         """One optimizer step on the triplets ``rows``; returns their mean loss."""
         texts, inverse = np.unique(self.data.triplets[rows], return_inverse=True)
-        lengths = self.data.tokens.lengths_of(texts)
-        shares = distributed.split_by_weight(lengths, distributed.world_size())
-        sizes = [(s.stop - s.start, int(lengths[s].sum())) for s in shares]
-        chunks = list(self._chunks(texts[shares[distributed.rank()]]))
+        inverse = inverse.reshape(-1, 3)
+        tokens = self.data.tokens.take(texts)
+        if self._drop_words is not None:
+            queries = np.isin(np.arange(len(texts)), inverse[:, 0])
+            tokens = self._drop_words(tokens, queries, np.random.default_rng([self.seed, self.state.step]))
+        shares = distributed.split_by_weight(tokens.lengths, distributed.world_size())
+        sizes = [(s.stop - s.start, int(tokens.lengths[s].sum())) for s in shares]
+        mine = shares[distributed.rank()]
+        chunks = list(self._chunks(tokens, np.arange(mine.start, mine.stop)))
         keep_graph = len(chunks) == 1
         outputs = [
-            self._embed(chunk, number, grad=keep_graph, sizes=sizes if keep_graph else None)
+            self._embed(tokens, chunk, number, grad=keep_graph, sizes=sizes if keep_graph else None)
             for number, chunk in enumerate(chunks)
         ]
         local = torch.cat(outputs) if outputs else torch.zeros((0, self.encoder.dim), device=self.device)
         everything = distributed.gather_rows(local, [s.stop - s.start for s in shares]).requires_grad_()
-        loss = self._loss(everything, inverse.reshape(-1, 3), self.data.family[texts])
+        loss = self._loss(everything, inverse, self.data.family[texts])
         (gradient,) = torch.autograd.grad(loss, everything)
-        gradient = gradient[shares[distributed.rank()]]
+        gradient = gradient[mine]
         parts = torch.split(gradient, [len(chunk) for chunk in chunks])
         for number, (chunk, part) in enumerate(zip(chunks, parts, strict=True)):
-            output = outputs[number] if keep_graph else self._embed(chunk, number, grad=True)
+            output = outputs[number] if keep_graph else self._embed(tokens, chunk, number, grad=True)
             torch.autograd.backward(output, part.to(output.dtype))
         parameters = list(self.parameters.values())
         for parameter in parameters:
@@ -256,10 +263,16 @@ class Trainer:
         return loss.detach()
 
     def _embed(
-        self, texts: np.ndarray, chunk: int, *, grad: bool, sizes: Sequence[tuple[int, int]] | None = None
+        self,
+        tokens: Tokens,
+        texts: np.ndarray,
+        chunk: int,
+        *,
+        grad: bool,
+        sizes: Sequence[tuple[int, int]] | None = None,
     ) -> Tensor:
         """Embeddings of one chunk. ``sizes``: texts and tokens of every rank's, where a captured graph may be used."""
-        batch = pack(self.data.tokens, texts)
+        batch = pack(tokens, texts)
         # Capturing draws random numbers, so it comes before the seed.
         embed = self._graphs.prepare(batch, sizes) if sizes is not None and self._graphs is not None else None
         # The same seed for a text chunk's two passes: dropout must not differ between them.
@@ -272,9 +285,9 @@ class Trainer:
         with torch.set_grad_enabled(grad), autocast:
             return self.encoder.forward(batch.to(self.device))
 
-    def _chunks(self, texts: np.ndarray) -> Iterator[np.ndarray]:
+    def _chunks(self, tokens: Tokens, texts: np.ndarray) -> Iterator[np.ndarray]:
         """Cut ``texts`` so that each piece stays within the tokens of one forward pass."""
-        filled = np.cumsum(self.data.tokens.lengths_of(texts))
+        filled = np.cumsum(tokens.lengths_of(texts))
         begin = 0
         while begin < len(texts):
             base = filled[begin - 1] if begin else 0

@@ -18,6 +18,7 @@ from patent_embed.dataset import RetrievalSet, load_training_data, save_training
 from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
 from patent_embed.packing import Tokens, pack
+from patent_embed.query_dropout import QueryDropout
 from patent_embed.training import Trainer, TripletData
 
 WORDS = ["转轴", "壳体", "滤网", "电机", "阀门", "弹簧", "传感器", "支架", "水泵", "齿轮", "线圈", "活塞"]
@@ -124,7 +125,7 @@ def test_full_fine_tuning_changes_the_model_itself(tiny_model: Path) -> None:
     assert sum(not torch.equal(before[n], p) for n, p in weights(trainer).items()) > 20
 
 
-@pytest.mark.parametrize("settings", [{}, {"loss": "infonce"}, {"use_lora": False}])
+@pytest.mark.parametrize("settings", [{}, {"loss": "infonce"}, {"use_lora": False}, {"query_dropout": 0.4}])
 def test_a_resumed_training_ends_bit_equal(tiny_model: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     values = iter([0.1, 0.2, 0.5, 0.3, 0.4])
     whole = make_trainer(tiny_model, validate=lambda: next(values), **settings)
@@ -188,6 +189,40 @@ def test_a_share_of_the_base_model_stays_in_the_published_weights(tiny_model: Pa
     assert moved > 5
 
 
+def test_query_dropout_leaves_out_words_of_queries_only(tiny_model: Path) -> None:
+    encoder = Encoder.load(tiny_model, ModelConfig(), device=torch.device("cpu"))
+    text = "".join(WORDS)
+    tokens = encoder.tokenize([text] * 400 + ["阀门"], "query")
+    chosen = np.arange(401) != 7
+    drop = QueryDropout(encoder, 0.4)
+    found = drop(tokens, chosen, np.random.default_rng(1))
+    again, other = (drop(tokens, chosen, np.random.default_rng(seed)) for seed in (1, 2))
+    assert np.array_equal(found.ids, again.ids)
+    assert not np.array_equal(found.ids, other.ids)
+
+    full, short = encoder.tokenize([text, "阀门"], "query"), [found.take(np.array([row])).ids for row in (7, 400)]
+    assert np.array_equal(short[0], full.take(np.array([0])).ids)  # not chosen
+    assert np.array_equal(short[1], full.take(np.array([1])).ids)  # too short to lose any
+    kept = [part.tolist() for part in np.split(found.ids, found.offsets[1:-1])][:400]
+    whole = full.take(np.array([0])).ids.tolist()
+    assert all(row[:2] == whole[:2] and row[-1] == whole[-1] for row in kept)  # [CLS], the prompt, [SEP]
+    lengths = [len(row) - 3 for row in kept]
+    assert np.mean(lengths) / (len(whole) - 3) == pytest.approx(0.6, abs=0.02)
+    assert min(lengths) >= 3
+    for row in kept:
+        rest = iter(whole)
+        assert all(token in rest for token in row)  # what is left keeps its order
+
+
+def test_query_dropout_changes_the_training(tiny_model: Path) -> None:
+    losses = []
+    for share in (0.0, 0.4):
+        reporter = Silent()
+        make_trainer(tiny_model, dropout=0.0, epochs=1, query_dropout=share).fit(reporter)
+        losses.append(reporter.losses)
+    assert losses[0] != losses[1]
+
+
 @pytest.mark.parametrize("loss", ["triplet", "infonce"])
 def test_cutting_a_step_into_forward_passes_does_not_change_it(tiny_model: Path, loss: str) -> None:
     runs = []
@@ -198,7 +233,7 @@ def test_cutting_a_step_into_forward_passes_does_not_change_it(tiny_model: Path,
         reporter = Silent()
         trainer.fit(reporter)
         runs.append((reporter.losses, weights(trainer)))
-    chunks = list(trainer._chunks(np.arange(60)))
+    chunks = list(trainer._chunks(trainer.data.tokens, np.arange(60)))
     assert len(chunks) > 1
     assert np.array_equal(np.concatenate(chunks), np.arange(60))
     assert runs[0][0] == pytest.approx(runs[1][0], abs=1e-6)
