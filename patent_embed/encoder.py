@@ -22,7 +22,7 @@ from patent_embed import packing
 from patent_embed.config import LoraConfig, ModelConfig
 from patent_embed.errors import UserError
 from patent_embed.hub import resolve_model as resolve_model
-from patent_embed.model_folder import Kind, Pooling, read_sentence_transformer_files
+from patent_embed.model_folder import Kind, Pooling, read_sentence_transformer_files, without_bars
 from patent_embed.packing import PackedBatch, Tokens, pack
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -73,6 +73,7 @@ class Encoder:
                 parameter.requires_grad_(False)
 
     @classmethod
+    @without_bars()
     def load(cls, folder: Path, config: ModelConfig | None = None, *, device: str | torch.device = "cpu") -> Encoder:
         """Load a SentenceTransformer folder or a plain transformers folder, weights in fp32.
 

@@ -18,6 +18,7 @@ from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
 from patent_embed.evaluation import HEADLINE, EmbeddingSystem, evaluate, headline_mask
 from patent_embed.export import ONNX_FILE, Encode, Format, export_format, load_format, require_packages
+from patent_embed.model_folder import without_bars
 from patent_embed.progress import duration, say
 from patent_embed.splits import hash64
 from pipelines import publish
@@ -27,6 +28,7 @@ EXPORT = "export"
 LARGEST_LOSS = 0.005  # of nDCG@10, relative: a format that loses more is refused
 
 
+@without_bars()
 def export_run(output_dir: str, formats: Sequence[Format], *, force: bool = False, max_documents: int = 20_000) -> None:
     """Write the model of the run in ``output_dir`` to ``export/<format>/`` there, with the figures of each format.
 
