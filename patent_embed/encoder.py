@@ -22,7 +22,7 @@ from patent_embed import packing
 from patent_embed.config import LoraConfig, ModelConfig
 from patent_embed.errors import UserError
 from patent_embed.hub import resolve_model as resolve_model
-from patent_embed.model_folder import Kind, Pooling, read_sentence_transformer_files, without_bars
+from patent_embed.model_folder import Kind, Pooling, read_sentence_transformer_files
 from patent_embed.packing import PackedBatch, Tokens, pack
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -39,6 +39,20 @@ _LORA_TARGETS = (
     ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
 )
 _TOKENS_PER_FORWARD = {"cpu": 4096, "cuda": 65_536}
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """transformers shows no bars for the weights that it reads and writes, which spoil the lines of a terminal."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 class Encoder:

@@ -20,7 +20,7 @@ class QueryDropout:
 
     def __init__(self, encoder: Encoder, share: float) -> None:
         self.share = share
-        self._frame = encoder.tokenize([""], "query").ids
+        self._frame = np.append(encoder.tokenize([""], "query").ids, -1)  # ends with what no text has
         names = ("cls_token_id", "bos_token_id", "sep_token_id", "eos_token_id")
         ids = [getattr(encoder.tokenizer, name, None) for name in names]
         self._special = np.array([number for number in ids if number is not None], np.int32)
@@ -29,8 +29,7 @@ class QueryDropout:
         """The texts of ``tokens``, those where ``chosen`` (n,) bool is true with tokens left out."""
         lengths, starts = tokens.lengths, tokens.offsets[:-1]
         place = np.arange(len(tokens.ids)) - np.repeat(starts, lengths)
-        whole = len(self._frame)
-        same = (place < whole) & (tokens.ids == self._frame[np.minimum(place, whole - 1)])
+        same = tokens.ids == self._frame[np.minimum(place, len(self._frame) - 1)]
         prompt = np.minimum.reduceat(np.where(same, lengths.max(), place), starts)  # where a text leaves the frame
         loose = np.repeat(chosen, lengths) & (place >= np.repeat(prompt, lengths)) & ~np.isin(tokens.ids, self._special)
         spans = (np.arange(len(place)) + np.repeat(rng.integers(0, _SPAN, len(tokens)), lengths)) // _SPAN

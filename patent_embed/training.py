@@ -228,14 +228,16 @@ class Trainer:
         """One optimizer step on the triplets ``rows``; returns their mean loss."""
         texts, inverse = np.unique(self.data.triplets[rows], return_inverse=True)
         inverse = inverse.reshape(-1, 3)
-        tokens = self.data.tokens.take(texts)
+        tokens, places = self.data.tokens, texts
         if self._drop_words is not None:
-            queries = np.isin(np.arange(len(texts)), inverse[:, 0])
-            tokens = self._drop_words(tokens, queries, np.random.default_rng([self.seed, self.state.step]))
-        shares = distributed.split_by_weight(tokens.lengths, distributed.world_size())
-        sizes = [(s.stop - s.start, int(tokens.lengths[s].sum())) for s in shares]
+            places = np.arange(len(texts))
+            queries = np.isin(places, inverse[:, 0])
+            tokens = self._drop_words(tokens.take(texts), queries, np.random.default_rng([self.seed, self.state.step]))
+        lengths = tokens.lengths_of(places)
+        shares = distributed.split_by_weight(lengths, distributed.world_size())
+        sizes = [(s.stop - s.start, int(lengths[s].sum())) for s in shares]
         mine = shares[distributed.rank()]
-        chunks = list(self._chunks(tokens, np.arange(mine.start, mine.stop)))
+        chunks = list(self._chunks(tokens, places[mine]))
         keep_graph = len(chunks) == 1
         outputs = [
             self._embed(tokens, chunk, number, grad=keep_graph, sizes=sizes if keep_graph else None)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _TEXTS_PER_BATCH = 1024
 _CORES_PER_ACTOR = 4
-_FEW_TEXTS = 2048  # on one machine without a GPU this process is done with them about when an actor has started
+_FEW_TEXTS = 2048  # where one actor would do the work this process does so few as well, without the actor's start
+_FEW_AT_ONCE = 128
 # In Ray's workers tokenizers stay on one core unless told: 3,600 texts/s instead of the 7,800 that an H200 embeds.
 _TOKENIZER_ENV = {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": "8"}
 
@@ -76,22 +77,19 @@ def embed_texts(
     texts in all, and seconds. ``nodes`` are what may be used; None: all of the cluster.
     """
     pool, gpu, threads = actor_pool(nodes)
-    alone = nodes is None and not gpu and sum(node["Alive"] for node in ray.nodes()) == 1
-    if alone and 0 < len(texts) <= _FEW_TEXTS:
-        return _embed_here(texts, EmbedTexts(model, config, gpu, threads), on_progress)
     table = texts.append_column("row", pa.array(np.arange(len(texts))))
-    # Blocks are cut here: a task that cuts them would wait for a CPU that the actors hold.
-    blocks = [table.slice(begin, _TEXTS_PER_BATCH) for begin in range(0, len(table), _TEXTS_PER_BATCH)]
-    dataset = ray.data.from_arrow(blocks)
-    embedded = dataset.map_batches(
-        EmbedTexts,
-        fn_constructor_args=(model, config, gpu, threads),
-        batch_size=_TEXTS_PER_BATCH,
-        **pool,
-    )
+    arguments = (model, config, gpu, threads)
+    if nodes is None and len(texts) <= _FEW_TEXTS and _one_actor_here():
+        embedder = EmbedTexts(*arguments)
+        batches = (embedder(_columns(batch)) for batch in _pieces(table, _FEW_AT_ONCE))
+    else:
+        # Blocks are cut here: a task that cuts them would wait for a CPU that the actors hold.
+        dataset = ray.data.from_arrow(_pieces(table, _TEXTS_PER_BATCH))
+        embedded = dataset.map_batches(EmbedTexts, fn_constructor_args=arguments, batch_size=_TEXTS_PER_BATCH, **pool)
+        batches = embedded.iter_batches(batch_size=None, batch_format="numpy")
     result: np.ndarray | None = None
     watch, done, first = Stopwatch(), 0, 0
-    for batch in embedded.iter_batches(batch_size=None, batch_format="numpy"):
+    for batch in batches:
         vectors = np.stack(list(batch["embedding"])) if batch["embedding"].dtype == object else batch["embedding"]
         if result is None:
             result = np.full((len(texts), vectors.shape[1]), np.nan, np.float32)
@@ -106,18 +104,19 @@ def embed_texts(
     return result
 
 
-def _embed_here(
-    texts: pa.Table, embedder: EmbedTexts, on_progress: Callable[[int, int, float], None] | None
-) -> np.ndarray:
-    """``embed_texts`` in this process."""
-    watch, parts, rows = Stopwatch(), [], 128
-    for begin in range(0, len(texts), rows):
-        batch = texts.slice(begin, rows)
-        columns = {name: np.array(batch[name].to_pylist(), object) for name in ("text", "kind")}
-        parts.append(embedder(columns | {"row": np.arange(len(batch))})["embedding"])
-        if on_progress is not None:
-            on_progress(begin + len(batch), len(texts), watch.seconds)
-    return np.concatenate(parts)
+def _pieces(table: pa.Table, rows: int) -> list[pa.Table]:
+    return [table.slice(begin, rows) for begin in range(0, len(table), rows)]
+
+
+def _columns(table: pa.Table) -> dict[str, np.ndarray]:
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _one_actor_here() -> bool:
+    """Whether the cluster is this machine alone, without a GPU, and too small for a second actor."""
+    nodes = cluster_nodes()
+    alone = sum(node["Alive"] for node in ray.nodes()) == len(nodes) == 1
+    return alone and not nodes[0].gpus and _cpu_actors(nodes)[0] == 1
 
 
 def actor_pool(nodes: list[NodeSize] | None = None) -> tuple[dict[str, Any], bool, int]:

@@ -14,11 +14,10 @@ import torch
 
 from patent_embed.artifacts import Artifact, folder_digest, write_atomic, write_json
 from patent_embed.config import Config
-from patent_embed.encoder import Encoder
+from patent_embed.encoder import Encoder, without_bars
 from patent_embed.errors import UserError
 from patent_embed.evaluation import HEADLINE, EmbeddingSystem, evaluate, headline_mask
 from patent_embed.export import ONNX_FILE, Encode, Format, export_format, load_format, require_packages
-from patent_embed.model_folder import without_bars
 from patent_embed.progress import duration, say
 from patent_embed.splits import hash64
 from pipelines import publish

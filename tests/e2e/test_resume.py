@@ -73,16 +73,9 @@ def read_until(process: subprocess.Popen, text: str) -> str:
     return "".join(seen)
 
 
-def test_a_killed_worker_and_a_killed_run_cost_no_weights(tmp_path: Path, arguments: list[str], whole: Path) -> None:
+def test_a_killed_run_and_a_killed_worker_cost_no_weights(tmp_path: Path, arguments: list[str], whole: Path) -> None:
     process = start(arguments, prepared(whole, tmp_path))
     seen = read_until(process, "epoch 2/3")  # epoch 1 has its checkpoint, epoch 2 is under way
-    events = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
-    (started,) = [event for event in events if event["event"] == "start"]
-    while not any("epoch-0001" in path.read_text() for path in tmp_path.glob("steps/train-*/attempt-*/*snapshot.json")):
-        time.sleep(0.1)  # a checkpoint counts once Ray Train's controller has it in its books
-    os.kill(started["pid"], signal.SIGKILL)
-    seen += read_until(process, "going on after epoch 1")  # another worker
-    seen += read_until(process, "epoch 3/3")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert process.returncode == -signal.SIGKILL, seen
@@ -91,8 +84,17 @@ def test_a_killed_worker_and_a_killed_run_cost_no_weights(tmp_path: Path, argume
 
     plan = run_here(*arguments, "--output_dir", tmp_path, "--plan")
     assert "can be resumed" in plan.stdout
-    done = run_here(*arguments, "--output_dir", tmp_path, "--resume")
-    assert "going on after epoch 2" in done.stdout
+    process = start([*arguments, "--resume"], tmp_path)
+    seen = read_until(process, "epoch 3/3")
+    events = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    _, started = [event for event in events if event["event"] == "start"]
+    while not any("epoch-0002" in path.read_text() for path in tmp_path.glob("steps/train-*/attempt-*/*snapshot.json")):
+        time.sleep(0.1)  # a checkpoint counts once Ray Train's controller has it in its books
+    os.kill(started["pid"], signal.SIGKILL)
+    seen += read_until(process, "no such line")
+    assert process.wait() == 0, seen
+    assert "going on after epoch 1" in seen  # the run,
+    assert "going on after epoch 2" in seen  # and the worker that was replaced
     assert_equal(weights(tmp_path), weights(whole))
     attempts = list((tmp_path / "steps").glob("train-*/attempt-*"))
     assert len(attempts) == 1  # the interrupted one left nothing behind

@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.e2e.commands import run_here
 
 pytestmark = pytest.mark.ray
-TRIALS = 3
+TRIALS = 4
 
 
 def lines(path: Path) -> list[dict]:
@@ -32,7 +32,8 @@ def test_a_killed_sweep_goes_on(tmp_path: Path, sample_folder: Path, tiny_model:
         *(sys.executable, ROOT / "pipelines" / "tune.py", "--data_dir", sample_folder, "--model_name", tiny_model),
         *("--output_dir", tmp_path, "--query_backend", "rules", "--num_epochs", "2", "--batch_size", "32"),
         *("--num_samples", TRIALS, "--set", "negatives.scoring.enabled=false", "--seed", 24),
-        # The values that this seed draws first leave the model as it is, spoil it, and make its weights infinite.
+        # The values that this seed draws first leave the model as it is, spoil it, make its weights infinite, and
+        # spoil it again.
         *("--set", "tune.space.learning_rate=choice(1e-6, 0.1)"),
         *("--set", "tune.space.weight_decay=choice(0.01, 1e38)"),
     ]
@@ -58,9 +59,9 @@ def test_a_killed_sweep_goes_on(tmp_path: Path, sample_folder: Path, tiny_model:
     assert [line for line in lines(sweep / "epochs.jsonl") if line["trial"] == first["trial"]] == epochs
     rows = pq.read_table(sweep / "results.parquet").to_pylist()
     assert len({line["trial"] for line in lines(sweep / "ended.jsonl")}) == len(rows) == TRIALS
-    # The second is judged by what the first reached before the kill; the third begins after one was stopped.
-    assert [row["state"] for row in rows] == ["done", "halted", "failed"]
-    assert [row["error"] for row in rows] == ["", "", "the loss became nan"]
+    # The second is judged by what the first reached before the kill; the last begins after one was stopped.
+    assert [row["state"] for row in rows] == ["done", "halted", "failed", "halted"]
+    assert [row["error"] for row in rows] == ["", "", "the loss became nan", ""]
     assert rows[2]["training.weight_decay"] == 1e38
     assert f"{TRIALS} of {TRIALS} trials ended" in done.stdout
     assert "\r" not in done.stdout
