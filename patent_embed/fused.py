@@ -2,16 +2,17 @@
 
 A LoRA layer is ``y = x W' + b + h B'`` with ``h = c keep(x) A'`` (Hu et al., arXiv 2106.09685, eq. 3; ``c`` holds
 alpha / r and dropout's 1 / (1 - p)). Beside the two large products with the frozen ``W`` all is bound by memory, and
-plain PyTorch passes over the activations about ten times where three times do. All of it is made of three kernels, with
+plain PyTorch passes over the activations about ten times where three times do. All of it is made of five kernels, with
 dropout drawn inside from a hash of (seed, position), so that no mask and no dropped copy is stored:
 
-    project: h = c keep(x) A'        also  dh = c dy B
-    expand:  y = b + h B'            also  dx = keep(dh A); the large product is added to it in place
-    outer:   dA = dh' keep(x)        also  dB' = h' dy
+    project:     h = c keep(x) A', with the GELU before it where there is one
+    linear:      y = x W' + b + h B'
+    up_backward: dh = c dy B  and  dB = dy' h
+    outer:       dA = dh' keep(x)
+    expand:      dx = keep(dh A); the large product is added to it in place, or before it where a GELU's slope follows
 
-Layers that read the same input (query, key and value) are one: their ``A`` stand under one another, so that ``x`` is
-read once and its gradient is summed inside the products. They then drop the same elements of ``x``, where PEFT draws
-anew for each.
+Layers that read the same input (query, key and value) are one, so that ``x`` is read once and its gradient is summed
+inside the product. They then drop the same elements of ``x``, where PEFT draws anew for each.
 
 A pair of kernels more does ``LayerNorm(keep(y) + residual)``, the end of both halves of a BERT layer.
 """
@@ -58,7 +59,7 @@ class Fused:
             for p in model.parameters()
             if not p.requires_grad and p.is_floating_point()
         ]
-        self._patches = _patches(model)
+        self._patches = [(model, "forward", partial(_forward, model)), *_patches(model)]
 
     def __enter__(self) -> None:
         for parameter, _, low in self._frozen:
@@ -71,6 +72,12 @@ class Fused:
             parameter.data = data
         for module, name, _ in reversed(self._patches):
             delattr(module, name)
+
+
+def _forward(model: Any, *args: Any, **kwargs: Any) -> Any:
+    device = next(model.parameters()).device
+    with kernels.seeds_drawn_at_once(device):
+        return type(model).forward(model, *args, **kwargs)
 
 
 class Graphs:
@@ -138,6 +145,12 @@ def _patches(model: nn.Module) -> list[tuple[nn.Module, str, Callable[..., Tenso
     found: list[tuple[nn.Module, str, Callable[..., Tensor]]] = []
     alone = {module: None for module in model.modules() if isinstance(module, Linear)}
     for module in model.modules():
+        gelu = _gelu_between(module)
+        if gelu is not None:
+            first, second = gelu
+            found.append((first, "forward", lambda x, dense=first.dense: dense(x)))
+            found.append((second, "forward", partial(_SameInput([second], gelu=True), second)))
+            alone.pop(second, None)
         for names in _SAME_INPUT:
             layers = [layer for name in names if isinstance(layer := getattr(module, name, None), Linear)]
             if len(layers) == len(names) and len({_shape(layer) for layer in layers}) == 1:
@@ -157,6 +170,19 @@ def _patches(model: nn.Module) -> list[tuple[nn.Module, str, Callable[..., Tenso
     return found + [(layer, "forward", partial(_SameInput([layer]), layer)) for layer in alone]
 
 
+def _gelu_between(layer: Any) -> tuple[Any, Any] | None:
+    """The halves of a BERT layer's feed-forward network with the exact GELU in between, if it is one: what calls the
+    GELU, and the LoRA layer that reads its output."""
+    from peft.tuners.lora import Linear
+
+    first, output = getattr(layer, "intermediate", None), getattr(layer, "output", None)
+    second, activation = getattr(output, "dense", None), getattr(first, "intermediate_act_fn", None)
+    exact = getattr(activation, "act", None) is nn.functional.gelu or (
+        isinstance(activation, nn.GELU) and activation.approximate == "none"
+    )
+    return (first, second) if exact and isinstance(second, Linear) else None
+
+
 def _shape(layer: Any) -> tuple[Any, ...]:
     """What layers of one input must have in common."""
     (adapter,) = layer.active_adapters
@@ -170,27 +196,37 @@ def _dropout(layer: Any) -> float:
 
 
 class _SameInput:
-    """LoRA layers that a model calls one after the other on the same tensor: the first call computes all of them."""
+    """LoRA layers that a model calls one after the other on the same tensor: the first call computes all of them.
+    ``gelu``: they apply GELU to it first."""
 
-    def __init__(self, layers: list[Any]) -> None:
-        self._layers = layers
+    def __init__(self, layers: list[Any], gelu: bool = False) -> None:
+        self._layers, self._gelu = layers, gelu
         self._input: Tensor | None = None
         self._waiting: dict[Any, Tensor] = {}
+        self._frozen: tuple[Tensor, Tensor | None] | None = None
 
     def __call__(self, layer: Any, x: Tensor) -> Tensor:
         if self._input is not x or layer not in self._waiting:
             (adapter,) = layer.active_adapters
-            bases = [each.get_base_layer() for each in self._layers]
-            parts = [
-                (base.weight, base.bias, each.lora_A[adapter].weight, each.lora_B[adapter].weight)
-                for base, each in zip(bases, self._layers, strict=True)
-            ]
-            outputs = lora_linears(x, parts, layer.scaling[adapter], _dropout(layer) if layer.training else 0.0)
+            adapters = [(each.lora_A[adapter].weight, each.lora_B[adapter].weight) for each in self._layers]
+            dropout = _dropout(layer) if layer.training else 0.0
+            outputs = lora_linears(x, *self._weights(), adapters, layer.scaling[adapter], dropout, self._gelu)
             self._input, self._waiting = x, dict(zip(self._layers, outputs, strict=True))
         output = self._waiting.pop(layer)
         if not self._waiting:
             self._input = None
         return output
+
+    def _weights(self) -> tuple[Tensor, Tensor | None]:
+        """Frozen weights and biases of all layers. Several are copied side by side once: they never change."""
+        bases = [layer.get_base_layer() for layer in self._layers]
+        if len(bases) == 1:
+            return bases[0].weight, bases[0].bias
+        if self._frozen is None:
+            some = any(base.bias is not None for base in bases)
+            zeros = [base.weight.new_zeros(len(base.weight)) if base.bias is None else base.bias for base in bases]
+            self._frozen = torch.cat([base.weight for base in bases]), torch.cat(zeros) if some else None
+        return self._frozen
 
 
 def _output_forward(module: Any, hidden: Tensor, residual: Tensor) -> Tensor:
@@ -198,19 +234,27 @@ def _output_forward(module: Any, hidden: Tensor, residual: Tensor) -> Tensor:
     return residual_norm(module.dense(hidden), residual, norm.weight, norm.bias, norm.eps, p)
 
 
-LoraLayer = tuple[Tensor, Tensor | None, Tensor, Tensor]
-
-
-def lora_linears(x: Tensor, layers: Sequence[LoraLayer], scale: float, dropout: float) -> tuple[Tensor, ...]:
+def lora_linears(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    adapters: Sequence[tuple[Tensor, Tensor]],
+    scale: float,
+    dropout: float,
+    gelu: bool = False,
+) -> tuple[Tensor, ...]:
     """``x W' + bias + scale * dropout(x) A' B'`` of each layer; ``W`` and ``bias`` are frozen.
 
     Args:
         x: (..., k) bf16.
-        layers: (W, bias, A, B) each: W (n, k) bf16, bias (n,) bf16 or None, A (r, k) and B (n, r) fp32; all A of one r.
+        weight: (n, k) bf16, the layers' ``W`` under one another, n the sum of theirs; bias: (n,) bf16.
+        adapters: (A, B) of each layer: A (r, k) and B (its n, r), fp32.
+        gelu: ``GELU(x)`` takes the place of ``x``.
     """
-    flat = [tensor for layer in layers for tensor in layer]
+    flat = [tensor for pair in adapters for tensor in pair]
+    seed = kernels.dropout_seed(dropout, x.device)
     outputs: tuple[Tensor, ...] = _LoraLinears.apply(  # type: ignore[no-untyped-call]
-        x, scale, dropout, _seed(dropout, x.device), *flat
+        x, weight, bias, scale, dropout, seed, gelu, *flat
     )
     return outputs
 
@@ -218,51 +262,59 @@ def lora_linears(x: Tensor, layers: Sequence[LoraLayer], scale: float, dropout: 
 def residual_norm(y: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float, dropout: float) -> Tensor:
     """``LayerNorm(dropout(y) + residual)`` over the last dimension, with frozen ``weight`` and ``bias``; all bf16."""
     z: Tensor = _ResidualNorm.apply(  # type: ignore[no-untyped-call]
-        y, residual, weight, bias, eps, dropout, _seed(dropout, y.device)
+        y, residual, weight, bias, eps, dropout, kernels.dropout_seed(dropout, y.device)
     )
     return z
 
 
-def _seed(dropout: float, device: torch.device) -> Tensor | None:
-    # On the GPU, from torch's generator: a forward pass repeated under the same manual_seed drops the same elements,
-    # and a captured one draws anew each time.
-    return torch.randint(2**31 - 1, (1,), device=device, dtype=torch.int32) if dropout else None
-
-
 class _LoraLinears(torch.autograd.Function):
+    """Layers of one input as one: their ``A`` stand under one another and their ``B`` on a diagonal of blocks."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float, p: float, seed: Tensor | None, *flat: Tensor) -> tuple[Tensor, ...]:
-        weights, biases, downs, ups = flat[::4], flat[1::4], flat[2::4], flat[3::4]
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, scale: float, p: float, seed: Tensor | None,
+        gelu: bool, *adapters: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        downs, ups = adapters[::2], adapters[1::2]
         rows = x.reshape(-1, x.shape[-1])
         ctx.factor, ctx.dropout, ctx.shape = scale / (1 - p), (p, seed), x.shape
-        down = torch.cat(downs) if len(downs) > 1 else downs[0]
-        h = rows.new_empty((len(rows), len(down)))
-        kernels.project(rows, down, h, ctx.factor, p, seed)
-        outputs = []
-        for weight, bias, up, part in zip(weights, biases, ups, h.chunk(len(ups), 1), strict=True):
-            y = kernels.expand(part, up.T, bias, 0.0, None).addmm_(rows, weight.T)
-            outputs.append(y.view(*x.shape[:-1], -1))
-        ctx.save_for_backward(rows, h, down, *weights, *ups)
-        return tuple(outputs)
+        down, up = downs[0], ups[0]
+        if len(ups) > 1:
+            down, up = torch.cat(downs), torch.block_diag(*ups)  # type: ignore[no-untyped-call]
+        before, rows = rows, torch.empty_like(rows) if gelu else rows
+        h = kernels.project(before, down, ctx.factor, p, seed, rows if gelu else None)
+        y = kernels.linear(rows, weight, bias, h, up)
+        ctx.save_for_backward(rows, h, down, up, weight, before if gelu else None)
+        ctx.blocks = [tuple(each.shape) for each in ups]
+        parts = torch.split(y, [len(each) for each in ups], 1)
+        return tuple(part.view(*x.shape[:-1], -1) for part in parts)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        rows, h, down, *rest = ctx.saved_tensors
-        weights, ups = rest[: len(grads)], rest[len(grads) :]
-        dys = [grad.reshape(-1, len(weight)).contiguous() for grad, weight in zip(grads, weights, strict=True)]
-        dh, dups = torch.empty_like(h), []
-        for dy, up, part, dpart in zip(dys, ups, h.chunk(len(ups), 1), dh.chunk(len(ups), 1), strict=True):
-            kernels.project(dy, up.T, dpart, ctx.factor, 0.0, None)
-            dups.append(kernels.outer(part, dy, up.T, 0.0, None).T)
-        ddowns = kernels.outer(dh, rows, down, *ctx.dropout).chunk(len(ups))
+        rows, h, down, up, weight, before = ctx.saved_tensors
+        dy = _side_by_side([grad.reshape(len(rows), -1) for grad in grads])
+        dh, dups = kernels.up_backward(dy, up, h, ctx.factor, ctx.blocks)
+        ddowns = torch.split(kernels.outer(dh, rows, *ctx.dropout), [rank for _, rank in ctx.blocks])
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = kernels.expand(dh, down, None, *ctx.dropout)
-            for dy, weight in zip(dys, weights, strict=True):
-                dx.addmm_(dy, weight)
+            if before is None:
+                dx = kernels.expand(dh, down, None, *ctx.dropout).addmm_(dy, weight)
+            else:
+                dx = kernels.expand_through_gelu(dy @ weight, before, dh, down, *ctx.dropout)
             dx = dx.view(ctx.shape)
-        flat = [grad for pair in zip(ddowns, dups, strict=True) for grad in (None, None, *pair)]
-        return dx, None, None, None, *flat
+        adapters = [grad for pair in zip(ddowns, dups, strict=True) for grad in pair]
+        return dx, None, None, None, None, None, None, *adapters
+
+
+def _side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    """``torch.cat(parts, 1)`` of (rows, n) tensors; no copy where they lie so already, as attention leaves them."""
+    first, width, place = parts[0], sum(part.shape[1] for part in parts), parts[0].storage_offset()
+    for part in parts:
+        same = part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not (same and part.stride() == (width, 1) and part.storage_offset() == place):
+            return torch.cat(list(parts), 1)
+        place += part.shape[1]
+    return first.as_strided((len(first), width), (width, 1))
 
 
 class _ResidualNorm(torch.autograd.Function):

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -22,52 +25,89 @@ def _hash(h):
 
 
 @triton.jit
+def row_hash(seed, m):
+    return _hash(m.to(tl.uint32) ^ seed)
+
+
+@triton.jit
+def column_hash(seed, k, plane):
+    """Of the columns ``k`` of a plane (a head of attention)."""
+    return _hash((k.to(tl.uint32) + 0x9E3779B9 + plane * 0x05EBCA6B) ^ seed)
+
+
+@triton.jit
+def survives(h, threshold: tl.constexpr):
+    """Dropout's decision, against p * 2**32, on elements whose row's and column's hash are joined by xor in ``h``. One
+    multiplication (by 2**32 over the golden ratio) an element: the kernels would wait for more, and its bits are as
+    good as those of a longer hash here, since both halves of ``h`` are hashes already."""
+    return h * 0x9E3779B1 >= threshold
+
+
+@triton.jit
 def _keep(seed, m, k, threshold: tl.constexpr):
-    """Dropout's decision on the elements of rows ``m`` and columns ``k``, against p * 2**32. Rows and columns are
-    hashed with the seed that lies at ``seed``; an element costs one round more: the kernels would wait for a full hash.
-    """
+    """Dropout's decision on the elements of rows ``m`` and columns ``k``, from the seed that lies at ``seed``."""
     start = tl.load(seed).to(tl.uint32)
-    row, column = _hash(m.to(tl.uint32) ^ start), _hash(k.to(tl.uint32) + 0x9E3779B9)
-    h = row[:, None] ^ column[None, :]
-    h = (h ^ (h >> 16)) * 0x7FEB352D
-    return (h ^ (h >> 15)) >= threshold
+    return survives(row_hash(start, m)[:, None] ^ column_hash(start, k, 0)[None, :], threshold)
+
+
+@triton.jit
+def _normal(u):
+    """The standard normal distribution's function and density at ``u``, fp32, to 1e-7 (Abramowitz and Stegun, Handbook
+    of Mathematical Functions, 7.1.26): the library's erf would take longer than what is around it."""
+    x = tl.abs(u) * 0.7071067811865476
+    t = 1 / (1 + 0.3275911 * x)
+    falling = tl.exp2(x * x * -1.4426950408889634)
+    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    tail = 0.5 * series * falling
+    return tl.where(u < 0, tail, 1 - tail), 0.3989422804014327 * falling
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _project(x, a, out, rows, seed, scale, a_r, a_k, o_m, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
-             BM: tl.constexpr, BK: tl.constexpr):  # fmt: skip
+def _project(x, a, out, activated, rows, seed, scale, rank, K: tl.constexpr, R: tl.constexpr, GELU: tl.constexpr,
+             DROP: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr):  # fmt: skip
     m, r = tl.program_id(0) * BM + tl.arange(0, BM), tl.arange(0, R)
     acc = tl.zeros((BM, R), tl.float32)
     for k0 in range(0, K, BK):
         k = k0 + tl.arange(0, BK)
         index = m[:, None].to(tl.int64) * K + k[None, :]
-        tile = tl.load(x + index, mask=(m[:, None] < rows) & (k[None, :] < K), other=0.0)
+        within = (m[:, None] < rows) & (k[None, :] < K)
+        tile = tl.load(x + index, mask=within, other=0.0)
+        if GELU:
+            below, _ = _normal(tile.to(tl.float32))
+            tile = (tile * below).to(tile.dtype)
+            tl.store(activated + index, tile, mask=within)
         if DROP:
             tile = tl.where(_keep(seed, m, k, DROP), tile, 0.0)
-        w = tl.load(a + k[:, None] * a_k + r[None, :] * a_r, mask=(k[:, None] < K) & (r[None, :] < rank), other=0.0)
-        acc = tl.dot(tile, w.to(tl.bfloat16), acc)
+        w = tl.load(a + r[None, :] * K + k[:, None], mask=(k[:, None] < K) & (r[None, :] < rank), other=0.0)
+        acc = tl.dot(tile, w.to(tile.dtype), acc)
     inside = (m[:, None] < rows) & (r[None, :] < rank)
-    tl.store(out + m[:, None] * o_m + r[None, :], (acc * scale).to(tl.bfloat16), mask=inside)
+    tl.store(out + m[:, None] * rank + r[None, :], (acc * scale).to(x.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _expand(y, h, a, bias, rows, seed, h_m, a_r, a_k, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
-            BIAS: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr):  # fmt: skip
+def _expand(y, h, a, bias, before, rows, seed, h_m, a_r, a_k, rank, K: tl.constexpr, R: tl.constexpr,
+            DROP: tl.constexpr, BIAS: tl.constexpr, GELU: tl.constexpr, BM: tl.constexpr,
+            BK: tl.constexpr):  # fmt: skip
     m, r = tl.program_id(0) * BM + tl.arange(0, BM), tl.arange(0, R)
     k = tl.program_id(1) * BK + tl.arange(0, BK)
     hs = tl.load(h + m[:, None] * h_m + r[None, :], mask=(m[:, None] < rows) & (r[None, :] < rank), other=0.0)
     w = tl.load(a + r[:, None] * a_r + k[None, :] * a_k, mask=(r[:, None] < rank) & (k[None, :] < K), other=0.0)
-    total = tl.dot(hs, w.to(tl.bfloat16))
+    total = tl.dot(hs, w.to(hs.dtype))
     if DROP:
         total = tl.where(_keep(seed, m, k, DROP), total, 0.0)
     if BIAS:
         total += tl.load(bias + k, mask=k < K, other=0.0).to(tl.float32)[None, :]
     index = m[:, None].to(tl.int64) * K + k[None, :]
-    tl.store(y + index, total.to(tl.bfloat16), mask=(m[:, None] < rows) & (k[None, :] < K))
+    inside = (m[:, None] < rows) & (k[None, :] < K)
+    if GELU:
+        u = tl.load(before + index, mask=inside, other=0.0).to(tl.float32)
+        below, density = _normal(u)
+        total = (total + tl.load(y + index, mask=inside, other=0.0)) * (below + u * density)
+    tl.store(y + index, total.to(hs.dtype), mask=inside)
 
 
 @triton.jit(do_not_specialize=["rows", "chunk"])
-def _outer(h, x, out, rows, seed, chunk, h_m, o_r, o_k, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
+def _outer(h, x, out, rows, seed, chunk, h_m, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
            BM: tl.constexpr, BK: tl.constexpr):  # fmt: skip
     r, k = tl.arange(0, R), tl.program_id(0) * BK + tl.arange(0, BK)
     acc = tl.zeros((R, BK), tl.float32)
@@ -80,8 +120,61 @@ def _outer(h, x, out, rows, seed, chunk, h_m, o_r, o_k, rank, K: tl.constexpr, R
         if DROP:
             tile = tl.where(_keep(seed, m, k, DROP), tile, 0.0)
         acc = tl.dot(hs, tile, acc)
-    place = tl.program_id(1).to(tl.int64) * (rank * K) + r[:, None] * o_r + k[None, :] * o_k
+    place = tl.program_id(1).to(tl.int64) * (rank * K) + r[:, None] * K + k[None, :]
     tl.store(out + place, acc, mask=(r[:, None] < rank) & (k[None, :] < K))
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _up_backward(dy, up, h, dh, out, rows, scale, y_m, u_k, h_m, rank, K: tl.constexpr, R: tl.constexpr,
+                 BM: tl.constexpr, BK: tl.constexpr):  # fmt: skip
+    m, r = tl.program_id(0) * BM + tl.arange(0, BM), tl.arange(0, R)
+    layer = tl.program_id(1)
+    inside = (m[:, None] < rows) & (r[None, :] < rank)
+    place = m[:, None] * h_m + layer * rank + r[None, :]
+    hs = tl.trans(tl.load(h + place, mask=inside, other=0.0))
+    acc = tl.zeros((BM, R), tl.float32)
+    dy += layer * K
+    up += layer * (K * u_k + rank)  # a block on the diagonal
+    out += (layer * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * (rank * K)
+    for k0 in range(0, K, BK):
+        k = k0 + tl.arange(0, BK)
+        index = m[:, None].to(tl.int64) * y_m + k[None, :]
+        tile = tl.load(dy + index, mask=(m[:, None] < rows) & (k[None, :] < K), other=0.0)
+        w = tl.load(up + k[:, None] * u_k + r[None, :], mask=(k[:, None] < K) & (r[None, :] < rank), other=0.0)
+        acc = tl.dot(tile, w.to(tile.dtype), acc)
+        part = tl.dot(hs, tile)  # (R, BK); up's gradient is stored as (K, rank)
+        tl.store(out + k[None, :] * rank + r[:, None], part, mask=(k[None, :] < K) & (r[:, None] < rank))
+    tl.store(dh + place, (acc * scale).to(dy.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _linear(x, w, y, h, up, bias, rows, h_m, rank, N: tl.constexpr, K: tl.constexpr, R: tl.constexpr,
+            BIAS: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GROUP: tl.constexpr):  # fmt: skip
+    # Tiles in groups of rows, so that what they share stays in the cache.
+    across = tl.cdiv(N, BN)
+    group, place = tl.program_id(0) // (GROUP * across), tl.program_id(0) % (GROUP * across)
+    height = min(tl.cdiv(rows, BM) - group * GROUP, GROUP)
+    m = (group * GROUP + place % height) * BM + tl.arange(0, BM)
+    n, kk, r = place // height * BN + tl.arange(0, BN), tl.arange(0, BK), tl.arange(0, R)
+    inside_m, inside_n = m < rows, n < N
+    # What lies outside is computed from the first row and column, and not stored.
+    xs = x + tl.where(inside_m, m, 0)[:, None].to(tl.int64) * K + kk[None, :]
+    ws = w + tl.where(inside_n, n, 0)[None, :] * K + kk[:, None]
+    acc = tl.zeros((BM, BN), tl.float32)
+    for k0 in range(0, K, BK):
+        if K % BK == 0:
+            acc = tl.dot(tl.load(xs + k0), tl.load(ws + k0), acc)
+        else:
+            left = K - k0
+            tile = tl.load(xs + k0, mask=kk[None, :] < left, other=0.0)
+            acc = tl.dot(tile, tl.load(ws + k0, mask=kk[:, None] < left, other=0.0), acc)
+    hs = tl.load(h + m[:, None] * h_m + r[None, :], mask=inside_m[:, None] & (r[None, :] < rank), other=0.0)
+    us = tl.load(up + n[None, :] * rank + r[:, None], mask=inside_n[None, :] & (r[:, None] < rank), other=0.0)
+    acc = tl.dot(hs, us.to(hs.dtype), acc)
+    if BIAS:
+        acc += tl.load(bias + n, mask=inside_n, other=0.0).to(tl.float32)[None, :]
+    index = m[:, None].to(tl.int64) * N + n[None, :]
+    tl.store(y + index, acc.to(hs.dtype), mask=inside_m[:, None] & inside_n[None, :])
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -125,50 +218,139 @@ def _norm_backward(grad, z_in, mean_in, rstd_in, weight, dy, dresidual, rows, se
         tl.store(dy + index, dz.to(tl.bfloat16), mask=inside)
 
 
-def _threshold(dropout: float) -> int:
+def threshold(dropout: float) -> int:
+    """What a hash must reach to survive."""
     return int(dropout * 2**32)
+
+
+_drawn: list[Tensor] = []
+
+
+@contextlib.contextmanager
+def seeds_drawn_at_once(device: torch.device) -> Iterator[None]:
+    """``dropout_seed`` gives numbers that are drawn together here, instead of a launch for each."""
+    # Four apart: Triton compiles a kernel anew for an address that is no multiple of 16.
+    _drawn.extend(torch.randint(2**31 - 1, (1024, 4), device=device, dtype=torch.int32).unbind())
+    try:
+        yield
+    finally:
+        _drawn.clear()
+
+
+def dropout_seed(dropout: float, device: torch.device) -> Tensor | None:
+    """A seed on the GPU, from torch's generator: a forward pass repeated under the same manual_seed drops the same
+    elements, and a captured one draws anew each time."""
+    if not dropout:
+        return None
+    return _drawn.pop() if _drawn else torch.randint(2**31 - 1, (1,), device=device, dtype=torch.int32)
 
 
 def _padded_rank(rank: int) -> int:
     return max(16, 1 << (rank - 1).bit_length())  # the least that the tensor cores multiply
 
 
-def project(x: Tensor, a: Tensor, out: Tensor, scale: float, dropout: float, seed: Tensor | None) -> None:
-    """``out = scale * keep(x) a'``: x (rows, k), a (r, k) of any strides, out (rows, r) of any row stride."""
-    rows, width = x.shape
-    _project[(triton.cdiv(rows, _BM),)](
-        x, a, out, rows, seed, scale, a.stride(0), a.stride(1), out.stride(0), a.shape[0], K=width,
-        R=_padded_rank(a.shape[0]), DROP=_threshold(dropout), BM=_BM, BK=_BK,
+def project(
+    x: Tensor, a: Tensor, scale: float, dropout: float, seed: Tensor | None, activated: Tensor | None = None
+) -> Tensor:
+    """``scale * keep(x) a'``: x (rows, k), a (r, k) → (rows, r). With ``activated``, which has x's shape, gelu(x) takes
+    the place of x and is written there."""
+    (rows, width), rank = x.shape, len(a)
+    out = x.new_empty((rows, rank))
+    tile = {"BM": 32, "BK": 128, "num_stages": 3} if rank <= 32 else {"BM": 64, "BK": 64, "num_stages": 4}
+    _project[(triton.cdiv(rows, tile["BM"]),)](
+        x, a, out, activated, rows, seed, scale, rank, K=width, R=_padded_rank(rank), GELU=activated is not None,
+        DROP=threshold(dropout), **tile, num_warps=4,
     )  # fmt: skip
+    return out
 
 
 def expand(h: Tensor, a: Tensor, bias: Tensor | None, dropout: float, seed: Tensor | None) -> Tensor:
-    """``bias + keep(h a)``: h (rows, r) of any row stride, a (r, k) of any strides → (rows, k)."""
-    rows, width = h.shape[0], a.shape[1]
-    y = h.new_empty((rows, width))
-    _expand[(triton.cdiv(rows, _BM), triton.cdiv(width, _BK))](
-        y, h, a, bias, rows, seed, h.stride(0), a.stride(0), a.stride(1), a.shape[0], K=width,
-        R=_padded_rank(a.shape[0]), DROP=_threshold(dropout), BIAS=bias is not None, BM=_BM, BK=_BK,
-    )  # fmt: skip
+    """``bias + keep(h a)``: h (rows, r), a (r, k) of any strides → (rows, k)."""
+    y = h.new_empty((len(h), a.shape[1]))
+    _launch_expand(y, h, a, bias, None, dropout, seed)
     return y
 
 
-def outer(h: Tensor, x: Tensor, like: Tensor, dropout: float, seed: Tensor | None) -> Tensor:
-    """``h' keep(x)``: h (rows, r) of any row stride, x (rows, k) → (r, k) fp32 in the order of ``like``'s elements.
+def expand_through_gelu(y: Tensor, before: Tensor, h: Tensor, a: Tensor, dropout: float, seed: Tensor | None) -> Tensor:
+    """``(y + keep(h a)) * gelu'(before)``, in place of y: the gradient of what a GELU has read."""
+    _launch_expand(y, h, a, None, before, dropout, seed)
+    return y
 
-    Rows are cut into pieces whose sums are added in a fixed order.
-    """
+
+def _launch_expand(
+    y: Tensor, h: Tensor, a: Tensor, bias: Tensor | None, before: Tensor | None, dropout: float, seed: Tensor | None
+) -> None:
+    rows, width = y.shape
+    _expand[(triton.cdiv(rows, _BM), triton.cdiv(width, _BK))](
+        y, h, a, bias, before, rows, seed, h.stride(0), a.stride(0), a.stride(1), a.shape[0], K=width,
+        R=_padded_rank(a.shape[0]), DROP=threshold(dropout), BIAS=bias is not None, GELU=before is not None, BM=_BM,
+        BK=_BK,
+    )  # fmt: skip
+
+
+def outer(h: Tensor, x: Tensor, dropout: float, seed: Tensor | None) -> Tensor:
+    """``h' keep(x)``: h (rows, r), x (rows, k) → (r, k) fp32. Rows are cut into pieces whose sums are added in a fixed
+    order."""
     (rows, width), rank = x.shape, h.shape[1]
     pieces = max(1, min(triton.cdiv(512 * _BK, width), triton.cdiv(rows, 4 * _BM)))
     chunk = triton.cdiv(triton.cdiv(rows, pieces), _BM) * _BM
-    shape, strides = ((width, rank), (1, rank)) if like.stride(0) == 1 else ((rank, width), (width, 1))
-    partial = torch.empty((pieces, *shape), dtype=torch.float32, device=x.device)
+    parts = torch.empty((pieces, rank, width), dtype=torch.float32, device=x.device)
     _outer[(triton.cdiv(width, _BK), pieces)](
-        h, x, partial, rows, seed, chunk, h.stride(0), *strides, rank, K=width, R=_padded_rank(rank),
-        DROP=_threshold(dropout), BM=_BM, BK=_BK,
+        h, x, parts, rows, seed, chunk, h.stride(0), rank, K=width, R=_padded_rank(rank), DROP=threshold(dropout),
+        BM=_BM, BK=_BK,
     )  # fmt: skip
-    total = partial.sum(0)
-    return total.T if like.stride(0) == 1 else total
+    return parts.sum(0)
+
+
+def up_backward(
+    dy: Tensor, up: Tensor, h: Tensor, scale: float, blocks: Sequence[tuple[int, int]]
+) -> tuple[Tensor, list[Tensor]]:
+    """``scale * dy up``, and the gradient of ``up``, ``dy' h``, in one pass over dy.
+
+    Args:
+        dy: (rows, n); h: (rows, r); up: (n, r) with ``blocks`` (n_i, r_i) on its diagonal and zeros elsewhere.
+
+    Returns:
+        (rows, r), and (n_i, r_i) fp32 for each block.
+    """
+    dh, gradients = torch.empty_like(h), []
+    together = len(blocks) if len(set(blocks)) == 1 else 1  # like blocks share a launch
+    column = place = 0
+    for width, rank in blocks[::together]:
+        pieces = _launch_up_backward(
+            dy[:, column:], up[column:, place:], h[:, place:], dh[:, place:], scale, width, rank, together
+        )
+        gradients += list(pieces.sum(1))
+        column, place = column + width, place + rank
+    return dh, gradients
+
+
+def _launch_up_backward(
+    dy: Tensor, up: Tensor, h: Tensor, dh: Tensor, scale: float, width: int, rank: int, layers: int
+) -> Tensor:
+    rows, padded = len(dy), _padded_rank(rank)
+    tile = min(256 if rows >= 32_768 else 128, max(32, 8192 // padded))  # few rows: smaller pieces for all of the GPU
+    pieces = triton.cdiv(rows, tile)
+    parts = torch.empty((layers, pieces, width, rank), dtype=torch.float32, device=dy.device)
+    _up_backward[(pieces, layers)](
+        dy, up, h, dh, parts, rows, scale, dy.stride(0), up.stride(0), h.stride(0), rank, K=width, R=padded, BM=tile,
+        BK=128 if padded <= 32 else 64, num_warps=8 if tile == 256 else 4, num_stages=3,
+    )  # fmt: skip
+    return parts
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, h: Tensor, up: Tensor) -> Tensor:
+    """``x weight' + bias + h up'``: x (rows, k), weight (n, k), h (rows, r), up (n, r) → (rows, n)."""
+    (rows, width), n = x.shape, len(weight)
+    if width > n:  # the vendor's product is the faster one by more than a pass over so few results
+        return expand(h, up.T, bias, 0.0, None).addmm_(x, weight.T)
+    y = x.new_empty((rows, n))
+    tile = {"BM": 128, "BN": 256, "BK": 64}
+    _linear[(triton.cdiv(rows, tile["BM"]) * triton.cdiv(n, tile["BN"]),)](
+        x, weight, y, h, up, bias, rows, h.stride(0), up.shape[1], N=n, K=width, R=_padded_rank(up.shape[1]),
+        BIAS=bias is not None, GROUP=8, **tile, num_warps=8, num_stages=3,
+    )  # fmt: skip
+    return y
 
 
 def residual_norm(
@@ -181,7 +363,7 @@ def residual_norm(
     mean, rstd = (torch.empty(rows, dtype=torch.float32, device=y.device) for _ in range(2))
     block = triton.next_power_of_2(width)
     _norm[(triton.cdiv(rows, 4),)](
-        y, residual, weight, bias, out, z, mean, rstd, rows, seed, eps, K=width, DROP=_threshold(dropout),
+        y, residual, weight, bias, out, z, mean, rstd, rows, seed, eps, K=width, DROP=threshold(dropout),
         KEPT=1 - dropout, BM=4, BK=block, num_warps=min(16, max(4, block // 256)),
     )  # fmt: skip
     return out, z, mean, rstd
@@ -197,7 +379,7 @@ def residual_norm_backward(
     dy = torch.empty_like(z) if dropout else dresidual
     block = triton.next_power_of_2(width)
     _norm_backward[(triton.cdiv(rows, 4),)](
-        grad, z, mean, rstd, weight, dy, dresidual, rows, seed, K=width, DROP=_threshold(dropout), KEPT=1 - dropout,
+        grad, z, mean, rstd, weight, dy, dresidual, rows, seed, K=width, DROP=threshold(dropout), KEPT=1 - dropout,
         BM=4, BK=block, num_warps=min(16, max(4, block // 256)),
     )  # fmt: skip
     return dy, dresidual

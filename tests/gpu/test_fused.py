@@ -37,38 +37,44 @@ def random(*shape: int, scale: float = 1.0, dtype: torch.dtype = torch.bfloat16)
 
 def dropped(rows: int, width: int, p: float) -> Tensor:
     """The elements that a layer drops: 1 kept, 0 dropped, under the present state of torch's generator."""
-    from patent_embed import fused, fused_kernels
+    from patent_embed import fused_kernels
 
     h, a = random(rows, 16, scale=0) + 1, random(16, width, scale=0, dtype=torch.float32) + 1
     state = torch.cuda.get_rng_state()
-    y = fused_kernels.expand(h, a, None, p, fused._seed(p, h.device))
+    y = fused_kernels.expand(h, a, None, p, fused_kernels.dropout_seed(p, h.device))
     torch.cuda.set_rng_state(state)
     return (y > 0).float()
 
 
-@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize(
+    ("layers", "with_bias", "gelu"), [(1, True, False), (3, True, False), (2, False, False), (1, True, True)]
+)
 @pytest.mark.parametrize("p", [0.0, 0.1])
 @pytest.mark.parametrize(
     ("rows", "k", "n", "r"), [(1, 768, 768, 16), (1000, 768, 3072, 16), (257, 200, 72, 6), (130, 96, 64, 20)]
 )
-def test_lora_linears(p: float, rows: int, k: int, n: int, r: int, layers: int) -> None:
+def test_lora_linears(p: float, rows: int, k: int, n: int, r: int, layers: int, with_bias: bool, gelu: bool) -> None:
     """Layers of one input drop the same elements; the width of the last is another one."""
     from patent_embed.fused import lora_linears
 
     torch.manual_seed(3)
     x = random(rows, k).requires_grad_()
-    parts, exact_x = [], x.detach().float().requires_grad_()
+    weights, biases, adapters, exact_x = [], [], [], x.detach().float().requires_grad_()
     for layer in range(layers):
         width = n if layer < 2 else n // 2
         a, b = (random(*shape, scale=0.2, dtype=torch.float32).requires_grad_() for shape in ((r, k), (width, r)))
-        parts.append((random(width, k, scale=k**-0.5), random(width) if layer != 1 else None, a, b))
+        weights.append(random(width, k, scale=k**-0.5))
+        biases.append(random(width))
+        adapters.append((a, b))
     keep = dropped(rows, k, p) / (1 - p) if p else 1.0
-    outputs, expected, leaves = lora_linears(x, parts, 2.0, p), [], [(x, exact_x)]
-    for weight, bias, a, b in parts:
+    bias = torch.cat(biases) if with_bias else None
+    outputs, expected, leaves = lora_linears(x, torch.cat(weights), bias, adapters, 2.0, p, gelu), [], [(x, exact_x)]
+    for weight, bias, (a, b) in zip(weights, biases, adapters, strict=True):
         down, up = a.detach().clone().requires_grad_(), b.detach().clone().requires_grad_()
         leaves += [(a, down), (b, up)]
-        plain = exact_x @ weight.float().T + 2.0 * (exact_x * keep) @ down.T @ up.T
-        expected.append(plain if bias is None else plain + bias.float())
+        read = torch.nn.functional.gelu(exact_x) if gelu else exact_x
+        plain = read @ weight.float().T + 2.0 * (read * keep) @ down.T @ up.T
+        expected.append(plain + bias.float() if with_bias else plain)
     grads = [random(*output.shape) for output in outputs]
     for output, reference in zip(outputs, expected, strict=True):
         assert error(output, reference) < 1e-2
@@ -110,6 +116,10 @@ def test_dropout_drops_its_share() -> None:
     assert first.mean(1).min() > 0.8
     assert (first * second).mean().item() == pytest.approx(0.81, abs=2e-3)
     assert (first[:, 1:] * first[:, :-1]).mean().item() == pytest.approx(0.81, abs=2e-3)
+    assert (first[1:] * first[:-1]).mean().item() == pytest.approx(0.81, abs=2e-3)
+    # The corners of rectangles, whose hashes come from two rows and two columns only.
+    corners = first[1:, 1:] * first[1:, :-1] * first[:-1, 1:] * first[:-1, :-1]
+    assert corners.mean().item() == pytest.approx(0.9**4, abs=3e-3)
 
 
 @pytest.mark.parametrize("architecture", POOLING)
@@ -171,14 +181,15 @@ def losses_of(
 
 
 def test_training_goes_the_same_way(tiny_model: Path) -> None:
-    """With dropout runs scatter by a fifth at their end: means over seeds are compared."""
+    """With dropout runs scatter at their end (32 seeds: 0.130 fused and 0.125 in autocast, standard deviation 0.025):
+    means over seeds are compared."""
     fast, autocast = (
-        np.mean([losses_of(tiny_model, fused=fused, seed=seed) for seed in range(6)], 0) for fused in (True, False)
+        np.mean([losses_of(tiny_model, fused=fused, seed=seed) for seed in range(8)], 0) for fused in (True, False)
     )
     quarter = len(fast) // 4
     assert autocast[-quarter:].mean() < 0.7 * autocast[:quarter].mean()
     assert fast[:quarter].mean() == pytest.approx(autocast[:quarter].mean(), rel=0.05)
-    assert fast[-quarter:].mean() == pytest.approx(autocast[-quarter:].mean(), rel=0.25)
+    assert fast[-quarter:].mean() == pytest.approx(autocast[-quarter:].mean(), rel=0.4)
 
 
 @pytest.mark.parametrize("settings", [{}, {"loss": "infonce"}])
@@ -194,4 +205,4 @@ def test_without_dropout_the_losses_are_those_of_autocast(tiny_model: Path, sett
 def test_a_run_repeats(tiny_model: Path) -> None:
     """Dropout depends on the step, not on what was captured before."""
     first, second = losses_of(tiny_model, epochs=3), losses_of(tiny_model, epochs=3)
-    np.testing.assert_allclose(first, second, rtol=1e-3)
+    np.testing.assert_array_equal(first, second)
