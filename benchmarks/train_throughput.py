@@ -162,7 +162,7 @@ def prepare(
     config = TrainingConfig(batch_size=batch, epochs=1, loss=loss, max_tokens_per_forward=max(65_536, needed))  # type: ignore[arg-type]
     encoder.add_lora(LoraConfig(r=16, alpha=32, dropout=0.1))
     precision = "bf16" if device.startswith("cuda") else "fp32"
-    fused.PAYS_FROM_STEPS = 0  # few steps of what a long training does
+    fused.PAYS_FROM_TRIPLETS = 0  # few steps of what a long training does
     Graphs.LARGEST = largest_graph
     return Trainer(encoder, data, config, seed=0, fingerprint="0" * 64, validate=None, precision=precision)
 

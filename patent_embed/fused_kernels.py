@@ -281,9 +281,10 @@ def _launch_expand(
     y: Tensor, h: Tensor, a: Tensor, bias: Tensor | None, before: Tensor | None, dropout: float, seed: Tensor | None
 ) -> None:
     rows, width = y.shape
-    _expand[(triton.cdiv(rows, _BM), triton.cdiv(width, _BK))](
+    height = _BM if before is None else 16  # the slope needs many registers
+    _expand[(triton.cdiv(rows, height), triton.cdiv(width, _BK))](
         y, h, a, bias, before, rows, seed, h.stride(0), a.stride(0), a.stride(1), a.shape[0], K=width,
-        R=_padded_rank(a.shape[0]), DROP=threshold(dropout), BIAS=bias is not None, GELU=before is not None, BM=_BM,
+        R=_padded_rank(a.shape[0]), DROP=threshold(dropout), BIAS=bias is not None, GELU=before is not None, BM=height,
         BK=_BK,
     )  # fmt: skip
 

@@ -123,7 +123,7 @@ class Trainer:
         self._dims = _checked_dims(config.matryoshka_dims, encoder.dim)
         self._fused: Fused | None = None
         self._graphs: Graphs | None = None
-        pays = self.total_steps >= fused.PAYS_FROM_STEPS
+        pays = len(data.triplets) * config.epochs >= fused.PAYS_FROM_TRIPLETS
         if precision == "bf16" and pays and fused.supported(encoder.model, self.device):
             self._fused = Fused(encoder.model)
             self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
