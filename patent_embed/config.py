@@ -223,6 +223,9 @@ class TrainingConfig(_Section):
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept, besides the best")
     early_stopping_patience: int = Field(3, ge=0, description="evaluations without a better val nDCG@10; 0: never stop")
     early_stopping_threshold: float = Field(0.0, ge=0, description="a better value is better by more than this")
+    publish: Literal["best", "last"] = Field(
+        "best", description="the epoch whose weights are published: best by val nDCG@10, or the last one trained"
+    )
     num_workers: int = Field(1, ge=1, description="data-parallel Ray Train workers")
     use_gpu: bool | None = Field(None, description="None: when the cluster has GPUs")
     log_every: int = Field(10, ge=1, description="steps between progress lines on the terminal; the JSONL has all")
@@ -437,8 +440,9 @@ BEST: dict[str, Any] = {
         "learning_rate": 5e-4,
         "epochs": 12,
         "query_dropout": 0.4,
-        # The learning rate falls to zero; the epoch that is best on val is published.
+        # The learning rate falls to zero, and a few hundred val queries tell late epochs apart by chance only.
         "early_stopping_patience": 0,
+        "publish": "last",
     },
 }
 

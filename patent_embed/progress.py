@@ -176,8 +176,8 @@ class ProgressLog:
                 parts.append(f"loss {event['loss']:.4f}")
             if "val_ndcg@10" in event:
                 parts.append(f"val nDCG@10 {event['val_ndcg@10']:.4f}")
-            if event.get("best_epoch"):
-                parts.append(f"best epoch {event['best_epoch']}")
+            if event.get("kept_epoch"):
+                parts.append(f"keeping epoch {event['kept_epoch']}")
             say("      " + "  ".join(parts) if event["epoch"] else f"      before training  {parts[-1]}")
 
     def records(self, done: int, total: int, records: int, seconds: float) -> None:

@@ -58,7 +58,7 @@ class RunReport:
             negatives → anchors), ``anchors_without_negatives``.
         history: an entry an epoch with ``epoch`` and any of ``loss``, ``val_ndcg@10``, ``train_seconds``; epoch 0 is
             the model before training.
-        best_epoch: whose weights were kept.
+        kept_epoch: whose weights were kept.
         loss_curve: optimizer step and its loss.
         timings: seconds of each step, in order.
         throughput: of the steps where it says something: ``{"train": "3.8 triplets/s"}``.
@@ -80,7 +80,7 @@ class RunReport:
     queries: Mapping[str, Any] = field(default_factory=dict)
     negatives: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
-    best_epoch: int | None = None
+    kept_epoch: int | None = None
     loss_curve: Sequence[tuple[int, float]] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     throughput: Mapping[str, str] = field(default_factory=dict)
@@ -365,7 +365,7 @@ def _training(report: RunReport) -> str:
     present = [name for name in columns if any(name in entry for entry in report.history)]
     rows = []
     for entry in report.history:
-        epoch = f"{entry['epoch']:g}" + (" (kept)" if entry["epoch"] == report.best_epoch else "")
+        epoch = f"{entry['epoch']:g}" + (" (kept)" if entry["epoch"] == report.kept_epoch else "")
         values = (_number(entry.get(name), "–", 1 if name == "train_seconds" else 4) for name in present)
         rows.append([epoch, *values])
     return "## Training\n\n" + markdown_table(["epoch", *(columns[name] for name in present)], rows)

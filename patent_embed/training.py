@@ -39,7 +39,7 @@ from patent_embed.query_dropout import QueryDropout
 
 STATE_FILE = "state.json"
 WEIGHTS_FILE = "weights.safetensors"
-BEST_FILE = "best.safetensors"
+KEPT_FILE = "kept.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 
 
@@ -75,7 +75,7 @@ class TrainState:
     fingerprint: str
     epoch: int = 0
     step: int = 0
-    best_epoch: int = 0
+    kept_epoch: int = 0
     best_value: float | None = None
     stale: int = 0  # evaluations since the best one
     stopped: bool = False
@@ -96,7 +96,7 @@ class Trainer:
     Args:
         encoder: with adapters attached when LoRA is used; its trainable parameters are trained.
         validate: val nDCG@10 of the encoder as it is; called after every epoch by all ranks. None: no early stopping,
-            and the last epoch is the best one.
+            and the last epoch is kept.
         fingerprint: names model, data and settings; a checkpoint with another one is refused.
     """
 
@@ -136,7 +136,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]], lr=config.learning_rate, fused=self.device.type == "cuda"
         )
-        self._best: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
         # What LoRA adds is zero at the start, so only full fine-tuning has something to remember.
         self._base = encoder.adapter_state() if config.base_share and not config.use_lora else {}
 
@@ -156,21 +156,24 @@ class Trainer:
             state.history.append(record)
             last = state.epoch == config.epochs or state.stopped
             due = last or state.epoch % config.checkpoint_every_n_epochs == 0
-            standing = {"best_epoch": state.best_epoch, "best_val": state.best_value, "stopped": state.stopped}
+            standing = {"kept_epoch": state.kept_epoch, "best_val": state.best_value, "stopped": state.stopped}
             reporter.epoch(record | standing, self.save if due else None)
         return state
 
     def _judge(self) -> dict[str, float]:
-        """Measure the epoch that has ended, remember the best weights, decide whether to stop."""
-        state = self.state
+        """Measure the epoch that has ended, keep its weights if they are to be published, decide whether to stop."""
+        state, config = self.state, self.config
         value = self.validate() if self.validate is not None else None
         best = state.best_value
-        if value is None or best is None or value > best + self.config.early_stopping_threshold:
-            state.best_epoch, state.best_value, state.stale = state.epoch, value, 0
-            self._best = self.encoder.adapter_state()
+        better = value is None or best is None or value > best + config.early_stopping_threshold
+        if better:
+            state.best_value, state.stale = value, 0
         else:
             state.stale += 1
-            state.stopped = 0 < self.config.early_stopping_patience <= state.stale
+            state.stopped = 0 < config.early_stopping_patience <= state.stale
+        if better or config.publish == "last":
+            state.kept_epoch = state.epoch
+            self._kept = self.encoder.adapter_state()
         return {} if value is None else {"val_ndcg@10": value}
 
     def _train_epoch(self, reporter: Reporter) -> float:
@@ -328,9 +331,9 @@ class Trainer:
     # Checkpoints: plain tensors and JSON.
 
     def save(self, folder: Path) -> None:
-        """Write weights, best weights, optimizer and position. The state file comes last and vouches for the rest."""
+        """Write weights, kept weights, optimizer and position. The state file comes last and vouches for the rest."""
         save_file(self.encoder.adapter_state(), folder / WEIGHTS_FILE)
-        save_file(self._best, folder / BEST_FILE)
+        save_file(self._kept, folder / KEPT_FILE)
         moments = {
             f"{name}/{key}": torch.as_tensor(value).detach().cpu().contiguous()
             for name, p in self.parameters.items()
@@ -342,26 +345,26 @@ class Trainer:
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint. Raises UserError when it is torn or belongs to another model, data or setting."""
         state = read_state(folder, self.state.fingerprint)
-        weights, best = load_file(folder / WEIGHTS_FILE), load_file(folder / BEST_FILE)
+        weights, kept = load_file(folder / WEIGHTS_FILE), load_file(folder / KEPT_FILE)
         moments = load_file(folder / OPTIMIZER_FILE)
         self.encoder.load_adapter_state(weights)
         for key, value in moments.items():
             name, _, moment = key.rpartition("/")
             self.optimizer.state[self.parameters[name]][moment] = value.to(self.device) if value.ndim else value
-        self.state, self._best = state, best
+        self.state, self._kept = state, kept
 
-    def load_best(self) -> None:
-        """Put the best epoch's weights into the encoder, ``base_share`` of the way back to the base model's (Xiao et
+    def load_kept(self) -> None:
+        """Put the kept epoch's weights into the encoder, ``base_share`` of the way back to the base model's (Xiao et
         al., LM-Cocktail, arXiv 2311.13534)."""
-        if set(self._best) != set(self.parameters):
-            raise RuntimeError(f"the best epoch ({self.state.best_epoch}) has no weights for every trained parameter")
+        if set(self._kept) != set(self.parameters):
+            raise RuntimeError(f"the kept epoch ({self.state.kept_epoch}) has no weights for every trained parameter")
         share = self.config.base_share
         if not share:
-            weights = self._best
+            weights = self._kept
         elif self._base:
-            weights = {name: torch.lerp(value, self._base[name], share) for name, value in self._best.items()}
+            weights = {name: torch.lerp(value, self._base[name], share) for name, value in self._kept.items()}
         else:  # a layer's change is B A: one factor is shortened
-            weights = {n: value * (1 - share) if ".lora_B." in n else value for n, value in self._best.items()}
+            weights = {n: value * (1 - share) if ".lora_B." in n else value for n, value in self._kept.items()}
         self.encoder.load_adapter_state(weights)
 
 

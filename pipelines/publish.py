@@ -145,7 +145,7 @@ def stage_notes(name: str, artifact: Artifact) -> list[str]:
             lines.append(f"{sum(short.values()):,} patents got fewer than asked for, {none:,} of them none")
         return lines
     if name.startswith("train"):
-        return [f"best epoch {report['best_epoch']}" + (", stopped early" if report["stopped_early"] else "")]
+        return [f"epoch {report['kept_epoch']} kept" + (", stopped early" if report["stopped_early"] else "")]
     return []
 
 
@@ -182,7 +182,7 @@ def make_report(
         queries=artifacts["queries"].report,
         negatives=artifacts.get("negatives-scored", artifacts["negatives"]).report,
         history=trained.report["history"] if trained else (),
-        best_epoch=trained.report["best_epoch"] if trained else None,
+        kept_epoch=trained.report["kept_epoch"] if trained else None,
         timings={name: artifact.manifest.seconds for name, artifact in artifacts.items()},
         throughput={name: rate for name, artifact in artifacts.items() if (rate := _throughput(name, artifact))},
         reused=reused,
@@ -238,7 +238,7 @@ def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
         **({"temperature": training.temperature} if training.loss == "infonce" else {}),
         "learning rate": training.learning_rate,
         "batch size": training.batch_size,
-        "epochs": f"{trained.manifest.rows['epochs']} (best: {trained.report['best_epoch']})",
+        "epochs": f"{trained.manifest.rows['epochs']} (kept: {trained.report['kept_epoch']})",
         "adaptation": f"LoRA r {training.lora.r}, alpha {training.lora.alpha}" if training.use_lora else "all weights",
         "negatives": f"{config.negatives.per_positive} a query, {config.negatives.strategy}",
         "triplets": trained.manifest.rows["triplets"],

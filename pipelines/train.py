@@ -36,7 +36,7 @@ def train(
     resume_from: Path | RemoteFolder | None,
     on_event: Callable[[dict[str, Any]], None],
 ) -> Outcome:
-    """Train into ``folder``: ``model/`` (merged, the best epoch), ``adapter/`` and the checkpoints.
+    """Train into ``folder``: ``model/`` (merged, the kept epoch), ``adapter/`` and the checkpoints.
 
     Args:
         folder: where workers on any node reach it.
@@ -81,7 +81,7 @@ def train(
         rows={"triplets": outcome["triplets"], "epochs": state["epoch"], "steps": state["step"]},
         report={
             "history": state["history"],
-            "best_epoch": state["best_epoch"],
+            "kept_epoch": state["kept_epoch"],
             "stopped_early": state["stopped"],
             "trained_parameters": outcome["trained_parameters"],
             "precision": precision,
@@ -274,7 +274,7 @@ def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
     )
     state = trainer.fit(reporter)
     if context.get_world_rank() == 0 and loop["out"] is not None:
-        trainer.load_best()
+        trainer.load_kept()
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch if is_remote(loop["out"]) else loop["out"])
             export_model(encoder, out / "model")

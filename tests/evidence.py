@@ -107,7 +107,7 @@ def full_report(given: World | None = None) -> RunReport:
             "shortfall": {"1": 3},
         },
         history=[{"epoch": 0, "val_ndcg@10": 0.61}, {"epoch": 1, "loss": 0.23, "val_ndcg@10": 0.71}],
-        best_epoch=1,
+        kept_epoch=1,
         loss_curve=[(step, 1 / step) for step in range(1, 900)],
         timings={"ingest": 1.5, "train": 75.0},
         throughput={"train": "3.8 triplets/s"},

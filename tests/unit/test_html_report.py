@@ -122,7 +122,7 @@ def one_test_query() -> RunReport:
 
 
 def no_training() -> RunReport:
-    return dataclasses.replace(full_report(), history=(), best_epoch=None, loss_curve=(), queries={}, negatives={})
+    return dataclasses.replace(full_report(), history=(), kept_epoch=None, loss_curve=(), queries={}, negatives={})
 
 
 def one_encoder() -> RunReport:

@@ -61,7 +61,7 @@ def report() -> RunReport:
             {"epoch": 0, "val_ndcg@10": 0.61},
             {"epoch": 1, "loss": 0.2345, "val_ndcg@10": 0.71, "train_seconds": 61.0},
         ],
-        best_epoch=1,
+        kept_epoch=1,
         timings={"ingest": 1.5, "train": 75.0},
         reused={"ingest"},
         settings={"run": {"seed": 42}},

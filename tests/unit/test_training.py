@@ -137,21 +137,39 @@ def test_a_resumed_training_ends_bit_equal(tiny_model: Path, tmp_path: Path, set
     assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
     clean = [[{k: v for k, v in r.items() if k != "train_seconds"} for r in t.state.history] for t in (whole, resumed)]
     assert clean[0] == clean[1]
-    whole.load_best()
-    resumed.load_best()
+    whole.load_kept()
+    resumed.load_kept()
     assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
-    assert whole.state.best_epoch == resumed.state.best_epoch == 2
+    assert whole.state.kept_epoch == resumed.state.kept_epoch == 2
 
 
 def test_early_stopping_keeps_the_best_epoch(tiny_model: Path, tmp_path: Path) -> None:
     values = iter([0.1, 0.4, 0.6, 0.5, 0.6, 0.9])
     trainer = make_trainer(tiny_model, validate=lambda: next(values), epochs=5, early_stopping_patience=2)
     trainer.fit(Silent(tmp_path))
-    assert (trainer.state.stopped, trainer.state.epoch, trainer.state.best_epoch) == (True, 4, 2)
+    assert (trainer.state.stopped, trainer.state.epoch, trainer.state.kept_epoch) == (True, 4, 2)
     expected = make_trainer(tiny_model)
     expected.load(tmp_path / "epoch-2")
-    trainer.load_best()
+    trainer.load_kept()
     assert all(torch.equal(a, b) for a, b in zip(weights(trainer).values(), weights(expected).values(), strict=True))
+
+
+def test_the_last_epoch_is_published_where_that_is_asked_for(tiny_model: Path, tmp_path: Path) -> None:
+    """Also after a checkpoint; early stopping still counts from the best one."""
+    values = [0.1, 0.4, 0.6, 0.5, 0.5, 0.9]
+    settings = {"epochs": 5, "early_stopping_patience": 2, "publish": "last"}
+    trainer = make_trainer(tiny_model, validate=iter(values).__next__, **settings)
+    trainer.fit(Silent(tmp_path))
+    assert (trainer.state.stopped, trainer.state.epoch, trainer.state.kept_epoch) == (True, 4, 4)
+    assert trainer.state.best_value == 0.6
+    last = weights(trainer)
+    trainer.load_kept()
+    assert all(torch.equal(a, b) for a, b in zip(weights(trainer).values(), last.values(), strict=True))
+    resumed = make_trainer(tiny_model, validate=iter(values[4:]).__next__, **settings)
+    resumed.load(tmp_path / "epoch-3")
+    resumed.fit(Silent())
+    resumed.load_kept()
+    assert all(torch.equal(a, b) for a, b in zip(weights(resumed).values(), last.values(), strict=True))
 
 
 def test_checkpoints_are_refused_by_name(tiny_model: Path, tmp_path: Path) -> None:
@@ -166,9 +184,9 @@ def test_checkpoints_are_refused_by_name(tiny_model: Path, tmp_path: Path) -> No
         make_trainer(tiny_model).load(folder)
 
 
-def test_a_lost_best_epoch_is_an_error(tiny_model: Path) -> None:
-    with pytest.raises(RuntimeError, match="best epoch"):
-        make_trainer(tiny_model).load_best()
+def test_a_lost_kept_epoch_is_an_error(tiny_model: Path) -> None:
+    with pytest.raises(RuntimeError, match="kept epoch"):
+        make_trainer(tiny_model).load_kept()
 
 
 @pytest.mark.parametrize("use_lora", [True, False])
@@ -178,7 +196,7 @@ def test_a_share_of_the_base_model_stays_in_the_published_weights(tiny_model: Pa
         trainer = make_trainer(tiny_model, dropout=0.0, use_lora=use_lora, epochs=1, base_share=share)
         before = {name: p.clone() for name, p in trainer.encoder.model.state_dict().items() if "lora" not in name}
         trainer.fit(Silent())
-        trainer.load_best()
+        trainer.load_kept()
         model = trainer.encoder.model.merge_and_unload() if use_lora else trainer.encoder.model
         merged.append(model.state_dict())
     plain = {name.replace("base_model.model.", "").replace(".base_layer", ""): p for name, p in before.items()}
