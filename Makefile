@@ -18,7 +18,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
 	$(BIN)/pip install -q torch==2.13.0
-	$(BIN)/pip install -q -e ".[offline,api,dev]"
+	$(BIN)/pip install -q -e ".[offline,api,dev,kernels]"
 	touch $(READY)
 
 demo: setup

@@ -1,4 +1,4 @@
-"""The training forward on an NVIDIA GPU: LoRA layers and residual LayerNorms in few passes over the activations.
+"""The training forward on an NVIDIA GPU: LoRA layers, attention and residual LayerNorms by kernels of this project.
 
 A LoRA layer is ``y = x W' + b + h B'`` with ``h = c keep(x) A'`` (Hu et al., arXiv 2106.09685, eq. 3; ``c`` holds
 alpha / r and dropout's 1 / (1 - p)). Beside the two large products with the frozen ``W`` all is bound by memory, and
@@ -14,12 +14,15 @@ dropout drawn inside from a hash of (seed, position), so that no mask and no dro
 Layers that read the same input (query, key and value) are one, so that ``x`` is read once and its gradient is summed
 inside the product. They then drop the same elements of ``x``, where PEFT draws anew for each.
 
-A pair of kernels more does ``LayerNorm(keep(y) + residual)``, the end of both halves of a BERT layer.
+A pair of kernels more does ``LayerNorm(keep(y) + residual)``, the end of both halves of a BERT layer. Attention has its
+own module. Nothing here depends on the order in which a GPU's threads finish: a training repeats bit by bit.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,9 +31,10 @@ import torch
 from torch import Tensor, nn
 
 from patent_embed.encoder import Encoder
-from patent_embed.packing import PackedBatch, fill_up, to_device
+from patent_embed.packing import TRAINS_BY, PackedBatch, fill_up, to_device
 
 if TYPE_CHECKING or importlib.util.find_spec("triton") is not None:
+    from patent_embed import attention_kernels
     from patent_embed import fused_kernels as kernels
 
 
@@ -40,10 +44,12 @@ PAYS_FROM_TRIPLETS = 12_000
 
 
 def supported(model: nn.Module, device: torch.device) -> bool:
-    """Whether ``Fused`` does something here: Triton, a GPU with native bf16, and LoRA adapters."""
+    """Whether ``Fused`` does something here: Triton and the C compiler that it needs, a GPU with native bf16, and LoRA
+    adapters."""
     return (
         device.type == "cuda"
         and importlib.util.find_spec("triton") is not None
+        and any(map(shutil.which, (os.environ.get("CC", "gcc"), "gcc", "clang")))
         and torch.cuda.is_bf16_supported(including_emulation=False)
         and bool(_patches(model))
     )
@@ -51,8 +57,8 @@ def supported(model: nn.Module, device: torch.device) -> bool:
 
 class Fused:
     """Trains ``model`` in bf16 without autocast while it is entered: frozen weights are bf16 copies, adapters stay
-    fp32, and LoRA layers and residual LayerNorms run through this module's kernels. Afterwards the model is as it
-    was."""
+    fp32, and LoRA layers, attention and residual LayerNorms run through this project's kernels. Afterwards the model
+    is as it was."""
 
     def __init__(self, model: nn.Module) -> None:
         self._frozen = [
@@ -145,6 +151,8 @@ def _patches(model: nn.Module) -> list[tuple[nn.Module, str, Callable[..., Tenso
 
     found: list[tuple[nn.Module, str, Callable[..., Tensor]]] = []
     alone = {module: None for module in model.modules() if isinstance(module, Linear)}
+    if not alone:
+        return []
     for module in model.modules():
         gelu = _gelu_between(module)
         if gelu is not None:
@@ -152,6 +160,9 @@ def _patches(model: nn.Module) -> list[tuple[nn.Module, str, Callable[..., Tenso
             found.append((first, "forward", lambda x, dense=first.dense: dense(x)))
             found.append((second, "forward", partial(_SameInput([second], gelu=True), second)))
             alone.pop(second, None)
+        size = getattr(module, "attention_head_size", None)
+        if getattr(module, "is_causal", None) is False and size in attention_kernels.HEAD_SIZES:
+            found.append((module, TRAINS_BY, attention_kernels.attention))
         for names in _SAME_INPUT:
             layers = [layer for name in names if isinstance(layer := getattr(module, name, None), Linear)]
             if len(layers) == len(names) and len({_shape(layer) for layer in layers}) == 1:

@@ -186,7 +186,7 @@ def _norm(y, residual, weight, bias, out, z_out, mean_out, rstd_out, rows, seed,
     z = tl.load(y + index, mask=inside, other=0.0).to(tl.float32)
     if DROP:
         z = tl.where(_keep(seed, m, k, DROP), z / KEPT, 0.0)
-    z = (z + tl.load(residual + index, mask=inside, other=0.0).to(tl.float32)).to(tl.bfloat16)
+    z = (z + tl.load(residual + index, mask=inside, other=0.0).to(tl.float32)).to(y.dtype.element_ty)
     tl.store(z_out + index, z, mask=inside)
     z = z.to(tl.float32)
     mean = tl.sum(z, 1) / K
@@ -195,7 +195,7 @@ def _norm(y, residual, weight, bias, out, z_out, mean_out, rstd_out, rows, seed,
     w = tl.load(weight + k, mask=k < K, other=0.0).to(tl.float32)
     b = tl.load(bias + k, mask=k < K, other=0.0).to(tl.float32)
     result = centred * rstd[:, None] * w[None, :] + b[None, :]
-    tl.store(out + index, result.to(tl.bfloat16), mask=inside)
+    tl.store(out + index, result.to(y.dtype.element_ty), mask=inside)
     tl.store(mean_out + m, mean, mask=m < rows)
     tl.store(rstd_out + m, rstd, mask=m < rows)
 
@@ -212,10 +212,10 @@ def _norm_backward(grad, z_in, mean_in, rstd_in, weight, dy, dresidual, rows, se
     w = tl.load(weight + k, mask=k < K, other=0.0).to(tl.float32)
     g = tl.load(grad + index, mask=inside, other=0.0).to(tl.float32) * w[None, :]
     dz = rstd[:, None] * (g - tl.sum(g, 1)[:, None] / K - normal * (tl.sum(g * normal, 1)[:, None] / K))
-    tl.store(dresidual + index, dz.to(tl.bfloat16), mask=inside)
+    tl.store(dresidual + index, dz.to(grad.dtype.element_ty), mask=inside)
     if DROP:
         dz = tl.where(_keep(seed, m, k, DROP), dz / KEPT, 0.0)
-        tl.store(dy + index, dz.to(tl.bfloat16), mask=inside)
+        tl.store(dy + index, dz.to(grad.dtype.element_ty), mask=inside)
 
 
 def threshold(dropout: float) -> int:

@@ -8,8 +8,6 @@ builds no mask, which is what is wanted here.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,6 +21,8 @@ from patent_embed.dropout import dropout as drop
 from patent_embed.errors import UserError
 
 ATTENTION = "patent_embed_packed"
+# Name of an attention module's attribute that holds what is to compute its attention (``fused``).
+TRAINS_BY = "packed_attention_in_training"
 
 
 @dataclass(frozen=True)
@@ -196,12 +196,10 @@ def packed_attention(
     q, k, v = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))
     if k.shape[1] != q.shape[1]:
         k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))
-    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
-        kernels = _kernels() if module.training and not causal else None
-        if kernels is not None and q.shape[-1] in kernels.HEAD_SIZES:
-            output = kernels.attention(q, k, v, cu_seq_lens_q, max_length_q, scaling, dropout)
-        else:
-            output = _flash_attention(q, k, v, cu_seq_lens_q, max_length_q, scaling, dropout, causal)
+    if TRAINS_BY in vars(module) and not causal:
+        output = vars(module)[TRAINS_BY](q, k, v, cu_seq_lens_q, max_length_q, scaling, dropout)
+    elif q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
+        output = _flash_attention(q, k, v, cu_seq_lens_q, max_length_q, scaling, dropout, causal)
     else:
         output = _exact_attention(q, k, v, cu_seq_lens_q, scaling, dropout, causal)
     return output[None], None
@@ -220,13 +218,6 @@ def _flash_attention(
 
     window = (-1, 0) if causal else (-1, -1)
     return cast(Tensor, varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale, window_size=window))
-
-
-@functools.cache
-def _kernels() -> Any:
-    """The module of this project's own kernels, which train short texts faster; None without Triton."""
-    found = importlib.util.find_spec("triton")
-    return importlib.import_module("patent_embed.attention_kernels") if found is not None else None
 
 
 def _exact_attention(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -13,6 +14,12 @@ import pytest
 import pipelines  # noqa: F401  before Ray, for which it sets a variable
 
 ROOT = Path(__file__).resolve().parent.parent
+
+if importlib.util.find_spec("triton") is not None:
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are defined
 
 
 @pytest.fixture(scope="session")
