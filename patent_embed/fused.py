@@ -288,7 +288,7 @@ class _LoraLinears(torch.autograd.Function):
         gelu: bool, *adapters: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         downs, ups = adapters[::2], adapters[1::2]
-        rows = x.reshape(-1, x.shape[-1])
+        rows = x.reshape(-1, x.shape[-1]).contiguous()
         ctx.factor, ctx.dropout, ctx.shape = scale / (1 - p), (p, seed), x.shape
         down, up = downs[0], ups[0]
         if len(ups) > 1:
