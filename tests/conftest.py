@@ -15,7 +15,7 @@ import pipelines  # noqa: F401  before Ray, for which it sets a variable
 
 ROOT = Path(__file__).resolve().parent.parent
 
-if importlib.util.find_spec("triton") is not None:
+if importlib.util.find_spec("triton") is not None and importlib.util.find_spec("vllm") is None:  # vLLM reads it, too
     import torch
 
     if not torch.cuda.is_available():
