@@ -18,15 +18,20 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
 	$(BIN)/pip install -q torch==2.13.0
-	$(BIN)/pip install -q -e ".[offline,api,dev,kernels]"
+	$(BIN)/pip install -q -e ".[offline,api,dev]"
 	touch $(READY)
 
 demo: setup
 	$(BIN)/patent-embed sample $(DEMO)/patents --count 500
 	$(BIN)/python pipelines/run.py --config configs/demo.yaml --data_dir $(DEMO)/patents --output_dir $(DEMO)/output
 
-test: setup
+test: $(VENV)/.kernels
 	$(BIN)/python -m pytest --ignore tests/cluster
+
+# 285 MB that only the tests of the GPU's kernels need.
+$(VENV)/.kernels: $(READY)
+	$(BIN)/pip install -q -e ".[kernels]"
+	touch $(VENV)/.kernels
 
 # Jobs, faults and autoscaling on several Ray nodes, each a process of this machine.
 test-cluster: setup
