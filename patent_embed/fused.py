@@ -58,13 +58,11 @@ def supported(model: nn.Module, device: torch.device) -> bool:
 class Fused:
     """Trains ``model`` in bf16 without autocast while it is entered: frozen weights are bf16 copies, adapters stay
     fp32, and LoRA layers, attention and residual LayerNorms run through this project's kernels. Afterwards the model
-    is as it was."""
+    is as it was. ``dtype`` in place of bf16 is for tests."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, dtype: torch.dtype = torch.bfloat16) -> None:
         self._frozen = [
-            (p, p.data, p.data.to(torch.bfloat16))
-            for p in model.parameters()
-            if not p.requires_grad and p.is_floating_point()
+            (p, p.data, p.data.to(dtype)) for p in model.parameters() if not p.requires_grad and p.is_floating_point()
         ]
         self._patches = [(model, "forward", partial(_forward, model)), *_patches(model)]
 

@@ -3,16 +3,24 @@ Triton's interpreter, which ``conftest`` turns on."""
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu as exact_gelu
 from torch.nn.functional import layer_norm
+from transformers import BertConfig, BertModel
 
 pytest.importorskip("triton", reason="no Triton: install the extra 'kernels'")
+from patent_embed import fused
 from patent_embed.attention_kernels import attention
-from patent_embed.fused import lora_linears, residual_norm
+from patent_embed.config import LoraConfig
+from patent_embed.fused import Fused, lora_linears, residual_norm
 from patent_embed.fused_kernels import dropout_seed
+from patent_embed.packing import pack
+from tests.unit.test_packing import POOLING, make_encoder, make_tokens, tiny_model
 
 CUDA = torch.cuda.is_available()
 DEVICE, DTYPE = ("cuda", torch.bfloat16) if CUDA else ("cpu", torch.float16)
@@ -157,6 +165,55 @@ def test_attention_gives_the_same_gradients_every_time() -> None:
         again = list(torch.autograd.grad(attention(*leaves, bounds, 332, None, 0.1), leaves, grad))
         first = first or again
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("architecture", ["bert", "qwen3"])
+def test_a_model_reaches_the_kernels(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Embeddings and adapters' gradients are those of the plain model; attention's kernels serve what is not causal.
+    Without LoRA nothing is replaced."""
+    calls: list[int] = []
+
+    def counted(*arguments: Any) -> Tensor:
+        calls.append(1)
+        return attention(*arguments)
+
+    monkeypatch.setattr(fused.attention_kernels, "attention", counted)
+    model = tiny_model(architecture)
+    if architecture == "bert":  # heads of 16 numbers, which the kernels do; the tiny ones have 8
+        model = BertModel(
+            BertConfig(
+                vocab_size=100,
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=64,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+                initializer_range=0.3,
+            )
+        )
+    plain = make_encoder(model, POOLING[architecture], DEVICE)
+    assert not fused._patches(plain.model)
+    plain.add_lora(LoraConfig(r=4, dropout=0.0))
+    plain.model.to(DEVICE)
+    with torch.no_grad():
+        for _, parameter in plain.trainable_parameters():
+            parameter.normal_(std=0.1)
+    quick = copy.deepcopy(plain)
+    batch = pack(make_tokens([3, 5, 17, 20])).to(DEVICE)
+    expected = plain.forward(batch)
+    weight = torch.randn(expected.shape, device=DEVICE)
+    (expected * weight).sum().backward()
+    quick.model.train()
+    with Fused(quick.model, DTYPE):
+        actual = quick.forward(batch)
+        (actual * weight).sum().backward()
+    assert len(calls) == (2 if architecture == "bert" else 0)
+    assert error(actual, expected) < 2e-2
+    for (name, p), (_, q) in zip(quick.trainable_parameters(), plain.trainable_parameters(), strict=True):
+        assert p.grad is not None
+        assert q.grad is not None
+        assert (p.grad - q.grad).norm() < 0.1 * q.grad.norm() + 1e-3, name
 
 
 def test_dropout_drops_its_share() -> None:
