@@ -6,7 +6,7 @@ every run, and small tiles suit short texts. Dropout is drawn from a hash of (se
 """
 
 # Triton comes with torch's CUDA builds only, and its language is not typed.
-# mypy: disable-error-code="import-not-found, untyped-decorator, no-untyped-def, no-untyped-call"
+# mypy: disable-error-code="import-not-found, import-untyped, untyped-decorator, no-untyped-def, no-untyped-call"
 
 from __future__ import annotations
 

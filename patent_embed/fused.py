@@ -155,7 +155,7 @@ def _patches(model: nn.Module) -> list[tuple[nn.Module, str, Callable[..., Tenso
         gelu = _gelu_between(module)
         if gelu is not None:
             first, second = gelu
-            found.append((first, "forward", lambda x, dense=first.dense: dense(x)))
+            found.append((first, "forward", first.dense.__call__))
             found.append((second, "forward", partial(_SameInput([second], gelu=True), second)))
             alone.pop(second, None)
         size = getattr(module, "attention_head_size", None)

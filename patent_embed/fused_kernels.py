@@ -1,7 +1,7 @@
 """Triton kernels of ``fused``. Activations are (rows, k), bf16 and contiguous; products accumulate in fp32."""
 
 # Triton comes with torch's CUDA builds only, and its language is not typed.
-# mypy: disable-error-code="import-not-found, untyped-decorator, no-untyped-def, no-untyped-call"
+# mypy: disable-error-code="import-not-found, import-untyped, untyped-decorator, no-untyped-def, no-untyped-call"
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def _project(x, a, out, activated, rows, seed, scale, rank, K: tl.constexpr, R: 
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _expand(y, h, a, bias, before, rows, seed, h_m, a_r, a_k, rank, K: tl.constexpr, R: tl.constexpr,
+def _expand(y, h, a, bias, before, rows, seed, a_r, a_k, rank, K: tl.constexpr, R: tl.constexpr,
             DROP: tl.constexpr, BIAS: tl.constexpr, GELU: tl.constexpr, BM: tl.constexpr,
             BK: tl.constexpr):  # fmt: skip
     m, r = tl.program_id(0) * BM + tl.arange(0, BM), tl.arange(0, R)
     k = tl.program_id(1) * BK + tl.arange(0, BK)
-    hs = tl.load(h + m[:, None] * h_m + r[None, :], mask=(m[:, None] < rows) & (r[None, :] < rank), other=0.0)
+    hs = tl.load(h + m[:, None] * rank + r[None, :], mask=(m[:, None] < rows) & (r[None, :] < rank), other=0.0)
     w = tl.load(a + r[:, None] * a_r + k[None, :] * a_k, mask=(r[:, None] < rank) & (k[None, :] < K), other=0.0)
     total = tl.dot(hs, w.to(hs.dtype))
     if DROP:
@@ -107,14 +107,14 @@ def _expand(y, h, a, bias, before, rows, seed, h_m, a_r, a_k, rank, K: tl.conste
 
 
 @triton.jit(do_not_specialize=["rows", "chunk"])
-def _outer(h, x, out, rows, seed, chunk, h_m, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
+def _outer(h, x, out, rows, seed, chunk, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
            BM: tl.constexpr, BK: tl.constexpr):  # fmt: skip
     r, k = tl.arange(0, R), tl.program_id(0) * BK + tl.arange(0, BK)
     acc = tl.zeros((R, BK), tl.float32)
     begin = tl.program_id(1) * chunk
     for m0 in range(begin, begin + chunk, BM):
         m = m0 + tl.arange(0, BM)
-        hs = tl.load(h + m[None, :] * h_m + r[:, None], mask=(m[None, :] < rows) & (r[:, None] < rank), other=0.0)
+        hs = tl.load(h + m[None, :] * rank + r[:, None], mask=(m[None, :] < rows) & (r[:, None] < rank), other=0.0)
         index = m[:, None].to(tl.int64) * K + k[None, :]
         tile = tl.load(x + index, mask=(m[:, None] < rows) & (k[None, :] < K), other=0.0)
         if DROP:
@@ -148,7 +148,7 @@ def _up_backward(dy, up, h, dh, out, rows, scale, y_m, u_k, h_m, rank, K: tl.con
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _linear(x, w, y, h, up, bias, rows, h_m, rank, N: tl.constexpr, K: tl.constexpr, R: tl.constexpr,
+def _linear(x, w, y, h, up, bias, rows, rank, N: tl.constexpr, K: tl.constexpr, R: tl.constexpr,
             BIAS: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GROUP: tl.constexpr):  # fmt: skip
     # Tiles in groups of rows, so that what they share stays in the cache.
     across = tl.cdiv(N, BN)
@@ -168,7 +168,7 @@ def _linear(x, w, y, h, up, bias, rows, h_m, rank, N: tl.constexpr, K: tl.conste
             left = K - k0
             tile = tl.load(xs + k0, mask=kk[None, :] < left, other=0.0)
             acc = tl.dot(tile, tl.load(ws + k0, mask=kk[:, None] < left, other=0.0), acc)
-    hs = tl.load(h + m[:, None] * h_m + r[None, :], mask=inside_m[:, None] & (r[None, :] < rank), other=0.0)
+    hs = tl.load(h + m[:, None] * rank + r[None, :], mask=inside_m[:, None] & (r[None, :] < rank), other=0.0)
     us = tl.load(up + n[None, :] * rank + r[:, None], mask=inside_n[None, :] & (r[:, None] < rank), other=0.0)
     acc = tl.dot(hs, us.to(hs.dtype), acc)
     if BIAS:
@@ -283,7 +283,7 @@ def _launch_expand(
     rows, width = y.shape
     height = _BM if before is None else 16  # the slope needs many registers
     _expand[(triton.cdiv(rows, height), triton.cdiv(width, _BK))](
-        y, h, a, bias, before, rows, seed, h.stride(0), a.stride(0), a.stride(1), a.shape[0], K=width,
+        y, h, a, bias, before, rows, seed, a.stride(0), a.stride(1), a.shape[0], K=width,
         R=_padded_rank(a.shape[0]), DROP=threshold(dropout), BIAS=bias is not None, GELU=before is not None, BM=height,
         BK=_BK,
     )  # fmt: skip
@@ -297,7 +297,7 @@ def outer(h: Tensor, x: Tensor, dropout: float, seed: Tensor | None) -> Tensor:
     chunk = triton.cdiv(triton.cdiv(rows, pieces), _BM) * _BM
     parts = torch.empty((pieces, rank, width), dtype=torch.float32, device=x.device)
     _outer[(triton.cdiv(width, _BK), pieces)](
-        h, x, parts, rows, seed, chunk, h.stride(0), rank, K=width, R=_padded_rank(rank), DROP=threshold(dropout),
+        h, x, parts, rows, seed, chunk, rank, K=width, R=_padded_rank(rank), DROP=threshold(dropout),
         BM=_BM, BK=_BK,
     )  # fmt: skip
     return parts.sum(0)
@@ -348,7 +348,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, h: Tensor, up: Tensor
     y = x.new_empty((rows, n))
     tile = {"BM": 128, "BN": 256, "BK": 64}
     _linear[(triton.cdiv(rows, tile["BM"]) * triton.cdiv(n, tile["BN"]),)](
-        x, weight, y, h, up, bias, rows, h.stride(0), up.shape[1], N=n, K=width, R=_padded_rank(up.shape[1]),
+        x, weight, y, h, up, bias, rows, up.shape[1], N=n, K=width, R=_padded_rank(up.shape[1]),
         BIAS=bias is not None, GROUP=8, **tile, num_warps=8, num_stages=3,
     )  # fmt: skip
     return y

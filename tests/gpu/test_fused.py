@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from patent_embed.config import LoraConfig, ModelConfig, TrainingConfig
 from patent_embed.encoder import Encoder
 from patent_embed.packing import pack
 from patent_embed.training import Trainer
+from tests.unit.test_kernels import error
 from tests.unit.test_packing import LENGTHS, POOLING, make_encoder, make_tokens, tiny_model
 from tests.unit.test_training import Silent, make_data
 
@@ -24,10 +24,6 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 @pytest.fixture(autouse=True)
 def fused_in_short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("patent_embed.fused.PAYS_FROM_TRIPLETS", 0)
-
-
-def error(actual: Tensor, expected: Tensor) -> float:
-    return ((actual.float() - expected.float()).norm() / expected.float().norm()).item()
 
 
 @pytest.mark.parametrize("architecture", POOLING)
@@ -92,12 +88,12 @@ def test_training_goes_the_same_way(tiny_model: Path) -> None:
     """With dropout runs scatter at their end (32 seeds: 0.130 fused and 0.125 in autocast, standard deviation 0.025):
     means over seeds are compared."""
     fast, autocast = (
-        np.mean([losses_of(tiny_model, fused=fused, seed=seed) for seed in range(6)], 0) for fused in (True, False)
+        np.mean([losses_of(tiny_model, fused=fused, seed=seed) for seed in range(16)], 0) for fused in (True, False)
     )
     quarter = len(fast) // 4
     assert autocast[-quarter:].mean() < 0.7 * autocast[:quarter].mean()
     assert fast[:quarter].mean() == pytest.approx(autocast[:quarter].mean(), rel=0.05)
-    assert fast[-quarter:].mean() == pytest.approx(autocast[-quarter:].mean(), rel=0.5)
+    assert fast[-quarter:].mean() == pytest.approx(autocast[-quarter:].mean(), rel=0.25)
 
 
 @pytest.mark.parametrize("settings", [{}, {"loss": "infonce"}])

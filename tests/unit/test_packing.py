@@ -19,7 +19,7 @@ POOLING = {"bert": "mean", "xlm-roberta": "cls", "qwen3": "lasttoken"}
 _SIZES = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "pad_token_id": PAD}
 
 
-def tiny_model(architecture: str, dropout: float = 0.0) -> nn.Module:
+def tiny_model(architecture: str, dropout: float = 0.0, heads: int = 4) -> nn.Module:
     torch.manual_seed(0)
     if architecture == "qwen3":
         return Qwen3Model(
@@ -33,7 +33,7 @@ def tiny_model(architecture: str, dropout: float = 0.0) -> nn.Module:
     return model(
         config(
             **_SIZES,
-            num_attention_heads=4,
+            num_attention_heads=heads,
             max_position_embeddings=40,
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=dropout,
