@@ -67,7 +67,7 @@ class LlmConfig(_Section):
     max_model_len: int = Field(4096, ge=256, description="tokens of prompt and answer together")
     engine: dict[str, Any] = Field(default_factory=dict, description="further vLLM engine arguments")
     sampling: dict[str, Any] = Field(default_factory=dict, description="further vLLM sampling parameters")
-    node_wait_s: float = Field(600, gt=0, description="how long a lost GPU node may take to come back")
+    node_wait_s: float = Field(600, gt=0, description="how long no answer may come after a node is lost")
 
 
 class RoundTripConfig(_Section):

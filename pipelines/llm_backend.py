@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import logging
 import re
@@ -15,7 +16,7 @@ import ray
 
 from patent_embed.config import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
-from patent_embed.prompts import ANSWER_SCHEMA, chat_messages, completion_prompt
+from patent_embed.prompts import ANSWER_SCHEMA, Message, chat_messages, completion_prompt
 from patent_embed.query_store import Answer
 from patent_embed.query_writing import Backend, Request
 from pipelines.rounds import Rounds
@@ -60,14 +61,20 @@ def _has_distribution(name: str) -> bool:
     return True
 
 
-def has_chat_template(model: str) -> bool:
-    """False for a base model. Raises UserError when there is no such model."""
+@functools.lru_cache(maxsize=1)
+def _tokenizer(model: str) -> Any:
+    """The tokenizer of a hub id or a local folder; each worker process loads it once. Raises OSError, ValueError."""
     from transformers import AutoTokenizer
 
+    return AutoTokenizer.from_pretrained(str(Path(model).expanduser()))
+
+
+def has_chat_template(model: str) -> bool:
+    """False for a base model. Raises UserError when there is no such model."""
     if model.startswith((".", "/", "~")) and not (Path(model).expanduser() / "config.json").is_file():
         raise UserError(f"queries.llm.model {model!r} is no model folder: it has no config.json; {_OTHERS}")
     try:
-        return AutoTokenizer.from_pretrained(str(Path(model).expanduser())).chat_template is not None
+        return _tokenizer(model).chat_template is not None
     except (OSError, ValueError) as error:
         log.debug("tokenizer of %s: %s", model, error)
         raise UserError(
@@ -76,13 +83,28 @@ def has_chat_template(model: str) -> bool:
         ) from None
 
 
-def engine_config(config: QueriesConfig, batch_size: int, *, chat: bool, on_cpu: bool) -> Any:
-    """The Ray Data LLM configuration of the engines, for blocks of ``batch_size`` prompts."""
+def prompt_tokens(model: str, prompt: str | list[Message]) -> list[int]:
+    """The token ids of a text, or of chat messages in the model's own template with the opening of an answer.
+
+    A template writes its special tokens itself: a tokenizer that put its own before them would begin the prompts of
+    Llama or Gemma with two <bos>.
+    """
+    tokenizer = _tokenizer(model)
+    if isinstance(prompt, str):
+        return list(tokenizer(prompt)["input_ids"])
+    return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
+
+
+def engine_config(config: QueriesConfig, batch_size: int, *, on_cpu: bool) -> Any:
+    """The Ray Data LLM configuration of the engines, for blocks of ``batch_size`` tokenized prompts.
+
+    Without Ray's stages around the engine, three actors that each import torch (15 s and 0.7 GB on a laptop): prompts
+    come as tokens, and vLLM makes text of what it generates in any case.
+    """
     from ray.data.llm import vLLMEngineProcessorConfig
 
     llm = config.llm
     types = {name.partition(":")[2] for name in ray.cluster_resources() if name.startswith("accelerator_type:")}
-    stage = {"num_cpus": 0.1} if on_cpu else {}  # on two cores, whole CPUs a stage would wait for each other for ever
     return vLLMEngineProcessorConfig(
         model_source=llm.model,
         engine_kwargs={
@@ -98,9 +120,9 @@ def engine_config(config: QueriesConfig, batch_size: int, *, chat: bool, on_cpu:
         # No more than that: an engine that is up early would take what the others could do.
         max_tasks_in_flight_per_actor=llm.max_concurrent_batches,
         concurrency=(llm.replicas, llm.replicas),
-        chat_template_stage={"enabled": chat, **stage},
-        tokenize_stage={"enabled": True, **stage},
-        detokenize_stage={"enabled": True, **stage},
+        chat_template_stage={"enabled": False},
+        tokenize_stage={"enabled": False},
+        detokenize_stage={"enabled": False},
         should_continue_on_error=True,
         log_engine_metrics=False,  # needs ray[serve]
         **({"runtime_env": {"env_vars": CPU_ENV}} if on_cpu else {}),
@@ -150,9 +172,10 @@ def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Ba
 
     def prepare(row: dict[str, Any]) -> dict[str, Any]:
         patent = (row["title"], row["abstract"], row["kind"], row["language"], limit)
-        prompt = {"messages": chat_messages(*patent)} if chat else {"prompt": completion_prompt(*patent)}
+        prompt = chat_messages(*patent) if chat else completion_prompt(*patent)
         # Only a retry has a seed of its own: it keeps the sampler from repeating itself, and would slow down thousands.
-        return prompt | {"sampling_params": params | ({"seed": row["seed"]} if row["attempt"] else {})}
+        seed = {"seed": row["seed"]} if row["attempt"] else {}
+        return {"tokenized_prompt": prompt_tokens(llm.model, prompt), "sampling_params": params | seed}
 
     def finish(row: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -164,21 +187,26 @@ def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Ba
         }
 
     def pipeline(requests: ray.data.Dataset, size: int) -> ray.data.Dataset:
-        small = {"num_cpus": 0.1} if on_cpu else None
+        # On two cores, tasks that take a whole CPU would wait for each other for ever.
+        small = {"num_cpus": 0.1} if on_cpu else {}
+        # Each process that makes prompts imports transformers first; then it makes 560 a second, of 509 tokens.
+        tokenizing = small | {"compute": ray.data.TaskPoolStrategy(size=llm.replicas * (1 if on_cpu else 4))}
         with _quiet_ray():
             from ray.data.llm import build_processor
 
             process = build_processor(
-                engine_config(config, size, chat=chat, on_cpu=on_cpu),
+                engine_config(config, size, on_cpu=on_cpu),
                 preprocess=prepare,
                 postprocess=finish,
-                preprocess_map_kwargs=small,
+                preprocess_map_kwargs=tokenizing,
                 postprocess_map_kwargs=small,
             )
         return process(requests)
 
     check = gpu_check(llm) if not on_cpu else lambda idle_s: None
-    rounds = Rounds(pipeline, lambda requests: min(llm.batch_size, -(-requests // llm.replicas)), check)
+    rounds = Rounds(
+        pipeline, lambda requests: min(llm.batch_size, -(-requests // llm.replicas)), check, patience_s=llm.node_wait_s
+    )
 
     def ask(requests: Sequence[Request]) -> Iterator[list[Answer]]:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 import time
@@ -16,11 +17,14 @@ from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
+from patent_embed.errors import UserError
 from patent_embed.query_writing import Request
 from pipelines.runtime import here
 
+log = logging.getLogger("patent_embed")
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("key", "title", "abstract", "language", "kind")]
     + [("attempt", pa.int64()), ("seed", pa.int64())]
@@ -46,15 +50,24 @@ class _Mailbox:
         return self._rows
 
 
+class _Stalled(Exception):
+    """A node is lost, and no answer came since."""
+
+
 class Rounds:
     """A backend for ``write_queries``, called at most twice; it yields the answer rows of ``pipeline`` as they come.
 
+    Ray Data makes up for a lost node by itself, but not every time: a block that it makes again may never arrive
+    (ray-project/ray#62535, #64394, #64581). A pipeline that stands still after such a loss is started anew with what
+    is missing.
+
     Args:
         pipeline: from a dataset of requests (columns as in ``_SCHEMA``) and a number of rows to a dataset with a row
-            for each request. No block of the first round is smaller than that number: an operator that gathers so many
-            rows keeps none of them waiting for the second round.
+            for each request, with its ``key``. No block of the first round is smaller than that number: an operator
+            that gathers so many rows keeps none of them waiting for the second round.
         batch_size: from the number of requests to rows a block.
         check: called every few seconds with the seconds since the last answer; raises UserError when none can come.
+        patience_s: how long no answer may come after a node is lost.
     """
 
     def __init__(
@@ -62,10 +75,11 @@ class Rounds:
         pipeline: Callable[[ray.data.Dataset, int], ray.data.Dataset],
         batch_size: Callable[[int], int],
         check: Callable[[float], None] = lambda idle_s: None,
+        patience_s: float = 600,
     ) -> None:
-        self._pipeline, self._batch_size, self._check = pipeline, batch_size, check
-        self._arrived: queue.Queue[pa.Table | BaseException | None] = queue.Queue()
+        self._pipeline, self._batch_size, self._check, self._patience_s = pipeline, batch_size, check, patience_s
         self._reader: threading.Thread | None = None
+        self._lost_at: float | None = None
         self._closed = False
 
     @property
@@ -78,12 +92,19 @@ class Rounds:
             self._start(rows)
         else:
             ray.get(self._mailbox.put.remote(rows))
-        missing = len(rows)
-        while missing > 0:
-            piece = self._next()
+        missing = dict.fromkeys(rows["key"].to_pylist())
+        while missing:
+            try:
+                piece = self._next()
+            except _Stalled:
+                log.warning("a node is lost and no answer came since: %d requests are sent anew", len(missing))
+                self._abandon()
+                self._start(rows.filter(pc.is_in(rows["key"], pa.array(missing))))
+                continue
             if piece is None:  # the caller counts what is missing
                 return
-            missing -= len(piece)
+            for key in piece["key"].to_pylist():
+                missing.pop(key, None)
             yield piece
 
     def close(self) -> None:
@@ -116,21 +137,34 @@ class Rounds:
         second = ray.data.from_items(list(range(parts)), override_num_blocks=parts).map_batches(
             gate, batch_format="pyarrow", batch_size=None, num_cpus=0.01, compute=ray.data.TaskPoolStrategy(size=2)
         )
-        answers = self._pipeline(ray.data.from_arrow(blocks).union(second), size)
-        self._reader = threading.Thread(target=self._read, args=(answers,), daemon=True)
+        self._nodes, self._lost_at = _living_nodes(), None
+        self._answers = self._pipeline(ray.data.from_arrow(blocks).union(second), size)
+        self._arrived: queue.Queue[pa.Table | BaseException | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, args=(self._answers, self._arrived), daemon=True)
         self._reader.start()
 
-    def _read(self, answers: ray.data.Dataset) -> None:
+    def _abandon(self) -> None:
+        """End a pipeline that stands still. What it may still say is not heard."""
+        executor = self._answers._current_executor  # no public way ends an execution whose reader waits
+        if executor is None:
+            raise UserError(
+                "a node is lost, and the pipeline that was starting there stands still: answers are kept, and the same "
+                "command goes on"
+            )
+        executor.shutdown(force=True)
+        ray.kill(self._mailbox)
+
+    def _read(self, answers: ray.data.Dataset, arrived: queue.Queue[pa.Table | BaseException | None]) -> None:
         try:
             # Without prefetching, which holds a block back until the next one is there.
             for piece in answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                self._arrived.put(piece)
+                arrived.put(piece)
                 if self._closed:
                     return
         except BaseException as error:  # raised where the answers are read
-            self._arrived.put(error)
+            arrived.put(error)
         else:
-            self._arrived.put(None)
+            arrived.put(None)
 
     def _next(self) -> pa.Table | None:
         last = time.monotonic()
@@ -138,11 +172,20 @@ class Rounds:
             try:
                 piece = self._arrived.get(timeout=_CHECK_EVERY_S)
             except queue.Empty:
-                self._check(time.monotonic() - last)
+                now = time.monotonic()
+                self._check(now - last)
+                if self._lost_at is None and not self._nodes <= _living_nodes():
+                    self._lost_at = now
+                if self._lost_at is not None and now - max(last, self._lost_at) > self._patience_s:
+                    raise _Stalled from None
                 continue
             if isinstance(piece, BaseException):
                 raise piece
             return piece
+
+
+def _living_nodes() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
 
 
 def _table(requests: Sequence[Request]) -> pa.Table:

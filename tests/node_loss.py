@@ -37,6 +37,8 @@ def main() -> None:
         from tests.llm.tiny import corpus, settings
 
         config, table, worker = settings(where), corpus(64), "vLLMEngineStageUDF"
+        patience = config.llm.model_copy(update={"node_wait_s": 180})  # longer than an engine starts
+        config = config.model_copy(update={"llm": patience})
     # A folder of its own, or any other ray.init() on this machine would join the cluster. Sockets need a short path.
     os.environ["RAY_TMPDIR"] = scratch = tempfile.mkdtemp(prefix="r", dir="/tmp")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 128 << 20})

@@ -77,7 +77,7 @@ def test_a_killed_engine_is_started_anew(tiny_llm: Path, tmp_path: Path) -> None
 def test_a_lost_node_is_made_up_for_by_another(tiny_llm: Path, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     command = [sys.executable, "-m", "tests.node_loss", "llm", str(tiny_llm), str(tmp_path / "a")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert (report["lost_nodes"], report["nodes"]) == (1, 2)

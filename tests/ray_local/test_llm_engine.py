@@ -9,7 +9,9 @@ import pytest
 
 from patent_embed.config import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
+from patent_embed.prompts import chat_messages, completion_prompt
 from pipelines import llm_backend
+from tests.llm.tiny import TEMPLATE, write_tiny_model
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
@@ -34,12 +36,34 @@ def test_without_the_model(tmp_path: Path) -> None:
         llm_backend.has_chat_template(str(tmp_path / "nothing"))
 
 
+def test_prompts_begin_with_one_bos(tmp_path: Path) -> None:
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(write_tiny_model(tmp_path / "model"))
+    bos = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    # As in Llama and Gemma: both the tokenizer and the template write <bos>.
+    tokenizer.bos_token = "<|endoftext|>"
+    tokenizer.chat_template = "{{ bos_token }}" + TEMPLATE
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", bos)]
+    )
+    tokenizer.save_pretrained(tmp_path / "bos")
+    messages = chat_messages("一种泵", "一种泵，设有叶轮。", "claim", "zh", 100)
+    for prompt in (messages, completion_prompt("一种泵", "一种泵，设有叶轮。", "claim", "zh", 100)):
+        tokens = llm_backend.prompt_tokens(str(tmp_path / "bos"), prompt)
+        assert (tokens[0], tokens.count(bos)) == (bos, 1)
+        text = tokenizer.decode(tokens)
+        assert "设有叶轮" in text
+        assert text.endswith("<|im_start|>assistant\n") == (prompt is messages)
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray.data.llm")
     llm = LlmConfig(model="m", replicas=2, tensor_parallel_size=4, engine={"max_num_seqs": 512})
-    config = llm_backend.engine_config(QueriesConfig(llm=llm), 99, chat=True, on_cpu=False)
+    config = llm_backend.engine_config(QueriesConfig(llm=llm), 99, on_cpu=False)
     assert config.engine_kwargs["enable_prefix_caching"] is True
     assert config.engine_kwargs["tensor_parallel_size"] == 4
     assert config.engine_kwargs["max_num_seqs"] == 512
@@ -50,9 +74,9 @@ def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not config.log_engine_metrics
     assert config.placement_group_config is None
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 8.0, "accelerator_type:H100": 1.0})
-    large = llm_backend.engine_config(QueriesConfig(), 99, chat=True, on_cpu=False).engine_kwargs
+    large = llm_backend.engine_config(QueriesConfig(), 99, on_cpu=False).engine_kwargs
     assert (large["max_num_seqs"], large["max_num_batched_tokens"]) == (1024, 16384)
-    on_cpu = llm_backend.engine_config(QueriesConfig(llm=llm), 99, chat=False, on_cpu=True)
+    on_cpu = llm_backend.engine_config(QueriesConfig(llm=llm), 99, on_cpu=True)
     assert on_cpu.placement_group_config["bundles"][0]["CPU"] == 0.5
     assert on_cpu.runtime_env["env_vars"]["OMP_NUM_THREADS"] == "1"
     assert llm_backend.sampling(QueriesConfig(), chat=True)["structured_outputs"]

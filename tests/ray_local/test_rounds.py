@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -90,6 +91,50 @@ def test_a_job_that_cannot_go_on_ends_with_a_message(monkeypatch: pytest.MonkeyP
             answers(backend, requests(1, key="hang"))
     finally:
         backend.close()
+    assert not backend._reader.is_alive()
+
+
+class Stuck(Echo):
+    """Stands still at its second batch, unless another one did."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark, self._batches = Path(mark), 0
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        self._batches += 1
+        if self._batches == 2 and not self._mark.exists():
+            self._mark.touch()
+            time.sleep(600)
+        return super().__call__(batch)
+
+
+@pytest.mark.parametrize("second", [0, 6])
+def test_a_pipeline_that_stands_still_after_a_loss_starts_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, second: int
+) -> None:
+    monkeypatch.setattr(rounds, "_CHECK_EVERY_S", 0.2)
+    living = rounds._living_nodes
+    monkeypatch.setattr(
+        rounds, "_living_nodes", lambda: living() | ({"lost"} - {path.name for path in tmp_path.iterdir()})
+    )
+
+    def stuck(asked: ray.data.Dataset, size: int) -> ray.data.Dataset:
+        pool = ray.data.ActorPoolStrategy(size=1)
+        arguments = {"mark": str(tmp_path / "lost")}
+        return asked.map_batches(
+            Stuck, batch_size=size, batch_format="pyarrow", compute=pool, num_cpus=0.1, fn_constructor_kwargs=arguments
+        )
+
+    backend = rounds.Rounds(stuck, lambda count: 4, patience_s=3)
+    try:
+        # In the second case the first batch is the whole first round, and the second round stands still.
+        asked = [requests(4), requests(second, attempt=1)] if second else [requests(12), []]
+        rows = [answers(backend, each) for each in asked]
+    finally:
+        backend.close()
+    for each, found in zip(asked, rows, strict=True):
+        assert sorted(row["key"] for row in found) == sorted(request.key for request in each)
+    assert len({row["pid"] for row in rows[0] + rows[1]}) == 2
     assert not backend._reader.is_alive()
 
 
