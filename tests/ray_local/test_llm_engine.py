@@ -11,6 +11,7 @@ from patent_embed.config import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.prompts import chat_messages, completion_prompt
 from pipelines import llm_backend
+from pipelines.runtime import NodeSize
 from tests.llm.tiny import TEMPLATE, write_tiny_model
 
 
@@ -25,10 +26,14 @@ def test_without_vllm() -> None:
 def test_without_enough_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(llm_backend, "_has_distribution", lambda name: False)
-    monkeypatch.setattr(llm_backend, "cluster_gpus", lambda: 3)
-    with pytest.raises(UserError, match=r"needs 4 GPU.*the cluster has 3"):
+    nodes = [NodeSize(8, 3), NodeSize(8, 1)]
+    monkeypatch.setattr(llm_backend, "cluster_nodes", lambda: nodes)
+    monkeypatch.setattr(llm_backend, "cluster_gpus", lambda: 4)
+    with pytest.raises(UserError, match=r"needs 2 engine\(s\) of 2 GPU\(s\).*4 GPU\(s\) hold 1:"):
         llm_backend.check_engine(LlmConfig(replicas=2, tensor_parallel_size=2))
-    assert not llm_backend.check_engine(LlmConfig(replicas=3))
+    across = {"distributed_executor_backend": "ray"}
+    assert not llm_backend.check_engine(LlmConfig(replicas=2, tensor_parallel_size=2, engine=across))
+    assert not llm_backend.check_engine(LlmConfig(replicas=4))
 
 
 def test_without_the_model(tmp_path: Path) -> None:
@@ -66,6 +71,7 @@ def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     config = llm_backend.engine_config(QueriesConfig(llm=llm), 99, on_cpu=False)
     assert config.engine_kwargs["enable_prefix_caching"] is True
     assert config.engine_kwargs["tensor_parallel_size"] == 4
+    assert config.engine_kwargs["distributed_executor_backend"] == "mp"
     assert config.engine_kwargs["max_num_seqs"] == 512
     assert config.engine_kwargs["max_num_batched_tokens"] == 8192
     assert config.concurrency == (2, 2)
@@ -76,6 +82,7 @@ def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 8.0, "accelerator_type:H100": 1.0})
     large = llm_backend.engine_config(QueriesConfig(), 99, on_cpu=False).engine_kwargs
     assert (large["max_num_seqs"], large["max_num_batched_tokens"]) == (1024, 16384)
+    assert "distributed_executor_backend" not in large
     on_cpu = llm_backend.engine_config(QueriesConfig(llm=llm), 99, on_cpu=True)
     assert on_cpu.placement_group_config["bundles"][0]["CPU"] == 0.5
     assert on_cpu.runtime_env["env_vars"]["OMP_NUM_THREADS"] == "1"

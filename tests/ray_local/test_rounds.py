@@ -15,6 +15,7 @@ from patent_embed.config import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.query_writing import Patent, Request
 from pipelines import llm_backend, rounds
+from pipelines.runtime import NodeSize
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -140,10 +141,12 @@ def test_a_pipeline_that_stands_still_after_a_loss_starts_anew(
 
 def test_a_lost_gpu_is_waited_for_then_named(monkeypatch: pytest.MonkeyPatch) -> None:
     config = QueriesConfig(llm=LlmConfig(replicas=2, node_wait_s=60))
+    nodes = [NodeSize(8, 1)]
+    monkeypatch.setattr(llm_backend, "cluster_nodes", lambda: nodes)
     monkeypatch.setattr(llm_backend, "cluster_gpus", lambda: 1)
     check = llm_backend.gpu_check(config.llm)
     check(59)
-    with pytest.raises(UserError, match=r"1 GPU\(s\) left, the engines need 2"):
+    with pytest.raises(UserError, match=r"1 GPU\(s\) hold 1 of 2 engine\(s\)"):
         check(61)
-    monkeypatch.setattr(llm_backend, "cluster_gpus", lambda: 2)
+    nodes.append(NodeSize(8, 1))
     check(61)
