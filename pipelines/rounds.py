@@ -99,7 +99,7 @@ class Rounds:
             except _Stalled:
                 log.warning("a node is lost and no answer came since: %d requests are sent anew", len(missing))
                 self._abandon()
-                self._start(rows.filter(pc.is_in(rows["key"], pa.array(missing))))
+                self._start(rows.filter(pc.is_in(rows["key"], pa.array(list(missing)))))
                 continue
             if piece is None:  # the caller counts what is missing
                 return
