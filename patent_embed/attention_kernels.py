@@ -33,14 +33,16 @@ def _rows(base, begin, m, d, token_stride, head_stride, head):
 
 @triton.jit(do_not_specialize=["tokens"])
 def _forward(q, k, v, out, lse, bounds, seed, scale, tokens, q_t, q_h, k_t, k_h, v_t, v_h, HEADS: tl.constexpr,
-             D: tl.constexpr, DROP: tl.constexpr, KEPT: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr):  # fmt: skip
+             D: tl.constexpr, DROP: tl.constexpr, KEPT: tl.constexpr, FIRST: tl.constexpr, BM: tl.constexpr,
+             BN: tl.constexpr):  # fmt: skip
     text, head = (tl.num_programs(0) - 1 - tl.program_id(0)) // HEADS, tl.program_id(0) % HEADS
     begin = tl.load(bounds + text)
     length = tl.load(bounds + text + 1) - begin
+    asked = tl.minimum(length, 1) if FIRST else length
     m, d = tl.program_id(1) * BM + tl.arange(0, BM), tl.arange(0, D)
-    if tl.program_id(1) * BM >= length:
+    if tl.program_id(1) * BM >= asked:
         return
-    qs = tl.load(_rows(q, begin, m, d, q_t, q_h, head), mask=m[:, None] < length, other=0.0)
+    qs = tl.load(_rows(q, begin, m, d, q_t, q_h, head), mask=m[:, None] < asked, other=0.0)
     top, total = tl.full((BM,), float("-inf"), tl.float32), tl.zeros((BM,), tl.float32)
     acc = tl.zeros((BM, D), tl.float32)
     if DROP:
@@ -59,8 +61,8 @@ def _forward(q, k, v, out, lse, bounds, seed, scale, tokens, q_t, q_h, k_t, k_h,
         acc = tl.dot(p.to(q.dtype.element_ty), vs, acc * shrink[:, None])
         top = higher
     acc = acc / (total * KEPT)[:, None]
-    tl.store(_rows(out, begin, m, d, HEADS * D, D, head), acc.to(q.dtype.element_ty), mask=m[:, None] < length)
-    tl.store(lse + head * tokens + begin + m, top + tl.log2(total), mask=m < length)
+    tl.store(_rows(out, begin, m, d, HEADS * D, D, head), acc.to(q.dtype.element_ty), mask=m[:, None] < asked)
+    tl.store(lse + head * tokens + begin + m, top + tl.log2(total), mask=m < asked)
 
 
 @triton.jit(do_not_specialize=["tokens"])
@@ -77,15 +79,16 @@ def _dots(out, grad, dots, tokens, kept, HEADS: tl.constexpr, D: tl.constexpr, B
 @triton.jit(do_not_specialize=["tokens"])
 def _backward(q, k, v, grad, lse, dots, dq, dk, dv, bounds, seed, scale, scale_log2, tokens, q_t, q_h, k_t, k_h, v_t,
               v_h, d_t, HEADS: tl.constexpr, D: tl.constexpr, DROP: tl.constexpr, KEPT: tl.constexpr,
-              BLOCK: tl.constexpr, STEP: tl.constexpr):  # fmt: skip
+              FIRST: tl.constexpr, BLOCK: tl.constexpr, STEP: tl.constexpr):  # fmt: skip
     """Gradients of a block of keys and values, then of the same block of queries."""
     text, head = (tl.num_programs(0) - 1 - tl.program_id(0)) // HEADS, tl.program_id(0) % HEADS
     begin = tl.load(bounds + text)
     length = tl.load(bounds + text + 1) - begin
     if tl.program_id(1) * BLOCK >= length:
         return
+    asked = tl.minimum(length, 1) if FIRST else length
     b, d = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, D)
-    inside_b = b[:, None] < length
+    inside_b, asked_b = b[:, None] < length, b[:, None] < asked
     lse += head * tokens + begin
     dots += head * tokens + begin
     kb = tl.load(_rows(k, begin, b, d, k_t, k_h, head), mask=inside_b, other=0.0)
@@ -94,12 +97,12 @@ def _backward(q, k, v, grad, lse, dots, dq, dk, dv, bounds, seed, scale, scale_l
     if DROP:
         start = tl.load(seed).to(tl.uint32)
         hash_b = column_hash(start, begin + b, head)
-    for m0 in range(0, length, STEP):  # (keys, queries)
+    for m0 in range(0, asked, STEP):  # (keys, queries)
         m = m0 + tl.arange(0, STEP)
-        qs = tl.load(_rows(q, begin, m, d, q_t, q_h, head), mask=m[:, None] < length, other=0.0)
-        gs = tl.load(_rows(grad, begin, m, d, HEADS * D, D, head), mask=m[:, None] < length, other=0.0)
-        ls = tl.load(lse + m, mask=m < length, other=float("inf"))
-        ds = tl.load(dots + m, mask=m < length, other=0.0)
+        qs = tl.load(_rows(q, begin, m, d, q_t, q_h, head), mask=m[:, None] < asked, other=0.0)
+        gs = tl.load(_rows(grad, begin, m, d, HEADS * D, D, head), mask=m[:, None] < asked, other=0.0)
+        ls = tl.load(lse + m, mask=m < asked, other=float("inf"))
+        ds = tl.load(dots + m, mask=m < asked, other=0.0)
         p = tl.exp2(tl.dot(kb, tl.trans(qs)) * scale_log2 - ls[None, :])
         dp = tl.dot(vb, tl.trans(gs))
         kept = p
@@ -111,14 +114,15 @@ def _backward(q, k, v, grad, lse, dots, dq, dk, dv, bounds, seed, scale, scale_l
     tl.store(_rows(dk, begin, b, d, d_t, D, head), (dk_acc * (scale / KEPT)).to(q.dtype.element_ty), mask=inside_b)
     tl.store(_rows(dv, begin, b, d, d_t, D, head), (dv_acc * (1 / KEPT)).to(q.dtype.element_ty), mask=inside_b)
 
-    qb = tl.load(_rows(q, begin, b, d, q_t, q_h, head), mask=inside_b, other=0.0)
-    gb = tl.load(_rows(grad, begin, b, d, HEADS * D, D, head), mask=inside_b, other=0.0)
-    lb = tl.load(lse + b, mask=b < length, other=float("inf"))
-    db = tl.load(dots + b, mask=b < length, other=0.0)
+    qb = tl.load(_rows(q, begin, b, d, q_t, q_h, head), mask=asked_b, other=0.0)
+    gb = tl.load(_rows(grad, begin, b, d, HEADS * D, D, head), mask=asked_b, other=0.0)
+    lb = tl.load(lse + b, mask=b < asked, other=float("inf"))
+    db = tl.load(dots + b, mask=b < asked, other=0.0)
     dq_acc = tl.zeros((BLOCK, D), tl.float32)
     if DROP:
         hash_b = row_hash(start, begin + b)
-    for n0 in range(0, length, STEP):  # (queries, keys); keys beyond the end are zero, and so is what they add
+    until = tl.where(tl.program_id(1) * BLOCK < asked, length, 0)  # a block without queries gets zeros
+    for n0 in range(0, until, STEP):  # (queries, keys); keys beyond the end are zero, and so is what they add
         n = n0 + tl.arange(0, STEP)
         ks = tl.load(_rows(k, begin, n, d, k_t, k_h, head), mask=n[:, None] < length, other=0.0)
         vs = tl.load(_rows(v, begin, n, d, v_t, v_h, head), mask=n[:, None] < length, other=0.0)
@@ -136,17 +140,17 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int, scale: float, p: float,
-        seed: Tensor | None,
+        seed: Tensor | None, first: bool,
     ) -> Tensor:  # fmt: skip
         tokens, heads, size = q.shape
-        out = q.new_empty(q.shape)
+        out = q.new_zeros(q.shape) if first else q.new_empty(q.shape)
         lse = q.new_empty((heads, tokens), dtype=torch.float32)
-        ctx.dropout = {"DROP": threshold(p), "KEPT": 1 - p}
+        ctx.kinds = {"DROP": threshold(p), "KEPT": 1 - p, "FIRST": first}
         ctx.scale, ctx.seed, ctx.longest = scale, seed, longest
-        grid = ((len(bounds) - 1) * heads, triton.cdiv(longest, FORWARD["BM"]))
+        grid = ((len(bounds) - 1) * heads, 1 if first else triton.cdiv(longest, FORWARD["BM"]))
         _forward[grid](
             q, k, v, out, lse, bounds, seed, scale * math.log2(math.e), tokens, *q.stride()[:2], *k.stride()[:2],
-            *v.stride()[:2], HEADS=heads, D=size, **ctx.dropout, **FORWARD,
+            *v.stride()[:2], HEADS=heads, D=size, **ctx.kinds, **FORWARD,
         )  # fmt: skip
         ctx.save_for_backward(q, k, v, out, lse, bounds)
         return out
@@ -158,21 +162,20 @@ class _Attention(torch.autograd.Function):
         grad = grads[0].contiguous()
         dq, dk, dv = q.new_empty((tokens, 3, heads, size)).unbind(1)
         dots = torch.empty_like(lse)
-        _dots[(triton.cdiv(tokens, 64), heads)](
-            out, grad, dots, tokens, ctx.dropout["KEPT"], HEADS=heads, D=size, BM=64
-        )
+        _dots[(triton.cdiv(tokens, 64), heads)](out, grad, dots, tokens, ctx.kinds["KEPT"], HEADS=heads, D=size, BM=64)
         grid = ((len(bounds) - 1) * heads, triton.cdiv(ctx.longest, BACKWARD["BLOCK"]))
         _backward[grid](
             q, k, v, grad, lse, dots, dq, dk, dv, bounds, ctx.seed, ctx.scale, ctx.scale * math.log2(math.e), tokens,
-            *q.stride()[:2], *k.stride()[:2], *v.stride()[:2], dq.stride(0), HEADS=heads, D=size, **ctx.dropout,
+            *q.stride()[:2], *k.stride()[:2], *v.stride()[:2], dq.stride(0), HEADS=heads, D=size, **ctx.kinds,
             **BACKWARD,
         )  # fmt: skip
-        return dq, dk, dv, None, None, None, None, None
+        return dq, dk, dv, None, None, None, None, None, None
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int, scale: float | None, dropout: float
-) -> Tensor:
+    q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int, scale: float | None, dropout: float,
+    first: bool = False,
+) -> Tensor:  # fmt: skip
     """Softmax attention of each text over its own tokens.
 
     Args:
@@ -181,7 +184,9 @@ def attention(
         longest: at least the tokens of the longest text.
         scale: of the scores; None: 1 / sqrt(size).
         dropout: of the weights; drawn from torch's generator.
+        first: only for each text's first token; the result's other rows are zero.
     """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    output: Tensor = _Attention.apply(q, k, v, bounds, longest, scale, dropout, dropout_seed(dropout, q.device))
+    seed = dropout_seed(dropout, q.device)
+    output: Tensor = _Attention.apply(q, k, v, bounds, longest, scale, dropout, seed, first)
     return output

@@ -82,6 +82,10 @@ class Encoder:
         self.pooling, self.prompts, self.max_seq_length = pooling, dict(prompts), max_seq_length
         self.dim = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self._first_position = _first_position(model)
+        self._first_tokens: packing.FirstTokens | None = None
+        if pooling == "cls":
+            with contextlib.suppress(LookupError):
+                self._first_tokens = packing.FirstTokens(model)
         for name, parameter in model.named_parameters():
             if "pooler" in name.split("."):  # reads the first token only, and no pooling here uses it
                 parameter.requires_grad_(False)
@@ -161,13 +165,14 @@ class Encoder:
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Embeddings of a batch that lies on ``device``: (n, dim) fp32, of length 1, in the order asked for."""
-        hidden = packing.packed_forward(self.model, batch, self._first_position)
         bounds = batch.cu_seq_lens.long()
+        with contextlib.nullcontext() if self._first_tokens is None else self._first_tokens.of(batch):
+            pooled = packing.packed_forward(self.model, batch, self._first_position)
         if self.pooling == "mean":
-            pooled = torch.segment_reduce(hidden.float(), "mean", offsets=bounds, axis=0)
-        else:
-            pooled = hidden[bounds[:-1] if self.pooling == "cls" else bounds[1:] - 1].float()
-        return normalize(pooled[batch.inverse], dim=-1)
+            pooled = torch.segment_reduce(pooled.float(), "mean", offsets=bounds, axis=0)
+        elif self._first_tokens is None:
+            pooled = pooled[bounds[:-1] if self.pooling == "cls" else bounds[1:] - 1]
+        return normalize(pooled.float()[batch.inverse], dim=-1)
 
     def encode(
         self,

@@ -51,7 +51,7 @@ def supported(model: nn.Module, device: torch.device) -> bool:
         and importlib.util.find_spec("triton") is not None
         and any(map(shutil.which, (os.environ.get("CC", "gcc"), "gcc", "clang")))
         and torch.cuda.is_bf16_supported(including_emulation=False)
-        and bool(_patches(model))
+        and bool(_patches(model, {}))
     )
 
 
@@ -64,7 +64,8 @@ class Fused:
         self._frozen = [
             (p, p.data, p.data.to(dtype)) for p in model.parameters() if not p.requires_grad and p.is_floating_point()
         ]
-        self._patches = [(model, "forward", partial(_forward, model)), *_patches(model)]
+        residuals: _Residuals = {}
+        self._patches = [(model, "forward", partial(_forward, model, residuals)), *_patches(model, residuals)]
 
     def __enter__(self) -> None:
         for parameter, _, low in self._frozen:
@@ -79,10 +80,18 @@ class Fused:
             delattr(module, name)
 
 
-def _forward(model: Any, *args: Any, **kwargs: Any) -> Any:
+# What layers pass on to a residual connection, by the id of their input, which stands beside it. The residual's
+# gradient then comes back to them, who add it to their own inside a kernel.
+_Residuals = dict[int, tuple[Tensor, Tensor]]
+
+
+def _forward(model: Any, residuals: _Residuals, *args: Any, **kwargs: Any) -> Any:
     device = next(model.parameters()).device
-    with kernels.seeds_drawn_at_once(device):
-        return type(model).forward(model, *args, **kwargs)
+    try:
+        with kernels.seeds_drawn_at_once(device):
+            return type(model).forward(model, *args, **kwargs)
+    finally:
+        residuals.clear()
 
 
 class Graphs:
@@ -143,7 +152,7 @@ class _Embed(nn.Module):
 _SAME_INPUT = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
-def _patches(model: nn.Module) -> list[tuple[nn.Module, str, Callable[..., Tensor]]]:
+def _patches(model: nn.Module, residuals: _Residuals) -> list[tuple[nn.Module, str, Callable[..., Tensor]]]:
     """(module, method, what takes its place in training)."""
     from peft.tuners.lora import Linear
 
@@ -158,13 +167,17 @@ def _patches(model: nn.Module) -> list[tuple[nn.Module, str, Callable[..., Tenso
             found.append((first, "forward", first.dense.__call__))
             found.append((second, "forward", partial(_SameInput([second], gelu=True), second)))
             alone.pop(second, None)
+            if isinstance(first.dense, Linear):
+                group = _SameInput([first.dense], residuals=residuals)
+                found.append((first.dense, "forward", partial(group, first.dense)))
+                alone.pop(first.dense, None)
         size = getattr(module, "attention_head_size", None)
         if getattr(module, "is_causal", None) is False and size in attention_kernels.HEAD_SIZES:
             found.append((module, TRAINS_BY, attention_kernels.attention))
         for names in _SAME_INPUT:
             layers = [layer for name in names if isinstance(layer := getattr(module, name, None), Linear)]
             if len(layers) == len(names) and len({_shape(layer) for layer in layers}) == 1:
-                group = _SameInput(layers)
+                group = _SameInput(layers, residuals=residuals if names[0] == "query" else None)
                 found += [(layer, "forward", partial(group, layer)) for layer in layers]
                 for layer in layers:
                     alone.pop(layer)
@@ -176,7 +189,7 @@ def _patches(model: nn.Module) -> list[tuple[nn.Module, str, Callable[..., Tenso
             and isinstance(dropout, nn.Dropout)
             and not norm.weight.requires_grad
         ):
-            found.append((module, "forward", partial(_output_forward, module)))
+            found.append((module, "forward", partial(_output_forward, module, residuals)))
     return found + [(layer, "forward", partial(_SameInput([layer]), layer)) for layer in alone]
 
 
@@ -207,10 +220,10 @@ def _dropout(layer: Any) -> float:
 
 class _SameInput:
     """LoRA layers that a model calls one after the other on the same tensor: the first call computes all of them.
-    ``gelu``: they apply GELU to it first."""
+    ``gelu``: they apply GELU to it first. ``residuals``: where a residual connection finds their input."""
 
-    def __init__(self, layers: list[Any], gelu: bool = False) -> None:
-        self._layers, self._gelu = layers, gelu
+    def __init__(self, layers: list[Any], gelu: bool = False, residuals: _Residuals | None = None) -> None:
+        self._layers, self._gelu, self._residuals = layers, gelu, residuals
         self._input: Tensor | None = None
         self._waiting: dict[Any, Tensor] = {}
         self._frozen: tuple[Tensor, Tensor | None] | None = None
@@ -220,8 +233,10 @@ class _SameInput:
             (adapter,) = layer.active_adapters
             adapters = [(each.lora_A[adapter].weight, each.lora_B[adapter].weight) for each in self._layers]
             dropout = _dropout(layer) if layer.training else 0.0
-            outputs = lora_linears(x, *self._weights(), adapters, layer.scaling[adapter], dropout, self._gelu)
+            *outputs, again = lora_linears(x, *self._weights(), adapters, layer.scaling[adapter], dropout, self._gelu)
             self._input, self._waiting = x, dict(zip(self._layers, outputs, strict=True))
+            if self._residuals is not None:
+                self._residuals[id(x)] = x, again
         output = self._waiting.pop(layer)
         if not self._waiting:
             self._input = None
@@ -239,8 +254,9 @@ class _SameInput:
         return self._frozen
 
 
-def _output_forward(module: Any, hidden: Tensor, residual: Tensor) -> Tensor:
+def _output_forward(module: Any, residuals: _Residuals, hidden: Tensor, residual: Tensor) -> Tensor:
     norm, p = module.LayerNorm, module.dropout.p if module.training else 0.0
+    _, residual = residuals.pop(id(residual), (residual, residual))
     return residual_norm(module.dense(hidden), residual, norm.weight, norm.bias, norm.eps, p)
 
 
@@ -260,6 +276,9 @@ def lora_linears(
         weight: (n, k) bf16, the layers' ``W`` under one another, n the sum of theirs; bias: (n,) bf16.
         adapters: (A, B) of each layer: A (r, k) and B (its n, r), fp32.
         gelu: ``GELU(x)`` takes the place of ``x``.
+
+    Returns:
+        the layers' outputs, and ``x``: who reads it from here has his gradient added to theirs at no cost.
     """
     flat = [tensor for pair in adapters for tensor in pair]
     seed = kernels.dropout_seed(dropout, x.device)
@@ -296,21 +315,25 @@ class _LoraLinears(torch.autograd.Function):
         y = kernels.linear(rows, weight, bias, h, up)
         ctx.save_for_backward(rows, h, down, up, weight, before if gelu else None)
         ctx.blocks = [tuple(each.shape) for each in ups]
+        ctx.set_materialize_grads(False)
         parts = torch.split(y, [len(each) for each in ups], 1)
-        return tuple(part.view(*x.shape[:-1], -1) for part in parts)
+        return *(part.view(*x.shape[:-1], -1) for part in parts), x
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         rows, h, down, up, weight, before = ctx.saved_tensors
-        dy = _side_by_side([grad.reshape(len(rows), -1) for grad in grads])
+        again, (p, seed) = grads[-1], ctx.dropout
+        dy = _side_by_side([grad.reshape(len(rows), -1) for grad in grads[:-1]])
         dh, dups = kernels.up_backward(dy, up, h, ctx.factor, ctx.blocks)
-        ddowns = torch.split(kernels.outer(dh, rows, *ctx.dropout), [rank for _, rank in ctx.blocks])
+        ddowns = torch.split(kernels.outer(dh, rows, p, seed), [rank for _, rank in ctx.blocks])
         dx = None
         if ctx.needs_input_grad[0]:
             if before is None:
-                dx = kernels.expand(dh, down, None, *ctx.dropout).addmm_(dy, weight)
+                beside = None if again is None else again.reshape(rows.shape).contiguous()
+                dx = kernels.expand(dh, down, None, p, seed, beside).addmm_(dy, weight)
             else:
-                dx = kernels.expand_through_gelu(dy @ weight, before, dh, down, *ctx.dropout)
+                dx = kernels.expand_through_gelu(dy @ weight, before, dh, down, p, seed)
+                dx = dx if again is None else dx.add_(again.reshape(rows.shape))
             dx = dx.view(ctx.shape)
         adapters = [grad for pair in zip(ddowns, dups, strict=True) for grad in pair]
         return dx, None, None, None, None, None, None, *adapters

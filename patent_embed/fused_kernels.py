@@ -85,8 +85,8 @@ def _project(x, a, out, activated, rows, seed, scale, rank, K: tl.constexpr, R: 
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _expand(y, h, a, bias, before, rows, seed, a_r, a_k, rank, K: tl.constexpr, R: tl.constexpr,
-            DROP: tl.constexpr, BIAS: tl.constexpr, GELU: tl.constexpr, BM: tl.constexpr,
+def _expand(y, h, a, bias, beside, before, rows, seed, a_r, a_k, rank, K: tl.constexpr, R: tl.constexpr,
+            DROP: tl.constexpr, BIAS: tl.constexpr, BESIDE: tl.constexpr, GELU: tl.constexpr, BM: tl.constexpr,
             BK: tl.constexpr):  # fmt: skip
     m, r = tl.program_id(0) * BM + tl.arange(0, BM), tl.arange(0, R)
     k = tl.program_id(1) * BK + tl.arange(0, BK)
@@ -99,6 +99,8 @@ def _expand(y, h, a, bias, before, rows, seed, a_r, a_k, rank, K: tl.constexpr, 
         total += tl.load(bias + k, mask=k < K, other=0.0).to(tl.float32)[None, :]
     index = m[:, None].to(tl.int64) * K + k[None, :]
     inside = (m[:, None] < rows) & (k[None, :] < K)
+    if BESIDE:
+        total += tl.load(beside + index, mask=inside, other=0.0).to(tl.float32)
     if GELU:
         u = tl.load(before + index, mask=inside, other=0.0).to(tl.float32)
         below, density = _normal(u)
@@ -264,28 +266,31 @@ def project(
     return out
 
 
-def expand(h: Tensor, a: Tensor, bias: Tensor | None, dropout: float, seed: Tensor | None) -> Tensor:
-    """``bias + keep(h a)``: h (rows, r), a (r, k) of any strides → (rows, k)."""
+def expand(
+    h: Tensor, a: Tensor, bias: Tensor | None, dropout: float, seed: Tensor | None, beside: Tensor | None = None
+) -> Tensor:
+    """``bias + beside + keep(h a)``: h (rows, r), a (r, k) of any strides, beside (rows, k) → (rows, k)."""
     y = h.new_empty((len(h), a.shape[1]))
-    _launch_expand(y, h, a, bias, None, dropout, seed)
+    _launch_expand(y, h, a, bias, beside, None, dropout, seed)
     return y
 
 
 def expand_through_gelu(y: Tensor, before: Tensor, h: Tensor, a: Tensor, dropout: float, seed: Tensor | None) -> Tensor:
     """``(y + keep(h a)) * gelu'(before)``, in place of y: the gradient of what a GELU has read."""
-    _launch_expand(y, h, a, None, before, dropout, seed)
+    _launch_expand(y, h, a, None, None, before, dropout, seed)
     return y
 
 
 def _launch_expand(
-    y: Tensor, h: Tensor, a: Tensor, bias: Tensor | None, before: Tensor | None, dropout: float, seed: Tensor | None
-) -> None:
+    y: Tensor, h: Tensor, a: Tensor, bias: Tensor | None, beside: Tensor | None, before: Tensor | None, dropout: float,
+    seed: Tensor | None,
+) -> None:  # fmt: skip
     rows, width = y.shape
     height = _BM if before is None else 16  # the slope needs many registers
     _expand[(triton.cdiv(rows, height), triton.cdiv(width, _BK))](
-        y, h, a, bias, before, rows, seed, a.stride(0), a.stride(1), a.shape[0], K=width,
-        R=_padded_rank(a.shape[0]), DROP=threshold(dropout), BIAS=bias is not None, GELU=before is not None, BM=height,
-        BK=_BK,
+        y, h, a, bias, beside, before, rows, seed, a.stride(0), a.stride(1), a.shape[0], K=width,
+        R=_padded_rank(a.shape[0]), DROP=threshold(dropout), BIAS=bias is not None, BESIDE=beside is not None,
+        GELU=before is not None, BM=height, BK=_BK,
     )  # fmt: skip
 
 

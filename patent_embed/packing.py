@@ -8,7 +8,8 @@ builds no mask, which is what is wanted here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,6 +24,8 @@ from patent_embed.errors import UserError
 ATTENTION = "patent_embed_packed"
 # Name of an attention module's attribute that holds what is to compute its attention (``fused``).
 TRAINS_BY = "packed_attention_in_training"
+# The same, for the ``FirstTokens`` that reads its output.
+_FIRST_TOKENS = "packed_first_tokens"
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,43 @@ def pack(tokens: Tokens, indices: np.ndarray | None = None) -> PackedBatch:
     )
 
 
+class FirstTokens:
+    """Makes ``model``'s last layer compute only the texts' first tokens after its attention, while ``of`` is entered.
+
+    CLS pooling reads nothing else, and three quarters of a layer's products lie there. Raises LookupError for a model
+    that is not built like BERT.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._rows: Tensor | None = None
+        layers = getattr(getattr(model, "encoder", None), "layer", [None])
+        attention = getattr(layers[-1], "attention", None)
+        inner, output = getattr(attention, "self", None), getattr(attention, "output", None)
+        if inner is None or output is None or not type(output).__name__.endswith("SelfOutput"):
+            raise LookupError(f"{type(model).__name__} does not end in a layer of BERT's kind")
+        output.register_forward_pre_hook(self._pick)
+        vars(inner)[_FIRST_TOKENS] = self
+
+    @property
+    def entered(self) -> bool:
+        return self._rows is not None
+
+    @contextlib.contextmanager
+    def of(self, batch: PackedBatch) -> Iterator[None]:
+        self._rows = batch.cu_seq_lens[:-1]
+        try:
+            yield
+        finally:
+            self._rows = None
+
+    def _pick(self, module: nn.Module, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        """What attention has written, and the layer's input: (1, T, hidden) → (1, n, hidden)."""
+        return None if self._rows is None else tuple(tensor.index_select(1, self._rows) for tensor in tensors)
+
+
 def packed_forward(model: nn.Module, batch: PackedBatch, first_position: int = 0) -> Tensor:
-    """Last hidden states, (T, hidden). ``first_position``: position id of a text's first token (RoBERTa: 2)."""
+    """Last hidden states, (T, hidden), or (n, hidden) inside ``FirstTokens.of``. ``first_position``: position id of a
+    text's first token (RoBERTa: 2)."""
     bounds, longest = batch.cu_seq_lens, batch.max_length
     output = model(
         input_ids=batch.input_ids,
@@ -183,7 +221,8 @@ def packed_attention(
         cu_seq_lens_q, max_length_q: of the ``PackedBatch``.
 
     Returns:
-        (1, T, heads, head size), and None for the weights, which are never materialised.
+        (1, T, heads, head size), and None for the weights, which are never materialised. Inside ``FirstTokens.of``
+        the last layer's rows of other tokens may hold anything.
     """
     if softcap is not None or (sliding_window is not None and sliding_window < max_length_q):
         raise UserError(
@@ -197,7 +236,9 @@ def packed_attention(
     if k.shape[1] != q.shape[1]:
         k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))
     if TRAINS_BY in vars(module) and not causal:
-        output = vars(module)[TRAINS_BY](q, k, v, cu_seq_lens_q, max_length_q, scaling, dropout)
+        reader: FirstTokens | None = vars(module).get(_FIRST_TOKENS)
+        first = reader is not None and reader.entered
+        output = vars(module)[TRAINS_BY](q, k, v, cu_seq_lens_q, max_length_q, scaling, dropout, first)
     elif q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
         output = _flash_attention(q, k, v, cu_seq_lens_q, max_length_q, scaling, dropout, causal)
     else:

@@ -78,7 +78,9 @@ def test_lora_linears(p: float, rows: int, k: int, n: int, r: int, layers: int, 
         biases.append(random(width))
         adapters.append((a, b))
     seed = the_next_seed(p)
-    outputs = lora_linears(x, torch.cat(weights), torch.cat(biases) if with_bias else None, adapters, 2.0, p, gelu)
+    bias = torch.cat(biases) if with_bias else None
+    outputs = lora_linears(x, torch.cat(weights), bias, adapters, 2.0, p, gelu)
+    assert len(outputs) == layers + 1  # and what a residual connection reads
     keep = 1.0 if seed is None else kept(seed, rows, k, p)[0] / (1 - p)
     read = exact_gelu(exact_x) if gelu else exact_x
     expected, leaves = [], [(x, exact_x)]
@@ -87,6 +89,7 @@ def test_lora_linears(p: float, rows: int, k: int, n: int, r: int, layers: int, 
         leaves += [(a, down), (b, up)]
         plain = read @ weight.float().T + 2.0 * (read * keep) @ down.T @ up.T
         expected.append(plain + bias.float() if with_bias else plain)
+    expected.append(exact_x * 1)
     grads = [random(*output.shape) for output in outputs]
     for output, reference in zip(outputs, expected, strict=True):
         assert error(output, reference) < 1e-2
@@ -151,19 +154,25 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, keep: Tenso
     return torch.cat(outputs)
 
 
+@pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("p", [0.0, 0.1])
 @pytest.mark.parametrize(("heads", "size"), [(2, 64), (3, 32), (2, 16)] + CUDA * [(12, 64), (2, 128)])
-def test_attention(p: float, heads: int, size: int) -> None:
+def test_attention(first: bool, p: float, heads: int, size: int) -> None:
     leaves, grad, bounds = attention_inputs(LENGTHS, heads, size)
     exact = [part.detach().float().requires_grad_() for part in leaves]
     seed = the_next_seed(p)
-    output = attention(*leaves, bounds, max(LENGTHS), None, p)
+    output = attention(*leaves, bounds, max(LENGTHS), None, p, first)
     tokens = len(grad)
+    read = torch.ones(tokens, dtype=torch.bool, device=DEVICE)
+    if first:
+        read[:] = False
+        read[bounds[:-1]] = True
+        grad = grad * read[:, None, None]
     keep = torch.ones(heads, tokens, tokens, device=DEVICE)
     if seed is not None:
         keep = kept(seed, tokens, tokens, p, heads) / (1 - p)
     expected = plain_attention(*exact, bounds, keep)
-    assert error(output, expected) < 1e-2
+    assert error(output[read], expected[read]) < 1e-2
     gradients = torch.autograd.grad(output, leaves, grad)
     for actual, reference in zip(gradients, torch.autograd.grad(expected, exact, grad.float()), strict=True):
         assert error(actual, reference) < 2e-2
@@ -180,14 +189,14 @@ def test_attention_gives_the_same_gradients_every_time() -> None:
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
-@pytest.mark.parametrize("architecture", ["bert", "qwen3"])
+@pytest.mark.parametrize("architecture", ["bert", "xlm-roberta", "qwen3"])
 def test_a_model_reaches_the_kernels(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Embeddings and adapters' gradients are those of the plain model; attention's kernels serve what is not causal.
     Without LoRA nothing is replaced."""
-    calls: list[int] = []
+    calls: list[bool] = []  # whether for first tokens only
 
     def counted(*arguments: Any) -> Tensor:
-        calls.append(1)
+        calls.append(arguments[-1])
         return attention(*arguments)
 
     monkeypatch.setattr(fused.attention_kernels, "attention", counted)
@@ -195,7 +204,7 @@ def test_a_model_reaches_the_kernels(architecture: str, monkeypatch: pytest.Monk
     if architecture == "bert":
         model.encoder.layer[0].attention.self.value.bias = None  # beside query and key, which have one
     plain = make_encoder(model, POOLING[architecture], DEVICE)
-    assert not fused._patches(plain.model)
+    assert not fused._patches(plain.model, {})
     plain.add_lora(LoraConfig(r=4, dropout=0.0))
     plain.model.to(DEVICE)
     with torch.no_grad():
@@ -210,7 +219,7 @@ def test_a_model_reaches_the_kernels(architecture: str, monkeypatch: pytest.Monk
     with Fused(quick.model, DTYPE):
         actual = quick.forward(batch)
         (actual * weight).sum().backward()
-    assert len(calls) == (2 if architecture == "bert" else 0)
+    assert calls == {"bert": [False, False], "xlm-roberta": [False, True], "qwen3": []}[architecture]
     assert error(actual, expected) < 2e-2
     for (name, p), (_, q) in zip(quick.trainable_parameters(), plain.trainable_parameters(), strict=True):
         assert p.grad is not None

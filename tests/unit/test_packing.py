@@ -149,6 +149,18 @@ def test_a_text_does_not_see_its_neighbours() -> None:
         torch.testing.assert_close(together[i : i + 1], encoder.forward(pack(tokens, np.array([i]))), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("pooling", "rows"), [("cls", len(LENGTHS)), ("mean", sum(LENGTHS))])
+def test_the_last_layer_computes_what_pooling_reads(pooling: str, rows: int) -> None:
+    encoder, tokens = make_encoder(tiny_model("bert"), pooling), make_tokens(LENGTHS)
+    seen: list[int] = []
+    for layer in encoder.model.encoder.layer:
+        layer.intermediate.register_forward_hook(lambda _, tensors, __: seen.append(tensors[0].shape[1]))
+    encoder.forward(pack(tokens))
+    assert seen == [sum(LENGTHS), rows]
+    encoder.model(input_ids=torch.zeros(1, 5, dtype=torch.int64), cu_seq_lens_q=torch.tensor([0, 5]), max_length_q=5)
+    assert seen[-1] == 5  # called by others the model gives every token's state
+
+
 def test_rows_come_in_the_order_asked_for() -> None:
     encoder, tokens = make_encoder(tiny_model("bert"), "mean"), make_tokens(LENGTHS)
     asked = np.array([5, 0, 0, 3, 4])
