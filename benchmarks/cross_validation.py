@@ -11,7 +11,8 @@ theirs. Columns:
 all        every query, once
 hard       those whose own abstract BM25 does not rank first
 half       every query, each of its words but those of questions left out with probability 1/2
-others     the queries of ``query_kinds.json``, by kind; nobody trains on them or on their patents
+others     the queries of ``query_kinds.json``, by kind; nobody trains on them or on their patents. ``far``: those that
+           avoid the words of the abstract, of all kinds
 """
 
 from __future__ import annotations
@@ -106,9 +107,9 @@ class Benchmark:
             encoder.add_lora(config.training.lora)
         precision = "bf16" if self.device == "cuda" else "fp32"
         seed = config.run.seed
-        Trainer(encoder, data, config.training, seed=seed, fingerprint="", validate=None, precision=precision).fit(
-            _Silent()
-        )
+        trainer = Trainer(encoder, data, config.training, seed=seed, fingerprint="", validate=None, precision=precision)
+        trainer.fit(_Silent())
+        trainer.load_kept()
         model: Any = encoder.model
         trained = model.merge_and_unload() if config.training.use_lora else model
         return {name: value.detach().clone() for name, value in trained.state_dict().items()}
@@ -128,6 +129,7 @@ class Benchmark:
         )
         kinds = (values[0][2 * n :] + values[1][2 * n :]) / 2
         found = {"all": whole.mean(), "hard": whole[self.hard].mean(), "half": half.mean()}
+        found["far"] = kinds[np.char.startswith(self.kinds, "far ")].mean()
         return found | {kind: kinds[self.kinds == kind].mean() for kind in sorted(set(self.kinds))}
 
 

@@ -5,8 +5,9 @@
     python benchmarks/quality.py ... --rows best -- --num_epochs 5          # what follows -- is added to every row
 
 Queries of the cache are mostly questions. ``query_kinds.json`` has 120 of other kinds (keywords, a layman's scenario,
-claim-like), written for this benchmark from patents that the cache has no query for and that the split below tests, so
-no row trains on them. Choose a row by ``val`` or by them, not by the cache's test queries, which are for reporting.
+claim-like), and 400 of these kinds and questions (``far``) that avoid the words of the abstract. They were written for
+this benchmark from patents that the cache has no query for and that the split below tests, so no row trains on them.
+Choose a row by ``val`` or by them, not by the cache's test queries, which are for reporting.
 Rows share one output folder, so what they have in common is made once. One JSON line a row and system.
 """
 
@@ -65,9 +66,11 @@ def measured(out: Path, system: str, kinds: dict[str, str]) -> dict[str, Any]:
     if strays := {part for name, part in zip(names, split, strict=True) if name in set(kinds.values())} - {"test"}:
         raise SystemExit(f"queries of {KINDS.name} are in {sorted(strays)}: this is not the data they were written for")
     ndcg, groups = table["ndcg@10"].to_numpy(), np.array(names)
+    parts = {name: groups == name for name in sorted(set(names))}
+    parts["far"] = np.char.startswith(groups, "far ")
     return {
-        name: {"ndcg@10": round(float(ndcg[groups == name].mean()), 4), "queries": int((groups == name).sum())}
-        for name in sorted(set(names))
+        name: {"ndcg@10": round(float(ndcg[part].mean()), 4), "queries": int(part.sum())}
+        for name, part in parts.items()
     }
 
 

@@ -205,6 +205,9 @@ class TrainingConfig(_Section):
     base_share: float = Field(
         0.0, ge=0, lt=1, description="share of the base model's weights in the published ones (LM-Cocktail)"
     )
+    soup_size: int = Field(
+        1, ge=1, le=16, description="trainings with other seeds whose mean weights are published (model soup)"
+    )
     matryoshka_dims: list[int] | None = Field(
         None, min_length=1, description="also train the first so many numbers of each embedding, for every entry"
     )
@@ -440,6 +443,8 @@ BEST: dict[str, Any] = {
         "learning_rate": 5e-4,
         "epochs": 12,
         "query_dropout": 0.4,
+        "base_share": 0.2,
+        "soup_size": 2,
         # The learning rate falls to zero, and a few hundred val queries tell late epochs apart by chance only.
         "early_stopping_patience": 0,
         "publish": "last",

@@ -21,6 +21,7 @@ from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step, file_
 from patent_embed.config import Config
 from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
+from patent_embed.export import average_adapters, average_models
 from patent_embed.hard_negatives import Embeddings
 from patent_embed.hub import resolve_model
 from patent_embed.negatives import examples, mine_negatives
@@ -61,6 +62,11 @@ class Stage:
     work: Callable[[Path], Outcome]
 
 
+def _trains(step: Step) -> bool:
+    """Whether it is a training, with checkpoints; a mean of trainings is none."""
+    return "tokens" in step.inputs
+
+
 class Plan:
     """Steps in order. An input is the name of an earlier step or of a ``given`` artifact, or a digest."""
 
@@ -85,6 +91,7 @@ class Pipeline:
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     reused: set[str] = field(default_factory=set)
     passed_over: int = field(default=0, init=False)  # files in the data folder that hold no patents
+    _resumed: bool = field(default=False, init=False)  # the checkpoint that the user names has been used
 
     def __post_init__(self) -> None:
         output = self.config.run.output_dir
@@ -167,8 +174,8 @@ class Pipeline:
         config, rounds = self.config, self.config.negatives.rounds
         sources = config.model.model_dump(exclude={"name"})
         sources |= {"train": config.training.query_sources, "val": config.evaluation.query_sources}
-        settings = config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS | {"query_sources"})
-        settings |= config.model.model_dump(exclude={"name"}) | {"seed": config.run.seed}
+        settings = config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS | {"query_sources", "soup_size"})
+        settings |= config.model.model_dump(exclude={"name"})
         scoring = ladder | config.negatives.scoring.model_dump(mode="json")
         vectors = "embed-base"
         for number in range(1, rounds + 1):
@@ -180,7 +187,13 @@ class Pipeline:
             tokens, inputs = f"tokens{mark}", TABLES | {"negatives": mined, "model": base_digest}
             plan.add(tokens, partial(self._tokenise, base=base, negatives=mined), sources, **inputs)
             inputs = {"tokens": tokens, "model": base_digest}
-            plan.add(trained, partial(self._train, base=base, tokens=tokens), settings, **inputs)
+            members = config.training.soup_size if number == rounds else 1
+            steps = [trained] if members == 1 else [f"train-seed-{config.run.seed + n}" for n in range(members)]
+            for seed, step in enumerate(steps, config.run.seed):
+                work = partial(self._train, base=base, tokens=tokens, seed=seed)
+                plan.add(step, work, settings | {"seed": seed}, **inputs)
+            if members > 1:
+                plan.add(trained, partial(self._average, members=steps), {}, **{step: step for step in steps})
             self._add_embedding(plan, name, partial(self._trained_model, trained), trained)
             vectors = f"embed-{name}"
 
@@ -226,7 +239,7 @@ class Pipeline:
             note = ""
             if (
                 found is None
-                and stage.step.name.startswith("train")
+                and _trains(stage.step)
                 and (path := latest_checkpoint(self.store.shared(self.store.path(stage.step))))
             ):
                 note = f"checkpoint {path.name} can be resumed"
@@ -281,7 +294,7 @@ class Pipeline:
     def _check_resume(self, stages: Sequence[Stage]) -> None:
         """A checkpoint that cannot be resumed is refused before anything starts; one in a store, by the training."""
         resume = self.config.run.resume
-        left = [s.step.folder for s in stages if s.step.name.startswith("train") and self._find(s.step) is None]
+        left = [s.step.folder for s in stages if _trains(s.step) and self._find(s.step) is None]
         if left and resume is not None and resume != "latest" and not is_remote(resume):
             from patent_embed.training import read_state
 
@@ -346,7 +359,7 @@ class Pipeline:
         return self.artifacts[name]
 
     def _resuming(self, step: Step) -> bool:
-        if not step.name.startswith("train"):
+        if not _trains(step):
             return False
         checkpoint = latest_checkpoint(self.store.shared(self.store.path(step)))
         if self.config.run.resume is None and checkpoint is not None:
@@ -435,15 +448,15 @@ class Pipeline:
         counts = {"triplets": len(data.triplets), "tokens": int(data.tokens.lengths.sum())}
         return Outcome(rows=counts | {"val_queries": len(val.queries)})
 
-    def _train(self, folder: Path, base: Path, tokens: str) -> Outcome:
+    def _train(self, folder: Path, base: Path, tokens: str, seed: int) -> Outcome:
         resume_from: Path | RemoteFolder | None = None
         place = self.store.shared(folder)
         if self.config.run.resume == "latest":
             resume_from = latest_checkpoint(place)
             if resume_from is None:
                 note("nothing to resume: no checkpoint of these settings is here, training starts at epoch 1")
-        elif self.config.run.resume is not None:
-            resume = self.config.run.resume
+        elif self.config.run.resume is not None and not self._resumed:  # it belongs to the first training that is left
+            resume, self._resumed = self.config.run.resume, True
             resume_from = RemoteFolder(resume) if is_remote(resume) else Path(resume).resolve()
         settings = self.config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
         trackers = Trackers(self.config.training.trackers, self.out / "tensorboard" / folder.name, settings)
@@ -453,8 +466,18 @@ class Pipeline:
             self.progress.training_event(event)
 
         model = self._shared_model(base, folder_digest(base))
+        run = self.config.run.model_copy(update={"seed": seed})
+        config = self.config.model_copy(update={"run": run})
         with contextlib.closing(trackers):
-            return train(place, self.config, model, self._need(tokens), folder.name, resume_from, on_event)
+            return train(place, config, model, self._need(tokens), folder.name, resume_from, on_event)
+
+    def _average(self, folder: Path, members: Sequence[str]) -> Outcome:
+        """The mean of trainings that differ in their seeds; the report shows the first one's course."""
+        trained = [self._need(member) for member in members]
+        average_models([each.file("model") for each in trained], folder / "model", self.config.model)
+        if self.config.training.use_lora:
+            average_adapters([each.file("adapter") for each in trained], folder / "adapter")
+        return Outcome(rows=trained[0].manifest.rows, report=trained[0].report | {"mean_of": len(members)})
 
     def _require_two_patents(self, ingested: Artifact) -> None:
         patents = ingested.manifest.rows["patents"]

@@ -144,6 +144,8 @@ def stage_notes(name: str, artifact: Artifact) -> list[str]:
             none = report["anchors_without_negatives"]
             lines.append(f"{sum(short.values()):,} patents got fewer than asked for, {none:,} of them none")
         return lines
+    if "mean_of" in report:
+        return [f"mean weights of {report['mean_of']} trainings"]
     if name.startswith("train"):
         return [f"epoch {report['kept_epoch']} kept" + (", stopped early" if report["stopped_early"] else "")]
     return []
@@ -239,6 +241,7 @@ def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
         "learning rate": training.learning_rate,
         "batch size": training.batch_size,
         "epochs": f"{trained.manifest.rows['epochs']} (kept: {trained.report['kept_epoch']})",
+        **({"weights": f"mean of {trained.report['mean_of']} trainings"} if "mean_of" in trained.report else {}),
         "adaptation": f"LoRA r {training.lora.r}, alpha {training.lora.alpha}" if training.use_lora else "all weights",
         "negatives": f"{config.negatives.per_positive} a query, {config.negatives.strategy}",
         "triplets": trained.manifest.rows["triplets"],

@@ -230,15 +230,17 @@ def test_a_tuned_model_is_measured_without_its_base(finished) -> None:
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_hard_negatives_in_two_rounds_after_mining_on_ray_data(
+def test_two_rounds_of_hard_negatives_mined_on_ray_data_and_the_mean_of_two_trainings(
     finished, tmp_path: Path, sample_folder: Path, tiny_model: Path
 ) -> None:
     begin_from(finished, tmp_path, "negatives*", "tokens*")
     done = run_here(
         *("--data_dir", sample_folder, "--output_dir", tmp_path, "--model_name", tiny_model, *SETTINGS),
         *("--negative_strategy", "hard", "--set", "negatives.rounds=2", "--set", "negatives.distributed=true"),
+        *("--set", "training.soup_size=2"),
     )
     assert "tuned" in done.stdout
+    assert "mean weights of 2 trainings" in done.stdout
     (unscored,), (first,), (second,) = (
         list((tmp_path / "steps").glob(f"{name}-????????"))
         for name in ("negatives", "negatives-scored-1", "negatives-scored")
@@ -248,6 +250,11 @@ def test_hard_negatives_in_two_rounds_after_mining_on_ray_data(
     tables = [open_artifact(folder).table("negatives") for folder in (first, second)]
     assert all(table["score"].null_count == 0 for table in tables)
     assert tables[0] != tables[1]  # the tuned encoder scores anew
+    members = [next((tmp_path / "steps").glob(f"train-seed-{seed}-*")) / "model" for seed in (42, 43)]
+    first, second, mean = (load_file(folder / "model.safetensors") for folder in (*members, tmp_path / "model"))
+    name = "encoder.layer.1.output.dense.weight"
+    assert not np.array_equal(first[name], second[name])
+    np.testing.assert_allclose(mean[name], (first[name] + second[name]) / 2, atol=1e-7)
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -12,16 +12,24 @@ from patent_embed import sample
 from patent_embed.config import LoraConfig
 from patent_embed.encoder import Encoder
 from patent_embed.errors import UserError
-from patent_embed.export import export_format, export_model, load_format, require_packages, save_adapter
+from patent_embed.export import (
+    average_adapters,
+    average_models,
+    export_format,
+    export_model,
+    load_format,
+    require_packages,
+    save_adapter,
+)
 from patent_embed.hub import resolve_model
 
 TEXTS = [sample.record(5, i)["abstract"] for i in range(8)] + ["短"]
 
 
-def trained(folder: Path, *, lora: bool) -> Encoder:
+def trained(folder: Path, *, lora: bool, seed: int = 0) -> Encoder:
     """An encoder whose weights have moved."""
     encoder = Encoder.load(folder)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     if lora:
         encoder.add_lora(LoraConfig(r=4))
     with torch.no_grad():
@@ -103,6 +111,27 @@ def test_adapter_loads_with_peft_alone(tiny_model: Path, tmp_path: Path) -> None
     )
     with pytest.raises(ValueError, match="without LoRA"):
         save_adapter(trained(tiny_model, lora=False), tmp_path / "none")
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_the_mean_of_trainings(tiny_model: Path, tmp_path: Path, lora: bool) -> None:
+    import peft
+
+    members = [trained(tiny_model, lora=lora, seed=seed) for seed in (1, 2, 3)]
+    folders = [export_model(member, tmp_path / f"model-{n}") for n, member in enumerate(members)]
+    soup = Encoder.load(average_models(folders, tmp_path / "soup"))
+    states = [Encoder.load(folder).model.state_dict() for folder in folders]
+    for name, value in soup.model.state_dict().items():
+        torch.testing.assert_close(value, sum(state[name] for state in states) / 3, atol=1e-6, rtol=1e-5)
+    assert (soup.prompts, soup.pooling) == (members[0].prompts, members[0].pooling)
+    if lora:
+        adapters = [save_adapter(member, tmp_path / f"adapter-{n}") for n, member in enumerate(members)]
+        average_adapters(adapters, tmp_path / "adapter")
+        base = Encoder.load(tiny_model)
+        base.model = peft.PeftModel.from_pretrained(base.model, tmp_path / "adapter")
+        vectors = soup.encode(TEXTS, precision="fp32")
+        np.testing.assert_allclose(base.encode(TEXTS, precision="fp32"), vectors, atol=1e-5)
+        assert np.abs(vectors - members[0].encode(TEXTS, precision="fp32")).max() > 1e-3
 
 
 @pytest.fixture(scope="module")
