@@ -129,7 +129,8 @@ class Benchmark:
         )
         kinds = (values[0][2 * n :] + values[1][2 * n :]) / 2
         found = {"all": whole.mean(), "hard": whole[self.hard].mean(), "half": half.mean()}
-        found["far"] = kinds[np.char.startswith(self.kinds, "far ")].mean()
+        far = np.char.startswith(self.kinds, "far ")
+        found |= {"far": kinds[far].mean()} if far.any() else {}
         return found | {kind: kinds[self.kinds == kind].mean() for kind in sorted(set(self.kinds))}
 
 

@@ -91,7 +91,7 @@ class Pipeline:
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     reused: set[str] = field(default_factory=set)
     passed_over: int = field(default=0, init=False)  # files in the data folder that hold no patents
-    _resumed: bool = field(default=False, init=False)  # the checkpoint that the user names has been used
+    _resumes: str = field(default="", init=False)  # folder of the training that a checkpoint named by the user is for
 
     def __post_init__(self) -> None:
         output = self.config.run.output_dir
@@ -295,6 +295,7 @@ class Pipeline:
         """A checkpoint that cannot be resumed is refused before anything starts; one in a store, by the training."""
         resume = self.config.run.resume
         left = [s.step.folder for s in stages if _trains(s.step) and self._find(s.step) is None]
+        self._resumes = left[0] if left else ""
         if left and resume is not None and resume != "latest" and not is_remote(resume):
             from patent_embed.training import read_state
 
@@ -313,7 +314,7 @@ class Pipeline:
         if artifact is not None:
             self.reused.add(step.name)
         else:
-            if step.name.startswith(("train", "embed")):
+            if _trains(step) or step.name.startswith("embed"):
                 say(head.rstrip())
             artifact = self._work(stage)
         self.artifacts[step.name] = artifact
@@ -455,8 +456,8 @@ class Pipeline:
             resume_from = latest_checkpoint(place)
             if resume_from is None:
                 note("nothing to resume: no checkpoint of these settings is here, training starts at epoch 1")
-        elif self.config.run.resume is not None and not self._resumed:  # it belongs to the first training that is left
-            resume, self._resumed = self.config.run.resume, True
+        elif self.config.run.resume is not None and folder.name == self._resumes:
+            resume = self.config.run.resume
             resume_from = RemoteFolder(resume) if is_remote(resume) else Path(resume).resolve()
         settings = self.config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
         trackers = Trackers(self.config.training.trackers, self.out / "tensorboard" / folder.name, settings)

@@ -215,6 +215,8 @@ def _evidence(
 def _throughput(name: str, artifact: Artifact) -> str:
     """Rows a second of a step, of training the triplets while it trained."""
     report, rows, seconds = artifact.report, artifact.manifest.rows, artifact.manifest.seconds
+    if "mean_of" in report:  # its trainings have steps of their own
+        return ""
     if "texts_per_s" in report:
         return f"{report['texts_per_s']:,.0f} texts/s"
     if "history" in report:

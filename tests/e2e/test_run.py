@@ -234,11 +234,12 @@ def test_two_rounds_of_hard_negatives_mined_on_ray_data_and_the_mean_of_two_trai
     finished, tmp_path: Path, sample_folder: Path, tiny_model: Path
 ) -> None:
     begin_from(finished, tmp_path, "negatives*", "tokens*")
-    done = run_here(
+    arguments = (
         *("--data_dir", sample_folder, "--output_dir", tmp_path, "--model_name", tiny_model, *SETTINGS),
         *("--negative_strategy", "hard", "--set", "negatives.rounds=2", "--set", "negatives.distributed=true"),
         *("--set", "training.soup_size=2"),
     )
+    done = run_here(*arguments)
     assert "tuned" in done.stdout
     assert "mean weights of 2 trainings" in done.stdout
     (unscored,), (first,), (second,) = (
@@ -255,6 +256,15 @@ def test_two_rounds_of_hard_negatives_mined_on_ray_data_and_the_mean_of_two_trai
     name = "encoder.layer.1.output.dense.weight"
     assert not np.array_equal(first[name], second[name])
     np.testing.assert_allclose(mean[name], (first[name] + second[name]) / 2, atol=1e-7)
+
+    # A named checkpoint is for the first training that is left; the other one starts anew.
+    begun = [folder.parent for folder in members]
+    for folder in (*begun, next((tmp_path / "steps").glob("train-????????"))):
+        (folder / "manifest.json").unlink()
+    checkpoint = next(begun[0].glob("attempt-*/epoch-0001"))
+    again = run_here(*arguments, "--resume", checkpoint)
+    assert again.stdout.count("before training") == 1
+    np.testing.assert_array_equal(load_file(tmp_path / "model" / "model.safetensors")[name], mean[name])
 
 
 @pytest.mark.usefixtures("ray_here")

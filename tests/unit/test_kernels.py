@@ -173,6 +173,7 @@ def test_attention(first: bool, p: float, heads: int, size: int) -> None:
         keep = kept(seed, tokens, tokens, p, heads) / (1 - p)
     expected = plain_attention(*exact, bounds, keep)
     assert error(output[read], expected[read]) < 1e-2
+    assert not output[~read].any()
     gradients = torch.autograd.grad(output, leaves, grad)
     for actual, reference in zip(gradients, torch.autograd.grad(expected, exact, grad.float()), strict=True):
         assert error(actual, reference) < 2e-2
