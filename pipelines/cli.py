@@ -13,8 +13,21 @@ from pathlib import Path
 from patent_embed import __version__
 from patent_embed.config import OPTIONS, PRESETS, TUNE_OPTIONS, Config, Option, load_config
 from patent_embed.errors import UserError
+from pipelines import exit_without_teardown
 
 _PROGRAM = "patent-embed"
+
+
+def program(argv: Sequence[str] | None = None) -> int:
+    """``main`` as all that this process does."""
+    code = 1
+    exit_without_teardown(lambda: code)
+    try:
+        code = main(argv)
+    except SystemExit as stop:  # argparse's, for one
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        raise
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:

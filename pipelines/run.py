@@ -12,7 +12,7 @@ from pathlib import Path
 # Started as a script, Python looks beside this file; the packages lie one folder up, installed or not.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from pipelines.cli import main  # noqa: E402
+from pipelines.cli import program  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(["run", *sys.argv[1:]]))
+    sys.exit(program(["run", *sys.argv[1:]]))

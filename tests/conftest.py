@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import pipelines  # noqa: F401  before Ray, for which it sets a variable
+from pipelines import exit_without_teardown  # before Ray
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,6 +20,15 @@ if importlib.util.find_spec("triton") is not None and importlib.util.find_spec("
 
     if not torch.cuda.is_available():
         os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are defined
+
+
+_status = 1
+exit_without_teardown(lambda: _status)
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    global _status
+    _status = int(exitstatus)
 
 
 @pytest.fixture(scope="session")

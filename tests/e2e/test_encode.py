@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.e2e.commands import patent_embed_here
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
-PROGRAM = [sys.executable, "-c", "import sys; from pipelines.cli import main; sys.exit(main())"]
+PROGRAM = [sys.executable, "-c", "import sys; from pipelines.cli import program; sys.exit(program())"]
 TEXTS, ROWS_PER_FILE = 3200, 50
 
 
