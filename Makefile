@@ -25,8 +25,9 @@ demo: setup
 	$(BIN)/patent-embed sample $(DEMO)/patents --count 500
 	$(BIN)/python pipelines/run.py --config configs/demo.yaml --data_dir $(DEMO)/patents --output_dir $(DEMO)/output
 
+# Two files of tests at a time, the long ones first. One thread each: of two on two cores, one would wait for the other.
 test: $(VENV)/.kernels
-	$(BIN)/python -m pytest --ignore tests/cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/cluster -n 2 --dist loadfile --no-loadscope-reorder
 
 # 285 MB that only the tests of the GPU's kernels need.
 $(VENV)/.kernels: $(READY)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import exit_without_teardown  # before Ray
+from pipelines import exit_without_teardown
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,7 +23,10 @@ if importlib.util.find_spec("triton") is not None and importlib.util.find_spec("
 
 
 _status = 1
-exit_without_teardown(lambda: _status)
+
+
+def pytest_sessionstart() -> None:
+    exit_without_teardown(lambda: _status)
 
 
 def pytest_sessionfinish(exitstatus: int) -> None:
