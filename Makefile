@@ -25,7 +25,7 @@ demo: setup
 	$(BIN)/patent-embed sample $(DEMO)/patents --count 500
 	$(BIN)/python pipelines/run.py --config configs/demo.yaml --data_dir $(DEMO)/patents --output_dir $(DEMO)/output
 
-# Two files of tests at a time, the long ones first. One thread each: of two on two cores, one would wait for the other.
+# Two files of tests at a time, in their order, in which the long ones come first; one thread each on two cores.
 test: $(VENV)/.kernels
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/cluster -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -19,10 +19,12 @@ def exit_without_teardown(code: Callable[[], int]) -> None:
     """
 
     def leave() -> None:
+        status = code()
         try:
             sys.stdout.flush()
             sys.stderr.flush()
-        finally:
-            os._exit(code())
+        except (OSError, ValueError):  # output is lost: the reader is gone, the disk is full
+            status = status or 120  # what the interpreter exits with then
+        os._exit(status)
 
     atexit.register(leave)

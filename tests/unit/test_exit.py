@@ -48,9 +48,11 @@ def test_without_it_objects_are_torn_down() -> None:
     assert done.stdout == "thread\nexit handler\ntorn down\n"
 
 
-def test_a_reader_that_is_gone() -> None:
-    script = SCRIPT.format(body="print('x' * 100_000); return 0")
-    child = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+@pytest.mark.parametrize(("body", "code"), [("print('x'); return 0", 120), ("print('x'); return 2", 2)])
+def test_lost_output_is_no_success(body: str, code: int) -> None:
+    # -E: not PYTHONUNBUFFERED, with which the text would be written, and lost, at once.
+    command = [sys.executable, "-E", "-c", SCRIPT.format(body=body)]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert child.stdout
     child.stdout.close()
-    assert child.wait(timeout=60) == 1
+    assert child.wait(timeout=60) == code
