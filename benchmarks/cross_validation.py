@@ -32,17 +32,18 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from patent_embed import metrics
-from patent_embed.bm25 import Bm25
-from patent_embed.config import Config, load_config
-from patent_embed.dataset import build_triplets
-from patent_embed.encoder import Encoder
-from patent_embed.hub import resolve_model
-from patent_embed.negatives import mine_negatives
-from patent_embed.records import RecordParser, to_table
-from patent_embed.search import exact_search
-from patent_embed.splits import abstract_key, assign_families
-from patent_embed.training import Trainer
+from patent_embed.config.load import load_config
+from patent_embed.config.settings import Config
+from patent_embed.data.records import RecordParser, to_table
+from patent_embed.data.splits import abstract_key, assign_families
+from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.hub import resolve_model
+from patent_embed.evaluation import metrics
+from patent_embed.evaluation.search import exact_search
+from patent_embed.evaluation.systems import Bm25
+from patent_embed.negatives.drawn import mine_negatives
+from patent_embed.training.data import build_triplets
+from patent_embed.training.trainer import Trainer
 
 KINDS = Path(__file__).with_name("query_kinds.json")
 # Words of questions, which carry nothing to find a patent by.

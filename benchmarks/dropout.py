@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 
-from patent_embed.dropout import dropout
+from patent_embed.encoder.kernels.cpu_dropout import dropout
 
 
 def seconds(function: Callable[[torch.Tensor, float], torch.Tensor], values: torch.Tensor) -> float:

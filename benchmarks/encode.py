@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from patent_embed import sample
-from patent_embed.encoder import Encoder, native_bf16
-from patent_embed.hub import resolve_model
+from patent_embed.data import sample
+from patent_embed.encoder.encoder import Encoder, native_bf16
+from patent_embed.encoder.hub import resolve_model
 
 
 def generate_texts(count: int, tokens: int) -> list[str]:
@@ -42,7 +42,7 @@ def random_bert_base(folder: Path, model: Path) -> Path:
     """BERT-base with random weights around the tokenizer of ``model``."""
     from transformers import AutoTokenizer, BertConfig, BertModel
 
-    from patent_embed.model_folder import write_sentence_transformer_files
+    from patent_embed.encoder.model_folder import write_sentence_transformer_files
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     BertModel(BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)).save_pretrained(folder)

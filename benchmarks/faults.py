@@ -25,8 +25,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from patent_embed import sample
 from patent_embed.artifacts import open_artifact
+from patent_embed.data import sample
 from tests.openai_server import OpenAiServer
 from tests.ray_nodes import Driver, RayNodes, wait_for
 

@@ -31,8 +31,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patent_embed.config import NegativesConfig
-from patent_embed.negatives import mine_negatives
+from patent_embed.config.settings import NegativesConfig
+from patent_embed.negatives.drawn import mine_negatives
 
 CONFIG = NegativesConfig()
 SEED = 42
@@ -135,8 +135,8 @@ def ray_ladder(corpus: pa.Table, splits: pa.Table) -> tuple[float, int, dict[str
     import pyarrow.parquet as pq
     import ray.data
 
-    from pipelines.negatives import mine_negatives_ray
-    from pipelines.runtime import ray_session
+    from pipelines.session import ray_session
+    from pipelines.steps.negatives import mine_negatives_ray
 
     with tempfile.TemporaryDirectory() as folder, ray_session("ERROR"):
         pq.write_table(corpus, Path(folder) / "corpus.parquet", row_group_size=1 << 17)

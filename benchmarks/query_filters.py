@@ -18,10 +18,10 @@ from pathlib import Path
 import pyarrow as pa
 import ray
 
-from patent_embed.config import DataConfig, LlmConfig, QueriesConfig
-from pipelines import ingest
-from pipelines.queries import queries_step
-from pipelines.runtime import ray_session
+from patent_embed.config.settings import DataConfig, LlmConfig, QueriesConfig
+from pipelines.session import ray_session
+from pipelines.steps import ingest
+from pipelines.steps.queries import queries_step
 
 
 def write_gemma(folder: Path) -> Path:

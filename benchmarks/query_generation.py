@@ -30,11 +30,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from patent_embed import sample
-from patent_embed.config import LlmConfig, QueriesConfig
-from patent_embed.prompts import chat_messages
-from patent_embed.query_writing import Patent, make_request
-from pipelines.llm_backend import CPU_ENV
+from patent_embed.config.settings import LlmConfig, QueriesConfig
+from patent_embed.data import sample
+from patent_embed.queries.prompts import chat_messages
+from patent_embed.queries.writing import Patent, make_request
+from pipelines.backends.llm import CPU_ENV
 
 QWEN_7B = {
     "vocab_size": 152_064,
@@ -171,7 +171,7 @@ def alone(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.json:
         from vllm.sampling_params import StructuredOutputsParams
 
-        from patent_embed.prompts import ANSWER_SCHEMA
+        from patent_embed.queries.prompts import ANSWER_SCHEMA
 
         form = {"structured_outputs": StructuredOutputsParams(json=ANSWER_SCHEMA)}
     params = SamplingParams(
@@ -193,8 +193,8 @@ def alone(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def stage(arguments: argparse.Namespace, replicas: int) -> dict[str, Any]:
     """The pipeline's own step."""
-    from pipelines.queries import queries_step
-    from pipelines.runtime import ray_session
+    from pipelines.session import ray_session
+    from pipelines.steps.queries import queries_step
 
     with tempfile.TemporaryDirectory(dir=arguments.work) as scratch, ray_session("INFO"):
         folder = Path(scratch)

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.faults import write_patents
 from benchmarks.negatives import CONFIG, SEED, generate
-from patent_embed import sample
-from patent_embed.config import Config
-from patent_embed.hub import resolve_model
+from patent_embed.config.settings import Config
+from patent_embed.data import sample
+from patent_embed.encoder.hub import resolve_model
 from tests.ray_nodes import RayNodes
 
 
@@ -35,8 +35,8 @@ def steps(folder: Path, model: str, texts: int, nodes: int) -> None:
     """Driver: time the steps on the cluster of RAY_ADDRESS."""
     import ray
 
-    from pipelines import embed, ingest, negatives
-    from pipelines.runtime import ray_session
+    from pipelines.session import ray_session
+    from pipelines.steps import embed, ingest, negatives
 
     config = Config()
     root, files, _ = ingest.find_input(str(folder / "patents"))

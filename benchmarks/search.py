@@ -41,7 +41,7 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     import numpy as np
 
-    from patent_embed.search import exact_search
+    from patent_embed.evaluation.search import exact_search
 
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((1_000, args.dim), dtype=np.float32)

@@ -32,13 +32,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from patent_embed import fused
-from patent_embed.config import LoraConfig, TrainingConfig
-from patent_embed.encoder import Encoder
-from patent_embed.fused import Graphs
-from patent_embed.model_folder import write_sentence_transformer_files
-from patent_embed.packing import Tokens
-from patent_embed.training import Trainer, TripletData
+from patent_embed.config.settings import LoraConfig, TrainingConfig
+from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.kernels import fused
+from patent_embed.encoder.kernels.graphs import Graphs
+from patent_embed.encoder.model_folder import write_sentence_transformer_files
+from patent_embed.encoder.packing import Tokens
+from patent_embed.training.data import TripletData
+from patent_embed.training.trainer import Trainer
 
 HAN = [bytes([row + 0xA0, cell + 0xA0]).decode("gb2312") for row in range(16, 56) for cell in range(1, 90)]
 _CHARACTERS = np.array(HAN, "<U1")

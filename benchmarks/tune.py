@@ -31,10 +31,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from patent_embed.artifacts import write_json
-from patent_embed.config import Config, dump_config, load_config
-from patent_embed.progress import duration
-from patent_embed.search_space import with_values
+from patent_embed.config.load import dump_config, load_config
+from patent_embed.config.settings import Config
+from patent_embed.folders import write_json
+from patent_embed.progress.clock import duration
+from patent_embed.sweep.space import with_values
 from pipelines.cli import add_run_options, config_from
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,8 +107,8 @@ def test(work: Path, config: Config) -> dict[str, Any]:
 def train_one(settings: Path) -> None:
     """Prepare and train one config: what a trial is without a sweep."""
     from pipelines.pipeline import Pipeline
-    from pipelines.runtime import ray_session
-    from pipelines.train import train
+    from pipelines.session import ray_session
+    from pipelines.steps.train import train
 
     config = load_config(overlays=[settings])
     pipeline = Pipeline(config)
@@ -122,7 +123,7 @@ def toy(work: Path) -> list[str]:
     """Options of a sweep that two cores do in minutes."""
     from train_throughput import make_model
 
-    from patent_embed.sample import write_sample
+    from patent_embed.data.sample import write_sample
 
     data, model = work / "data", work / "model"
     for folder in (data, model):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from patent_embed.errors import UserError
-from patent_embed.storage import RemoteFolder, is_remote, scratch
+from patent_embed.folders import RemoteFolder, is_remote, scratch, write_atomic
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -231,33 +230,3 @@ def model_folder(address: str, name: str) -> Path:
 
 def _name(place: Path | RemoteFolder) -> str:
     return str(place / MANIFEST)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of a folder's files, at any depth; prose and hidden files do not count."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        if path.is_file() and path.suffix.lower() != ".md" and not any(part.startswith(".") for part in inside.parts):
-            digest.update(f"{inside.as_posix()}\0{file_digest(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def write_json(path: Path, content: Any) -> None:
-    write_atomic(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from patent_embed import __version__
-from patent_embed.config import OPTIONS, PRESETS, TUNE_OPTIONS, Config, Option, load_config
+from patent_embed.config.load import PRESETS, load_config
+from patent_embed.config.options import OPTIONS, TUNE_OPTIONS, Option
+from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
 from pipelines import exit_without_teardown
 
@@ -259,7 +261,7 @@ def _add_sample_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _sample(parsed: argparse.Namespace) -> int:
-    from patent_embed.sample import write_sample
+    from patent_embed.data.sample import write_sample
 
     write_sample(parsed.folder, parsed.count, seed=parsed.seed, layout=parsed.layout, queries=True)
     print(f"{parsed.count} generated patents and queries for them in {parsed.folder}")

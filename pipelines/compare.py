@@ -11,13 +11,14 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
-from patent_embed.artifacts import folder_digest
+from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
-from patent_embed.hub import resolve_model
-from patent_embed.progress import duration, say
+from patent_embed.hashing import folder_digest
+from patent_embed.progress.clock import duration
+from patent_embed.progress.terminal import say
 from pipelines import publish
-from pipelines.evaluate import load_result
 from pipelines.pipeline import TABLES, Pipeline, Plan, Stage
+from pipelines.steps.evaluate import load_result
 
 _BM25 = "bm25"
 

@@ -15,18 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from patent_embed.artifacts import Artifact, Outcome, Step, folder_digest, open_artifact
-from patent_embed.config import ModelConfig
+from patent_embed.artifacts import Artifact, Outcome, Step, open_artifact
+from patent_embed.config.settings import ModelConfig
+from patent_embed.data.records import PatentTextParser, RecordParser, TextParser
+from patent_embed.encoder.hub import resolve_model
+from patent_embed.encoder.model_folder import Kind
 from patent_embed.errors import UserError
-from patent_embed.hub import resolve_model
-from patent_embed.model_folder import Kind
-from patent_embed.progress import duration, say
-from patent_embed.records import PatentTextParser, RecordParser, TextParser
-from patent_embed.storage import Entry, RemoteFolder, scratch
-from pipelines import ingest
-from pipelines.embed import Embedder, actor_pool
+from patent_embed.folders import Entry, RemoteFolder, scratch
+from patent_embed.hashing import folder_digest
+from patent_embed.progress.clock import Stopwatch, duration
+from patent_embed.progress.terminal import say
 from pipelines.pipeline import Pipeline, Plan, Stage
-from pipelines.runtime import Stopwatch
+from pipelines.steps import ingest
+from pipelines.steps.embed import Embedder, actor_pool
 
 _EMBEDDINGS, _VECTORS = "embeddings", "vectors"  # the step, and the folder in it
 

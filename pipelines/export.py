@@ -12,16 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from patent_embed.artifacts import Artifact, folder_digest, write_atomic, write_json
-from patent_embed.config import Config
-from patent_embed.encoder import Encoder, without_bars
+from patent_embed.artifacts import Artifact
+from patent_embed.config.settings import Config
+from patent_embed.encoder.encoder import Encoder, without_bars
+from patent_embed.encoder.export import ONNX_FILE, Encode, Format, export_format, load_format, require_packages
 from patent_embed.errors import UserError
-from patent_embed.evaluation import HEADLINE, EmbeddingSystem, evaluate, headline_mask
-from patent_embed.export import ONNX_FILE, Encode, Format, export_format, load_format, require_packages
-from patent_embed.progress import duration, say
-from patent_embed.splits import hash64
+from patent_embed.evaluation.measure import HEADLINE, evaluate
+from patent_embed.evaluation.systems import EmbeddingSystem
+from patent_embed.folders import write_atomic, write_json
+from patent_embed.hashing import folder_digest, hash64
+from patent_embed.progress.clock import Stopwatch, duration
+from patent_embed.progress.terminal import say
+from patent_embed.queries.sources import headline_mask
 from pipelines import publish
-from pipelines.runtime import Stopwatch
 
 EXPORT = "export"
 LARGEST_LOSS = 0.005  # of nDCG@10, relative: a format that loses more is refused

@@ -16,23 +16,29 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from patent_embed import __version__, dataset
-from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step, file_digest, folder_digest
-from patent_embed.config import Config
-from patent_embed.encoder import Encoder
+from patent_embed import __version__
+from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step
+from patent_embed.config.settings import Config
+from patent_embed.data.splits import split_table
+from patent_embed.encoder.averaging import average_adapters, average_models
+from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
-from patent_embed.export import average_adapters, average_models
-from patent_embed.hard_negatives import Embeddings
-from patent_embed.hub import resolve_model
-from patent_embed.negatives import examples, mine_negatives
-from patent_embed.progress import ProgressLog, duration, finished, note, planned, say
-from patent_embed.queries import find_query_cache
-from patent_embed.splits import split_table
-from patent_embed.storage import RemoteFolder, is_remote, scratch
-from pipelines import embed, evaluate, ingest, negatives, publish, queries
-from pipelines.runtime import NODE_LOSSES, RunMetrics, on_cluster, ray_session
-from pipelines.trackers import Trackers
-from pipelines.train import latest_checkpoint, train
+from patent_embed.folders import RemoteFolder, is_remote, scratch
+from patent_embed.hashing import file_digest, folder_digest
+from patent_embed.negatives.drawn import examples, mine_negatives
+from patent_embed.negatives.scored import Embeddings
+from patent_embed.progress.clock import duration
+from patent_embed.progress.log import ProgressLog
+from patent_embed.progress.terminal import finished, note, planned, say
+from patent_embed.progress.trackers import Trackers
+from patent_embed.queries.cache import find_query_cache
+from patent_embed.training import data, validation
+from pipelines import publish
+from pipelines.events import RunMetrics
+from pipelines.session import NODE_LOSSES, on_cluster, ray_session
+from pipelines.steps import embed, evaluate, ingest, negatives, queries
+from pipelines.steps.train import latest_checkpoint, train
 
 log = logging.getLogger("patent_embed")
 
@@ -297,7 +303,7 @@ class Pipeline:
         left = [s.step.folder for s in stages if _trains(s.step) and self._find(s.step) is None]
         self._resumes = left[0] if left else ""
         if left and resume is not None and resume != "latest" and not is_remote(resume):
-            from patent_embed.training import read_state
+            from patent_embed.training.checkpoint import read_state
 
             read_state(Path(resume).resolve(), left[0])
 
@@ -442,11 +448,11 @@ class Pipeline:
         names = {"ingest": "corpus", "splits": "splits", "queries": "queries"}
         corpus, splits, asked = (self._need(step).table(name) for step, name in names.items())
         mined = self._need(negatives).table("negatives")
-        data = dataset.build_triplets(encoder, corpus, splits, asked, mined, sources)
+        triplets = data.build_triplets(encoder, corpus, splits, asked, mined, sources)
         judged = self.config.evaluation.query_sources
-        val = dataset.build_retrieval_set(encoder, corpus, splits, asked, "val", judged)
-        dataset.save_training_data(folder / "data", data, val)
-        counts = {"triplets": len(data.triplets), "tokens": int(data.tokens.lengths.sum())}
+        val = validation.build_retrieval_set(encoder, corpus, splits, asked, "val", judged)
+        data.save_training_data(folder / "data", triplets, val)
+        counts = {"triplets": len(triplets.triplets), "tokens": int(triplets.tokens.lengths.sum())}
         return Outcome(rows=counts | {"val_queries": len(val.queries)})
 
     def _train(self, folder: Path, base: Path, tokens: str, seed: int) -> Outcome:

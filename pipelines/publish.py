@@ -14,21 +14,28 @@ from pathlib import Path
 from typing import Any
 
 from patent_embed import __version__
-from patent_embed.artifacts import Artifact, open_artifact, write_atomic, write_json
-from patent_embed.config import Config, dump_config
-from patent_embed.evaluation import Comparison, EvalResult, compare
-from patent_embed.forgetting import compare_general
-from patent_embed.html_report import write_report_html
-from patent_embed.model_card import ModelCard, write_model_card
-from patent_embed.model_folder import read_sentence_transformer_files
-from patent_embed.progress import duration, loss_curve, say
-from patent_embed.queries import write_query_cache
-from patent_embed.rank_changes import rank_changes
-from patent_embed.records import QUERY_CACHE_NAME
-from patent_embed.report import RunReport, comparison_table, evidence_lines, write_metrics, write_report_md
-from patent_embed.slices import compare_slices, query_labels
-from patent_embed.storage import RemoteFolder, is_remote
-from pipelines.evaluate import load_result
+from patent_embed.artifacts import Artifact, open_artifact
+from patent_embed.config.load import dump_config
+from patent_embed.config.settings import Config
+from patent_embed.data.records import QUERY_CACHE_NAME
+from patent_embed.encoder.model_folder import read_sentence_transformer_files
+from patent_embed.evaluation.comparison import Comparison, compare
+from patent_embed.evaluation.forgetting import compare_general
+from patent_embed.evaluation.measure import EvalResult
+from patent_embed.evaluation.rank_changes import rank_changes
+from patent_embed.evaluation.slices import compare_slices, query_labels
+from patent_embed.folders import RemoteFolder, is_remote, write_atomic, write_json
+from patent_embed.progress.clock import duration
+from patent_embed.progress.log import loss_curve
+from patent_embed.progress.terminal import say
+from patent_embed.queries.cache import write_query_cache
+from patent_embed.report.content import RunReport, evidence_lines
+from patent_embed.report.html import write_report_html
+from patent_embed.report.markdown import write_report_md
+from patent_embed.report.metrics_file import write_metrics
+from patent_embed.report.model_card import ModelCard, write_model_card
+from patent_embed.report.terminal import comparison_table
+from pipelines.steps.evaluate import load_result
 
 MODEL, ADAPTER, SUMMARY, PROGRESS = "model", "adapter", "run_summary.json", "progress.jsonl"
 _SYSTEMS = ("bm25", "base", "tuned")

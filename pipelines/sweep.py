@@ -22,16 +22,17 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
-from patent_embed.artifacts import write_json
-from patent_embed.config import Config
+from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
-from patent_embed.progress import duration, note, say
-from patent_embed.search_space import Range, search_space, with_values
-from patent_embed.storage import is_remote
-from patent_embed.sweep_results import Sweep, Trial, table, write_results
+from patent_embed.folders import is_remote, write_json
+from patent_embed.progress.clock import duration
+from patent_embed.progress.terminal import note, say
+from patent_embed.sweep.results import Sweep, Trial, table, write_results
+from patent_embed.sweep.space import Range, search_space, with_values
 from pipelines.pipeline import Pipeline
-from pipelines.runtime import cluster_nodes, interrupt_stays_interrupt, ray_session
-from pipelines.train import make_trainer, scale
+from pipelines.resources import cluster_nodes
+from pipelines.session import interrupt_stays_interrupt, ray_session
+from pipelines.steps.train import make_trainer, scale
 
 _METRIC = "best_val"
 _EPOCH = "val_ndcg@10"

@@ -66,7 +66,7 @@ def s3() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """120 generated patents, one JSON file each."""
-    from patent_embed.sample import write_sample
+    from patent_embed.data.sample import write_sample
 
     folder = tmp_path_factory.mktemp("sample")
     write_sample(folder, 120, seed=7)

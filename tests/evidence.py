@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from patent_embed.evaluation import EmbeddingSystem, EvalResult, compare, evaluate
-from patent_embed.forgetting import compare_general, general_texts, pair_similarities
-from patent_embed.projection import patent_map
-from patent_embed.rank_changes import rank_changes
-from patent_embed.report import RunReport
-from patent_embed.slices import compare_slices, query_labels
+from patent_embed.evaluation.comparison import compare
+from patent_embed.evaluation.forgetting import compare_general, general_texts, pair_similarities
+from patent_embed.evaluation.measure import EvalResult, evaluate
+from patent_embed.evaluation.patent_map import patent_map
+from patent_embed.evaluation.rank_changes import rank_changes
+from patent_embed.evaluation.slices import compare_slices, query_labels
+from patent_embed.evaluation.systems import EmbeddingSystem
+from patent_embed.report.content import RunReport
 
 DIM = 16
 

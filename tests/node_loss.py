@@ -20,9 +20,9 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-from patent_embed.config import ApiConfig, QueriesConfig
-from pipelines.queries import queries_step
-from pipelines.runtime import WORKER_ENV, quiet_ray_data
+from patent_embed.config.settings import ApiConfig, QueriesConfig
+from pipelines.session import WORKER_ENV, quiet_ray_data
+from pipelines.steps.queries import queries_step
 from tests.conftest import ROOT
 
 

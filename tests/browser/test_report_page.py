@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from patent_embed.html_report import write_report_html
+from patent_embed.report.html import write_report_html
 from tests.evidence import full_report
 
 pytestmark = pytest.mark.browser

@@ -58,7 +58,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterato
 
 
 def test_three_nodes_and_a_store_give_what_one_machine_gives(world: World, s3: str) -> None:
-    from patent_embed.storage import RemoteFolder
+    from patent_embed.folders import RemoteFolder
 
     data, out = RemoteFolder(f"{s3}/data"), RemoteFolder(f"{s3}/out")
     data.put(world.data)

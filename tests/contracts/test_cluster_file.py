@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from patent_embed.config import load_config
+from patent_embed.config.load import load_config
 from tests.conftest import ROOT
 
 LAUNCHER_FILES = [ROOT / "cluster.yaml", ROOT / "configs/cluster/gcp.yaml", ROOT / "configs/cluster/onprem.yaml"]

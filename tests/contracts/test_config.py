@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from patent_embed.config import BEST, OPTIONS, TUNE_OPTIONS, Config, dump_config, load_config, recommended_settings
+from patent_embed.config.load import BEST, dump_config, load_config, recommended_settings
+from patent_embed.config.options import OPTIONS, TUNE_OPTIONS
+from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
 from pipelines.cli import add_run_options, add_tune_options, config_from, main, spellings
 from tests.conftest import ROOT

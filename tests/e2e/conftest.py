@@ -17,7 +17,7 @@ SECRET = "sk-test-0123456789-secret"
 @pytest.fixture(scope="package")
 def ray_here() -> Iterator[None]:
     """The session that a run would start, in this process: runs that find it take it and leave it."""
-    from pipelines.runtime import ray_session
+    from pipelines.session import ray_session
 
     with ray_session("INFO"):
         yield

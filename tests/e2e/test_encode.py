@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from patent_embed.artifacts import open_artifact
-from patent_embed.encoder import Encoder
+from patent_embed.encoder.encoder import Encoder
 from tests.conftest import ROOT
 from tests.e2e.commands import patent_embed_here
 

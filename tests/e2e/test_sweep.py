@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from patent_embed.config import load_config
+from patent_embed.config.load import load_config
 from pipelines.sweep import _reason, _repeated_failure
 from tests.conftest import ROOT
 from tests.e2e.commands import run_here

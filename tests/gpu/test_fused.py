@@ -10,26 +10,26 @@ import numpy as np
 import pytest
 import torch
 
-from patent_embed.config import LoraConfig, ModelConfig, TrainingConfig
-from patent_embed.encoder import Encoder
-from patent_embed.packing import pack
-from patent_embed.training import Trainer
-from tests.unit.test_kernels import error
-from tests.unit.test_packing import LENGTHS, POOLING, make_encoder, make_tokens, tiny_model
-from tests.unit.test_training import Silent, make_data
+from patent_embed.config.settings import LoraConfig, ModelConfig, TrainingConfig
+from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.packing import pack
+from patent_embed.training.trainer import Trainer
+from tests.unit.encoder.test_kernels import error
+from tests.unit.encoder.test_packing import LENGTHS, POOLING, make_encoder, make_tokens, tiny_model
+from tests.unit.training.test_trainer import Silent, make_data
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
 @pytest.fixture(autouse=True)
 def fused_in_short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("patent_embed.fused.PAYS_FROM_TRIPLETS", 0)
+    monkeypatch.setattr("patent_embed.encoder.kernels.fused.PAYS_FROM_TRIPLETS", 0)
 
 
 @pytest.mark.parametrize("architecture", POOLING)
 def test_fused_model_is_the_model(architecture: str) -> None:
     """Embeddings and adapters' gradients within bf16 of fp32; afterwards nothing of it is left."""
-    from patent_embed.fused import Fused
+    from patent_embed.encoder.kernels.fused import Fused
 
     tokens = make_tokens(LENGTHS)
     encoder = make_encoder(tiny_model(architecture), POOLING[architecture], "cuda")

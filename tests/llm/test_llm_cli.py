@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from patent_embed.queries import read_query_cache
+from patent_embed.queries.cache import read_query_cache
 from tests.conftest import ROOT
 
 pytest.importorskip("vllm")

@@ -14,7 +14,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.queries import queries_step
+from pipelines.steps.queries import queries_step
 from tests.conftest import ROOT
 from tests.llm.tiny import corpus, settings
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from patent_embed.config import LlmConfig, QueriesConfig
+from patent_embed.config.settings import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
-from pipelines.queries import queries_step
+from pipelines.steps.queries import queries_step
 from tests.llm.tiny import corpus, settings
 
 pytest.importorskip("vllm")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from patent_embed import sample
-from patent_embed.config import LlmConfig, QueriesConfig
-from patent_embed.prompts import EXAMPLES, chat_messages
+from patent_embed.config.settings import LlmConfig, QueriesConfig
+from patent_embed.data import sample
+from patent_embed.queries.prompts import EXAMPLES, chat_messages
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

@@ -14,7 +14,7 @@ def ray_cluster() -> Iterator[None]:
     """A real local Ray cluster with two CPUs."""
     import ray
 
-    from pipelines.runtime import WORKER_ENV, quiet_ray_data
+    from pipelines.session import WORKER_ENV, quiet_ray_data
 
     ray.init(
         num_cpus=2,

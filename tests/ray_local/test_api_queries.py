@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
-from patent_embed import sample
-from patent_embed.config import ApiConfig, QueriesConfig
+from patent_embed.config.settings import ApiConfig, QueriesConfig
+from patent_embed.data import sample
 from patent_embed.errors import UserError
-from patent_embed.queries import read_query_cache
-from pipelines.queries import queries_step
+from patent_embed.queries.cache import read_query_cache
+from pipelines.steps.queries import queries_step
 from tests.conftest import ROOT
 from tests.openai_server import OpenAiServer
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from safetensors.torch import load_file, save_file
 
-from patent_embed.config import ModelConfig
-from pipelines import embed
-from pipelines.runtime import cluster_nodes
+from patent_embed.config.settings import ModelConfig
+from pipelines.resources import cluster_nodes
+from pipelines.steps import embed
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 TEXTS = pa.table(

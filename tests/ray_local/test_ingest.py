@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from patent_embed.config import DataConfig
+from patent_embed.config.settings import DataConfig
 from patent_embed.errors import UserError
-from pipelines import ingest
+from pipelines.steps import ingest
 from tests.conftest import patent, write_json_lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]

@@ -7,38 +7,38 @@ from pathlib import Path
 
 import pytest
 
-from patent_embed.config import LlmConfig, QueriesConfig
+from patent_embed.config.settings import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
-from patent_embed.prompts import chat_messages, completion_prompt
-from pipelines import llm_backend
-from pipelines.runtime import NodeSize
+from patent_embed.queries.prompts import chat_messages, completion_prompt
+from pipelines.backends import llm
+from pipelines.resources import NodeSize
 from tests.llm.tiny import TEMPLATE, write_tiny_model
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
 def test_without_vllm() -> None:
     with pytest.raises(UserError, match=r"vLLM, which is not installed.*--query_backend rules"):
-        llm_backend.check_engine(LlmConfig())
+        llm.check_engine(LlmConfig())
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_without_enough_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(llm_backend, "_has_distribution", lambda name: False)
+    monkeypatch.setattr(llm, "_has_distribution", lambda name: False)
     nodes = [NodeSize(8, 3), NodeSize(8, 1)]
-    monkeypatch.setattr(llm_backend, "cluster_nodes", lambda: nodes)
-    monkeypatch.setattr(llm_backend, "cluster_gpus", lambda: 4)
+    monkeypatch.setattr(llm, "cluster_nodes", lambda: nodes)
+    monkeypatch.setattr(llm, "cluster_gpus", lambda: 4)
     with pytest.raises(UserError, match=r"needs 2 engine\(s\) of 2 GPU\(s\).*4 GPU\(s\) hold 1:"):
-        llm_backend.check_engine(LlmConfig(replicas=2, tensor_parallel_size=2))
+        llm.check_engine(LlmConfig(replicas=2, tensor_parallel_size=2))
     across = {"distributed_executor_backend": "ray"}
-    assert not llm_backend.check_engine(LlmConfig(replicas=2, tensor_parallel_size=2, engine=across))
-    assert not llm_backend.check_engine(LlmConfig(replicas=4))
+    assert not llm.check_engine(LlmConfig(replicas=2, tensor_parallel_size=2, engine=across))
+    assert not llm.check_engine(LlmConfig(replicas=4))
 
 
 def test_without_the_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no config\.json"):
-        llm_backend.has_chat_template(str(tmp_path / "nothing"))
+        llm.has_chat_template(str(tmp_path / "nothing"))
 
 
 def test_prompts_begin_with_one_bos(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_prompts_begin_with_one_bos(tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / "bos")
     messages = chat_messages("一种泵", "一种泵，设有叶轮。", "claim", "zh", 100)
     for prompt in (messages, completion_prompt("一种泵", "一种泵，设有叶轮。", "claim", "zh", 100)):
-        tokens = llm_backend.prompt_tokens(str(tmp_path / "bos"), prompt)
+        tokens = llm.prompt_tokens(str(tmp_path / "bos"), prompt)
         assert (tokens[0], tokens.count(bos)) == (bos, 1)
         text = tokenizer.decode(tokens)
         assert "设有叶轮" in text
@@ -68,7 +68,7 @@ def test_prompts_begin_with_one_bos(tmp_path: Path) -> None:
 def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray.data.llm")
     llm = LlmConfig(model="m", replicas=2, tensor_parallel_size=4, engine={"max_num_seqs": 512})
-    config = llm_backend.engine_config(QueriesConfig(llm=llm), 99, on_cpu=False)
+    config = llm.engine_config(QueriesConfig(llm=llm), 99, on_cpu=False)
     assert config.engine_kwargs["enable_prefix_caching"] is True
     assert config.engine_kwargs["tensor_parallel_size"] == 4
     assert config.engine_kwargs["distributed_executor_backend"] == "mp"
@@ -80,11 +80,11 @@ def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not config.log_engine_metrics
     assert config.placement_group_config is None
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 8.0, "accelerator_type:H100": 1.0})
-    large = llm_backend.engine_config(QueriesConfig(), 99, on_cpu=False).engine_kwargs
+    large = llm.engine_config(QueriesConfig(), 99, on_cpu=False).engine_kwargs
     assert (large["max_num_seqs"], large["max_num_batched_tokens"]) == (1024, 16384)
     assert "distributed_executor_backend" not in large
-    on_cpu = llm_backend.engine_config(QueriesConfig(llm=llm), 99, on_cpu=True)
+    on_cpu = llm.engine_config(QueriesConfig(llm=llm), 99, on_cpu=True)
     assert on_cpu.placement_group_config["bundles"][0]["CPU"] == 0.5
     assert on_cpu.runtime_env["env_vars"]["OMP_NUM_THREADS"] == "1"
-    assert llm_backend.sampling(QueriesConfig(), chat=True)["structured_outputs"]
-    assert llm_backend.sampling(QueriesConfig(), chat=False)["stop"] == ["\n"]
+    assert llm.sampling(QueriesConfig(), chat=True)["structured_outputs"]
+    assert llm.sampling(QueriesConfig(), chat=False)["stop"] == ["\n"]

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from patent_embed.config import NegativesConfig
+from patent_embed.config.settings import NegativesConfig
 from patent_embed.errors import UserError
-from patent_embed.negatives import mine_negatives
+from patent_embed.negatives.drawn import mine_negatives
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -51,7 +51,7 @@ def read(folder: Path) -> pa.Table:
 def test_same_table_as_in_one_process(tmp_path: Path, strategy: str, blocks: int, parts: int, cap: int) -> None:
     import ray.data
 
-    from pipelines.negatives import mine_negatives_ray
+    from pipelines.steps.negatives import mine_negatives_ray
 
     patents, splits = corpus()
     config = NegativesConfig(strategy=strategy, per_positive=5)
@@ -67,7 +67,7 @@ def test_same_table_as_in_one_process(tmp_path: Path, strategy: str, blocks: int
 def test_a_corpus_that_is_not_the_one_of_the_splits(tmp_path: Path) -> None:
     import ray.data
 
-    from pipelines.negatives import mine_negatives_ray
+    from pipelines.steps.negatives import mine_negatives_ray
 
     patents, splits = corpus(40)
     config = NegativesConfig()

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.embed import _cpu_actors
-from pipelines.runtime import NodeSize, _stop_is_interrupt, cluster_nodes, waiting_is_said
-from pipelines.train import _cpus_per_worker
+from pipelines.resources import NodeSize, cluster_nodes, waiting_is_said
+from pipelines.session import _stop_is_interrupt
+from pipelines.steps.embed import _cpu_actors
+from pipelines.steps.train import _cpus_per_worker
 
 
 @pytest.mark.parametrize(

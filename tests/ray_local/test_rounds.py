@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 import ray
 
-from patent_embed.config import LlmConfig, QueriesConfig
+from patent_embed.config.settings import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
-from patent_embed.query_writing import Patent, Request
-from pipelines import llm_backend, rounds
-from pipelines.runtime import NodeSize
+from patent_embed.queries.writing import Patent, Request
+from pipelines.backends import llm, rounds
+from pipelines.resources import NodeSize
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -48,13 +48,13 @@ def requests(count: int, attempt: int = 0, key: str = "") -> list[Request]:
     return [Request(p, 0, "claim", attempt, key or f"{p.number}/{attempt}", 7) for p in patents]
 
 
-def answers(backend: rounds.Rounds, asked: list[Request]) -> list[dict[str, Any]]:
+def answers(backend: rounds.TwoRoundPipeline, asked: list[Request]) -> list[dict[str, Any]]:
     return [row for piece in backend(asked) for row in piece.to_pylist()]
 
 
 @pytest.mark.parametrize(("first", "second"), [(22, 9), (3, 1)])
 def test_both_rounds_meet_the_same_actor(first: int, second: int) -> None:
-    backend = rounds.Rounds(pipeline, lambda count: 4)
+    backend = rounds.TwoRoundPipeline(pipeline, lambda count: 4)
     try:
         one = answers(backend, requests(first))
         two = answers(backend, requests(second, attempt=1))
@@ -68,7 +68,7 @@ def test_both_rounds_meet_the_same_actor(first: int, second: int) -> None:
 
 def test_a_session_may_end_after_one_round_or_in_the_middle() -> None:
     for pieces in (None, 1):
-        backend = rounds.Rounds(pipeline, lambda count: 4)
+        backend = rounds.TwoRoundPipeline(pipeline, lambda count: 4)
         found = 0
         for piece in backend(requests(40)):
             found += len(piece)
@@ -86,7 +86,7 @@ def test_a_job_that_cannot_go_on_ends_with_a_message(monkeypatch: pytest.MonkeyP
         if idle_s > 1:
             raise UserError("a node is lost")
 
-    backend = rounds.Rounds(pipeline, lambda count: 4, check)
+    backend = rounds.TwoRoundPipeline(pipeline, lambda count: 4, check)
     try:
         with pytest.raises(UserError, match="a node is lost"):
             answers(backend, requests(1, key="hang"))
@@ -124,7 +124,7 @@ def test_a_pipeline_that_stands_still_after_a_loss_starts_anew(
             Stuck, batch_size=size, batch_format="pyarrow", compute=pool, num_cpus=0.1, fn_constructor_kwargs=arguments
         )
 
-    backend = rounds.Rounds(stuck, lambda count: 4, patience_s=3)
+    backend = rounds.TwoRoundPipeline(stuck, lambda count: 4, patience_s=3)
     try:
         # In the second case the first batch is the whole first round, and the second round stands still.
         asked = [requests(4), requests(second, attempt=1)] if second else [requests(12), []]
@@ -140,9 +140,9 @@ def test_a_pipeline_that_stands_still_after_a_loss_starts_anew(
 def test_a_lost_gpu_is_waited_for_then_named(monkeypatch: pytest.MonkeyPatch) -> None:
     config = QueriesConfig(llm=LlmConfig(replicas=2, node_wait_s=60))
     nodes = [NodeSize(8, 1)]
-    monkeypatch.setattr(llm_backend, "cluster_nodes", lambda: nodes)
-    monkeypatch.setattr(llm_backend, "cluster_gpus", lambda: 1)
-    check = llm_backend.gpu_check(config.llm)
+    monkeypatch.setattr(llm, "cluster_nodes", lambda: nodes)
+    monkeypatch.setattr(llm, "cluster_gpus", lambda: 1)
+    check = llm.gpu_check(config.llm)
     check(59)
     with pytest.raises(UserError, match=r"1 GPU\(s\) hold 1 of 2 engine\(s\)"):
         check(61)

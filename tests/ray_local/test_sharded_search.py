@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step
-from patent_embed.evaluation import EmbeddingSystem
-from patent_embed.storage import RemoteFolder
-from pipelines.evaluate import ShardedSystem, _search_shard, _system
+from patent_embed.evaluation.systems import EmbeddingSystem
+from patent_embed.folders import RemoteFolder
+from pipelines.steps.evaluate import ShardedSystem, _search_shard, _system
 from tests.evidence import unit
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]

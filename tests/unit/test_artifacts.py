@@ -5,8 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from patent_embed.artifacts import MANIFEST, ArtifactStore, Outcome, Step, folder_digest, open_artifact
+from patent_embed.artifacts import MANIFEST, ArtifactStore, Outcome, Step, open_artifact
 from patent_embed.errors import UserError
+from patent_embed.hashing import folder_digest
 
 STEP = Step("mine", 1, {"k": 3, "name": "甲"}, {"ingest": "abc"})
 

@@ -1,0 +1,64 @@
+"""The tables that steps hand to one another: names and types of their columns."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+RECORDS = pa.schema(
+    [
+        ("publication_number", pa.string()),
+        ("title", pa.string()),
+        ("abstract", pa.string()),
+        ("codes", pa.list_(pa.string())),
+        ("indexing_codes", pa.list_(pa.string())),
+        ("language", pa.string()),
+        ("source", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("cut_chars", pa.int32()),
+    ]
+)
+SPLIT_TABLE = pa.schema([("publication_number", pa.string()), ("family", pa.string()), ("split", pa.string())])
+
+QUERIES = pa.schema(
+    [
+        ("publication_number", pa.string()),
+        ("query_no", pa.int32()),
+        ("query", pa.string()),
+        ("source", pa.string()),
+        ("kind", pa.string()),
+        ("note", pa.string()),
+    ]
+)
+
+NEGATIVES = pa.schema(
+    [
+        ("publication_number", pa.string()),
+        ("rank", pa.int32()),
+        ("negative", pa.string()),
+        ("rung", pa.string()),
+        ("score", pa.float32()),
+    ]
+)
+RETRIEVAL_METRICS = ("ndcg@10", "mrr@10", "map@50", "recall@1", "recall@5", "recall@10", "recall@50")
+GRADED = "graded_ndcg@10"
+
+PER_QUERY = pa.schema(
+    [
+        ("publication_number", pa.string()),
+        ("query_no", pa.int32()),
+        ("split", pa.string()),
+        ("source", pa.string()),
+        ("kind", pa.string()),
+        ("headline", pa.bool_()),  # counts in the headline metrics of its split
+        ("relevant", pa.int32()),  # size of the relevant set
+        ("rank", pa.int32()),  # of the first relevant document; 0: not among the first DEPTH
+        ("first", pa.string()),  # the document at the top
+        *((name, pa.float64()) for name in (*RETRIEVAL_METRICS, GRADED)),  # GRADED: null where no codes are known
+        ("positive_similarity", pa.float64()),
+        ("negative_similarity", pa.float64()),  # mean over the query's negatives; null without any
+        ("negative_similarities", pa.list_(pa.float32())),  # of each of them
+        ("triplets", pa.int32()),
+        ("triplets_won", pa.int32()),  # with a positive strictly more similar than the negative
+    ]
+)

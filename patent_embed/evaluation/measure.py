@@ -1,0 +1,174 @@
+"""Retrieval measured: systems on the same queries against the whole corpus, and whether one is better than another.
+
+A query's relevant set is its own patent and that patent's family; ``GRADED`` is a second view, through the
+classification (``relevance``). Everything is kept as one row a query (``PER_QUERY``): summaries, slices and paired
+tests are views of that table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from patent_embed.arrays import Rows, rows_of
+from patent_embed.data.schemas import GRADED, PER_QUERY, RETRIEVAL_METRICS
+from patent_embed.evaluation import metrics
+from patent_embed.evaluation.patent_map import PatentMap
+from patent_embed.evaluation.relevance import IpcRelevance
+from patent_embed.evaluation.systems import System
+from patent_embed.queries.sources import headline_mask
+
+EVALUATED_SPLITS = ("val", "test")
+HEADLINE = "ndcg@10"
+PAIR_METRICS = ("triplet_accuracy", "positive_similarity", "negative_similarity")
+METRICS = (*RETRIEVAL_METRICS, GRADED, *PAIR_METRICS)
+DEPTH = 50  # documents retrieved for each query
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """One system's results.
+
+    Attributes:
+        per_query: the columns of ``PER_QUERY``, queries in their order.
+        general: of an encoder: similarities of general sentence pairs (``forgetting.PAIRS``).
+        map: of an encoder: where it puts the test patents.
+    """
+
+    name: str
+    scale: str
+    per_query: pa.Table
+    general: pa.Table | None = None
+    map: PatentMap | None = None
+
+    def rows(self, split: str, *, headline: bool = True) -> pa.Table:
+        chosen = pc.equal(self.per_query["split"], split)
+        return self.per_query.filter(pc.and_(chosen, self.per_query["headline"]) if headline else chosen)
+
+    def summary(self, split: str) -> dict[str, Any]:
+        """JSON-able: ``sources`` and ``queries`` of the headline set, its ``metrics``, and the same ``by_source``."""
+        headline, everything = self.rows(split), self.rows(split, headline=False)
+        return {
+            "sources": sorted(set(headline["source"].to_pylist())),
+            **summarise(headline),
+            "by_source": {
+                source: summarise(everything.filter(pc.equal(everything["source"], source)))
+                for source in sorted(set(everything["source"].to_pylist()))
+            },
+        }
+
+
+def summarise(per_query: pa.Table) -> dict[str, Any]:
+    """``{"queries": n, "metrics": {name: mean or None}}``. Triplet accuracy and the similarity of negatives are means
+    over triplets, everything else over queries."""
+    triplets = pc.sum(per_query["triplets"]).as_py() or 0
+    means: dict[str, float | None] = {
+        name: pc.mean(per_query[name]).as_py() for name in (*RETRIEVAL_METRICS, GRADED, "positive_similarity")
+    }
+    weighted = pc.sum(pc.multiply(per_query["negative_similarity"], per_query["triplets"])).as_py()
+    means["negative_similarity"] = weighted / triplets if triplets else None
+    means["triplet_accuracy"] = pc.sum(per_query["triplets_won"]).as_py() / triplets if triplets else None
+    return {"queries": len(per_query), "metrics": {name: means[name] for name in METRICS}}
+
+
+def evaluate(
+    name: str,
+    system: System,
+    queries: pa.Table,
+    splits: pa.Table,
+    negatives: pa.Table,
+    query_sources: Sequence[str] | None = None,
+    codes: pa.ChunkedArray | None = None,
+) -> EvalResult:
+    """Measure ``system`` on the queries of val and test.
+
+    Args:
+        queries: ``publication_number, query_no, query, source, kind``; the system's query rows are its rows.
+        splits: ``publication_number, family, split``; the system's document rows are its rows, sorted by id.
+        negatives: ``publication_number, negative``.
+        query_sources: of the headline set, see ``headline_mask``.
+        codes: full codes of each document, rows as in ``splits``; None: graded relevance is not measured.
+    """
+    ids = splits["publication_number"]
+    own = rows_of(queries["publication_number"], ids)
+    split_of_query = splits["split"].take(pa.array(own))
+    chosen = np.flatnonzero(pc.is_in(split_of_query, value_set=pa.array(EVALUATED_SPLITS)).to_numpy())
+    table, own = queries.take(pa.array(chosen)), own[chosen]
+    split = np.asarray(split_of_query.take(pa.array(chosen)).to_pylist(), dtype=object)
+    headline = np.zeros(len(chosen), np.bool_)
+    for part in EVALUATED_SPLITS:
+        mine = np.flatnonzero(split == part)
+        headline[mine] = headline_mask(table["source"].take(pa.array(mine)), query_sources)
+
+    family = pc.dictionary_encode(splits["family"].combine_chunks()).indices.to_numpy().astype(np.int64)
+    _, ranked = system.search(chosen, DEPTH)
+    hit = metrics.hits(ranked, family[own], family)
+    relevant = metrics.group_sizes(family[own], family)
+    anchor, negative = _negatives_of(own, negatives, ids)
+    graded = None if codes is None else _graded(IpcRelevance(codes, family), own, ranked)
+    first = ranked[:, 0] if ranked.shape[1] else np.full(len(own), -1)
+    positive_score = system.pairs(chosen, own)
+    negative_score = system.pairs(chosen[anchor], negative)
+    triplets = np.bincount(anchor, minlength=len(own))
+    negative_sum = np.bincount(anchor, weights=negative_score, minlength=len(own))
+    columns: dict[str, Any] = {
+        "publication_number": table["publication_number"],
+        "query_no": table["query_no"],
+        "split": pa.array(split, pa.string()),
+        "source": table["source"],
+        "kind": table["kind"],
+        "headline": headline,
+        "relevant": relevant,
+        "rank": metrics.first_rank(hit),
+        "first": ids.take(pa.array(first, mask=first < 0)),
+        **{metric: _METRIC[metric.partition("@")[0]](hit, relevant, metric) for metric in RETRIEVAL_METRICS},
+        GRADED: pa.nulls(len(own)) if graded is None else graded,
+        "positive_similarity": positive_score,
+        "negative_similarity": pa.array(negative_sum / np.maximum(triplets, 1), mask=triplets == 0),
+        "negative_similarities": pa.ListArray.from_arrays(
+            np.concatenate([[0], np.cumsum(triplets)]).astype(np.int32), negative_score.astype(np.float32)
+        ),
+        "triplets": triplets,
+        "triplets_won": np.bincount(anchor[positive_score[anchor] > negative_score], minlength=len(own)),
+    }
+    arrays = [_column(columns[field.name]).cast(field.type) for field in PER_QUERY]
+    return EvalResult(name, system.scale, pa.table(arrays, schema=PER_QUERY))
+
+
+def _graded(relevance: IpcRelevance, own: Rows, ranked: Rows) -> NDArray[np.float64]:
+    k = _cut(GRADED)
+    return metrics.graded_ndcg(relevance.grades(own, ranked[:, :k]), relevance.ideal(own, k))
+
+
+_METRIC = {
+    "ndcg": lambda hit, relevant, name: metrics.ndcg(hit, relevant, _cut(name)),
+    "mrr": lambda hit, relevant, name: metrics.reciprocal_rank(hit, _cut(name)),
+    "map": lambda hit, relevant, name: metrics.average_precision(hit, relevant, _cut(name)),
+    "recall": lambda hit, relevant, name: metrics.recall(hit, relevant, _cut(name)),
+}
+
+
+def _cut(name: str) -> int:
+    return int(name.partition("@")[2])
+
+
+def _column(values: Any) -> Any:
+    return pa.array(values) if isinstance(values, np.ndarray) else values
+
+
+def _negatives_of(own: Rows, negatives: pa.Table, ids: pa.ChunkedArray) -> tuple[Rows, Rows]:
+    """Triplets of the queries of patents ``own`` (q,): place of the query, and row of the negative, in order of both;
+    (m,) each."""
+    patent, other = rows_of(negatives["publication_number"], ids), rows_of(negatives["negative"], ids)
+    order = np.lexsort((other, patent))
+    patent, other = patent[order], other[order]
+    first, last = np.searchsorted(patent, own, "left"), np.searchsorted(patent, own, "right")
+    count = last - first
+    query = np.repeat(np.arange(len(own)), count)
+    return query, other[np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)]

@@ -1,0 +1,95 @@
+"""What can be measured: embeddings, and BM25 over words."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from patent_embed.arrays import Rows, Vectors
+from patent_embed.evaluation.search import exact_search, pair_scores, top_k
+from patent_embed.text import words
+
+
+class System(Protocol):
+    """What can be measured. Rows name queries and documents."""
+
+    @property
+    def scale(self) -> str:
+        """Unit of its scores: ``cosine`` or ``bm25``."""
+
+    def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
+        """Scores and rows (len(queries), <= k) of the best documents by (-score, row); row -1: nothing more found."""
+
+    def pairs(self, queries: Rows, passages: Rows) -> Vectors:
+        """Scores (m,) of the pairs ``queries`` (m,), ``passages`` (m,)."""
+
+
+class EmbeddingSystem:
+    """Cosine similarity of given embeddings: ``queries`` (q, d) and ``passages`` (n, d), float32, unit length.
+
+    ``device``: where the matrix products run (``cuda``); None: numpy.
+    """
+
+    scale = "cosine"
+
+    def __init__(self, queries: Vectors, passages: Vectors, device: str | None = None) -> None:
+        self._queries, self._passages, self._device = queries, passages, device
+
+    def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
+        return exact_search(self._queries[queries], self._passages, k, device=self._device)
+
+    def pairs(self, queries: Rows, passages: Rows) -> Vectors:
+        return pair_scores(self._queries, self._passages, queries, passages)
+
+
+class Bm25:
+    """BM25 (Lucene's variant, k1 1.5, b 0.75) of queries against passages: the texts that the encoder sees, without
+    its prompts. A system for ``evaluation.evaluate``."""
+
+    scale = "bm25"
+
+    def __init__(self, passages: Sequence[str], queries: Sequence[str]) -> None:
+        # bm25s tries JAX at its import, which would take three quarters of a GPU's memory for this whole process.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+        import bm25s
+
+        logging.getLogger("bm25s").setLevel(logging.WARNING)
+        self._size = len(passages)
+        self._queries = queries
+        self._index: Any = None
+        tokenized = [words(text) for text in passages]
+        if any(tokenized):
+            self._index = bm25s.BM25()
+            self._index.index(tokenized, show_progress=False)
+
+    def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
+        """The k best passages of each query, by (-score, row): scores and rows (len(queries), k). A passage that shares
+        no word with the query is not found: its place holds score 0 and row -1."""
+        scores = np.zeros((len(queries), min(k, self._size)), np.float32)
+        rows = np.full(scores.shape, -1, np.int64)
+        for place, query in enumerate(queries.tolist()):
+            scores[place], rows[place] = top_k(self._scores(query), scores.shape[1])
+        rows[scores <= 0] = -1
+        return scores, rows
+
+    def pairs(self, queries: Rows, passages: Rows) -> Vectors:
+        """Scores (m,) of the pairs ``queries`` (m,) and ``passages`` (m,)."""
+        scores = np.empty(len(queries), np.float32)
+        distinct, inverse = np.unique(queries, return_inverse=True)
+        order = np.argsort(inverse, kind="stable")
+        bounds = np.searchsorted(inverse[order], np.arange(len(distinct) + 1))
+        for query, begin, end in zip(distinct.tolist(), bounds[:-1], bounds[1:], strict=True):
+            mine = order[begin:end]
+            scores[mine] = self._scores(query)[passages[mine]]
+        return scores
+
+    def _scores(self, query: int) -> Vectors:
+        terms = words(self._queries[query])
+        if self._index is None or not terms:
+            return np.zeros(self._size, np.float32)
+        scores: Vectors = self._index.get_scores(terms)
+        return scores

@@ -1,0 +1,210 @@
+"""Negatives from the classification ladder: same main group, same subclass, random.
+
+One search serves the three rungs. On each rung, patents sit in *containers* and carry *keys*, and a negative is a
+patent of one of the anchor's containers that carries none of the anchor's keys and belongs to another family:
+
+=================  ===================  =============
+rung               container            key
+=================  ===================  =============
+same_main_group    main group           full code
+same_subclass      subclass             main group
+random             all patents          subclass
+=================  ===================  =============
+
+All codes of both patents count. So the rungs are disjoint, together they hold every allowed negative, and no negative
+shares a full code with its anchor. Containers never mix splits.
+
+The search (``rings``) offers each candidate of a container at most once, in an order drawn for the anchor, until there
+are enough or there are no more. So a shortfall is exact, up to two bounds: a container of more than ``group_cap``
+patents is cut into buckets by a hash of the id, and an anchor sees its own bucket; and a search ends after
+``rings.MAX_PROBES`` patents (counted in the report as ``walks_cut``). An anchor's containers take turns, so a large
+group does not crowd out a small one.
+
+Hence an anchor's negatives are a function of the seed and of the set of patents in its containers, whatever the order
+or the partitioning of the rows; a patent added to one of them may change its negatives, one added elsewhere cannot.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from patent_embed.arrays import Int32, Int64, UInt64, starts_of
+from patent_embed.config.settings import NegativesConfig
+from patent_embed.data.schemas import NEGATIVES
+from patent_embed.errors import UserError
+from patent_embed.hashing import hash_strings, mix64
+from patent_embed.negatives.ladder import GROUP_CAP, RUNGS, Ladder
+from patent_embed.negatives.patents import Patents, read_patents
+from patent_embed.negatives.tally import Tally
+
+_BLOCK = 1 << 16  # anchors handled at once
+
+
+@dataclass(frozen=True)
+class Mined:
+    """``table`` has the columns of ``SCHEMA``, sorted by publication_number and rank; ``report`` is JSON-able."""
+
+    table: pa.Table
+    report: dict[str, Any]
+
+
+def mine_negatives(
+    corpus: pa.Table,
+    splits: pa.Table,
+    config: NegativesConfig,
+    seed: int,
+    anchors: pa.Array | None = None,
+    *,
+    group_cap: int = GROUP_CAP,
+) -> Mined:
+    """Negatives for each of ``anchors`` (publication numbers; default: every patent).
+
+    ``corpus`` needs ``publication_number, codes`` (full symbols; a patent without codes neither gets nor is a
+    negative), ``splits`` needs ``publication_number, family, split`` for each of them, in any order. Raises UserError
+    for repeated or unknown ids and for the strategy ``hard``, which needs embeddings.
+    """
+    if config.strategy == "hard":
+        raise UserError(
+            "negatives.strategy 'hard' ranks candidates by a model's scores, and there are no embeddings here; "
+            "name an encoder, or choose another strategy, e.g. optimized_mixed"
+        )
+    patents = read_patents(corpus, splits, seed)
+    rows = _anchor_rows(patents, anchors)
+    ladder = Ladder(patents, group_cap)
+    tally = Tally(config.per_positive)
+    batches = []
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        negatives, rungs, counts = climb(partial(ladder.candidates, block, tally.search), patents.hash[block], config)
+        tally.count(counts, rungs)
+        batches.append(to_batch(patents.ids, block, negatives, rungs, counts))
+    return Mined(pa.Table.from_batches(batches, NEGATIVES), tally.report(group_sizes(patents)))
+
+
+def _anchor_rows(patents: Patents, anchors: pa.Array | None) -> Int32:
+    if anchors is None:
+        return np.arange(len(patents), dtype=np.int32)
+    anchors = pc.unique(anchors)
+    rows = pc.index_in(anchors, value_set=patents.ids)
+    if rows.null_count:
+        unknown = anchors.filter(rows.is_null())
+        raise UserError(
+            f"{len(unknown)} anchors are not in the corpus, the first is {unknown[0].as_py()!r}: there are no codes to "
+            "find negatives by; take the anchors from this corpus"
+        )
+    return np.sort(rows.to_numpy())
+
+
+def group_sizes(patents: Patents) -> dict[str, int]:
+    """Patents of each main group."""
+    sizes = np.bincount(patents.classes.keys(1)[1], minlength=len(patents.classes.main_groups))
+    return dict(zip(patents.classes.main_groups, sizes.tolist(), strict=True))
+
+
+class Draw(Protocol):
+    """``draw(rung, which, k)``: candidates of the block's anchors ``which``, see ``Ladder.candidates``."""
+
+    def __call__(self, rung: int, which: Int64, k: int) -> tuple[Int32, Int64]: ...
+
+
+def climb(draw: Draw, anchor_hash: UInt64, config: NegativesConfig) -> tuple[Int32, Int32, Int64]:
+    """Choose the negatives of a block of anchors: their rows, their rungs, and how many each anchor has.
+
+    Each rung is asked for its quota. What it lacks is asked of the rungs below it, and what those lack, of the rungs
+    above, from the bottom up. Only ``same_subclass_different_group`` never turns to the same main group.
+    """
+    n, k = len(anchor_hash), config.per_positive
+    quota = quotas(anchor_hash, config)
+    top = 1 if config.strategy == "same_subclass_different_group" else 0
+    lists = np.full((n, len(RUNGS), k), -1, np.int32)
+    found = np.full((n, len(RUNGS)), -1, np.int64)  # -1: not asked yet
+    taken = np.zeros((n, len(RUNGS)), np.int64)
+    owed = np.zeros(n, np.int64)
+    for rung in (*range(top, len(RUNGS)), *range(len(RUNGS) - 2, top - 1, -1)):
+        owed += quota[:, rung]
+        quota[:, rung] = 0
+        which = np.flatnonzero((owed > 0) & (found[:, rung] < 0))
+        if len(which):
+            lists[which, rung], found[which, rung] = draw(rung, which, k)
+        more = np.minimum(owed, np.maximum(found[:, rung], 0) - taken[:, rung])
+        taken[:, rung] += more
+        owed -= more
+    kept = np.arange(k) < taken[:, :, None]
+    rungs = np.broadcast_to(np.arange(len(RUNGS), dtype=np.int32)[:, None], kept.shape)
+    return lists[kept], rungs[kept], taken.sum(axis=1)
+
+
+def quotas(anchor_hash: UInt64, config: NegativesConfig) -> Int64:
+    """How many negatives each rung is asked for first, (anchors, rungs)."""
+    n, k = len(anchor_hash), config.per_positive
+    shares = [config.shares.same_main_group, config.shares.same_subclass, config.shares.random]
+    quota = np.zeros((n, len(RUNGS)), np.int64)
+    if config.strategy == "mixed":
+        bounds = np.cumsum(shares)[:-1]
+        state = anchor_hash
+        for _ in range(k):
+            state = mix64(state)
+            quota[np.arange(n), np.searchsorted(bounds, (state >> np.uint64(11)) / 2.0**53, side="right")] += 1
+    elif config.strategy == "optimized_mixed":
+        quota[:] = largest_remainder(shares, k)
+    else:
+        quota[:, {"same_group_priority": 0, "same_subclass_different_group": 1, "random": 2}[config.strategy]] = k
+    return quota
+
+
+def largest_remainder(shares: list[float], k: int) -> list[int]:
+    """``k`` split by ``shares`` into whole numbers; what rounding leaves goes to the largest fractions first."""
+    exact = [round(share * k, 9) for share in shares]
+    whole = [math.floor(number) for number in exact]
+    by_fraction = sorted(range(len(shares)), key=lambda i: (whole[i] - exact[i], i))
+    for i in by_fraction[: k - sum(whole)]:
+        whole[i] += 1
+    return whole
+
+
+def to_batch(
+    ids: pa.Array, anchors: Int32, negatives: Int32, rungs: Int32, counts: Int64, scores: NDArray[Any] | None = None
+) -> pa.RecordBatch:
+    """Rows of ``SCHEMA`` for ``anchors`` with ``counts`` negatives each."""
+    rank = np.arange(len(negatives)) - np.repeat(starts_of(counts)[:-1], counts)
+    columns = [
+        ids.take(pa.array(np.repeat(anchors, counts))),
+        pa.array(rank.astype(np.int32)),
+        ids.take(pa.array(negatives)),
+        pa.array(RUNGS).take(pa.array(rungs)),
+        pa.nulls(len(negatives), pa.float32()) if scores is None else pa.array(scores, pa.float32()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=NEGATIVES)
+
+
+def examples(mined: pa.Table, corpus: pa.Table, queries: pa.Table | None, seed: int, count: int = 10) -> list[Any]:
+    """``count`` anchors drawn by hash, for people to read: query (if any), title and codes, and each negative's.
+
+    ``corpus`` needs ``publication_number, title, codes``; ``queries`` needs ``publication_number, query``.
+    """
+    anchors = pc.unique(mined["publication_number"])
+    drawn = anchors.take(pa.array(np.argsort(hash_strings(anchors, seed), kind="stable")[:count]))
+    rows = mined.filter(pc.is_in(mined["publication_number"], value_set=drawn))
+    shown = pa.chunked_array([drawn, *rows["negative"].chunks]).combine_chunks()
+    patents = corpus.select(["publication_number", "title", "codes"])
+    patents = patents.filter(pc.is_in(patents["publication_number"], value_set=shown))
+    by_id = {patent["publication_number"]: patent for patent in patents.to_pylist()}
+    asked: dict[str, str] = {}
+    if queries is not None:
+        of_drawn = queries.filter(pc.is_in(queries["publication_number"], value_set=drawn))
+        for row in of_drawn.select(["publication_number", "query"]).to_pylist():
+            asked.setdefault(row["publication_number"], row["query"])
+    out = {name: {"query": asked.get(name), **by_id[name], "negatives": []} for name in drawn.to_pylist()}
+    for row in rows.to_pylist():
+        out[row["publication_number"]]["negatives"].append(
+            {**by_id[row["negative"]], "rung": row["rung"], "score": row["score"]}
+        )
+    return list(out.values())

@@ -1,0 +1,33 @@
+"""metrics.json: the figures of a run for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from patent_embed.evaluation.measure import EVALUATED_SPLITS, HEADLINE
+from patent_embed.folders import write_json
+from patent_embed.report.content import RunReport
+
+METRICS_SCHEMA_VERSION = 1
+
+
+def write_metrics(path: Path, report: RunReport) -> None:
+    """metrics.json: ``schema_version``, ``headline`` (the metric that decides), ``systems`` (name → scale, and for
+    each split the sources and number of the headline queries, ``metrics``, and the same ``by_source``; a metric
+    without anything to measure is null), ``comparisons``, ``slices`` and ``forgetting`` of the first of them."""
+    systems = {
+        result.name: {"scale": result.scale} | {split: result.summary(split) for split in EVALUATED_SPLITS}
+        for result in report.results
+    }
+    write_json(
+        path,
+        {
+            "schema_version": METRICS_SCHEMA_VERSION,
+            "headline": HEADLINE,
+            "systems": systems,
+            "comparisons": [comparison.as_dict() for comparison in report.comparisons],
+            "slices": [asdict(part) for part in report.slices.slices] if report.slices else [],
+            "forgetting": [asdict(found) | {"verdict": found.verdict} for found in report.forgetting],
+        },
+    )

@@ -1,0 +1,212 @@
+"""The README.md of a tuned model's folder, in Hugging Face's model card format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from patent_embed.data.schemas import RETRIEVAL_METRICS
+from patent_embed.evaluation.measure import EvalResult
+from patent_embed.folders import write_atomic
+from patent_embed.report.content import RunReport, evidence_lines, sentence, verdict_line
+from patent_embed.report.markdown import markdown_table, metrics_table
+
+# Written for this card. Both snippets leave the similarities in ``scores``.
+_QUERIES = ["怎样减小电机在低速运行时的转矩脉动", "可折叠且便于携带的晾衣架"]
+_PASSAGES = [
+    "一种电机控制方法，根据转子位置对绕组电流进行谐波补偿，从而降低低速时的转矩脉动和噪声。",
+    "一种晾衣架，包括底座、伸缩杆和铰接的横杆，横杆可向内折叠，收起后体积小，方便携带。",
+]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the card says of the model itself.
+
+    Attributes:
+        name: title of the card and name in the metrics.
+        base_model: hub id (``BAAI/bge-base-zh-v1.5``); None when it was a local folder, which others could not load.
+        pooling: of token vectors; embeddings are then scaled to unit length.
+        query_prompt, passage_prompt: texts put in front of every query and passage; may be empty.
+        dim: of an embedding.
+        max_seq_length: tokens; longer texts are cut.
+        tuned: which of the report's results is this model.
+        training: shown as a table: ``{"loss": "triplet", "margin": "0.3", ...}``.
+    """
+
+    name: str
+    base_model: str | None
+    pooling: Literal["mean", "cls", "lasttoken"]
+    query_prompt: str
+    passage_prompt: str
+    dim: int
+    max_seq_length: int
+    tuned: str = "tuned"
+    training: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_model_card(model_dir: Path, card: ModelCard, report: RunReport) -> None:
+    """Write ``model_dir/README.md``."""
+    header = yaml.safe_dump(_header(card, report), allow_unicode=True, sort_keys=False)
+    parts = [f"---\n{header}---", f"# {card.name}", _summary(card, report), *_usage(card), *_evidence(report)]
+    parts += [*_training_part(card, report), _LIMITS.format(max_seq_length=card.max_seq_length)]
+    write_atomic(model_dir / "README.md", ("\n\n".join(part for part in parts if part) + "\n").encode())
+
+
+def usage_snippets(
+    model: str, pooling: str, query_prompt: str, passage_prompt: str, max_seq_length: int
+) -> dict[str, str]:
+    """Python programs that embed two queries and two passages with ``model`` (folder or hub id) and print their
+    similarities, ``scores`` (2, 2): ``{"sentence-transformers": ..., "transformers": ...}``."""
+    texts = f"queries = {_literal(_QUERIES)}\npassages = {_literal(_PASSAGES)}\n"
+    with_library = f"""\
+from sentence_transformers import SentenceTransformer
+
+{texts}
+model = SentenceTransformer({model!r})
+q = model.encode_query(queries, normalize_embeddings=True)  # puts the query prompt in front
+p = model.encode_document(passages, normalize_embeddings=True)
+scores = q @ p.T
+print(scores)
+"""
+    plain = f"""\
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+{texts}
+tokenizer = AutoTokenizer.from_pretrained({model!r})
+model = AutoModel.from_pretrained({model!r}).eval()
+
+
+def embed(texts, prompt):
+    texts = [prompt + text for text in texts]
+    batch = tokenizer(
+        texts, padding=True, truncation=True, max_length={max_seq_length}, padding_side="right", return_tensors="pt"
+    )
+    with torch.no_grad():
+        hidden = model(**batch).last_hidden_state
+    mask = batch["attention_mask"]
+    {_POOLING[pooling]}
+    return torch.nn.functional.normalize(pooled, dim=-1)
+
+
+scores = embed(queries, {query_prompt!r}) @ embed(passages, {passage_prompt!r}).T
+print(scores)
+"""
+    return {"sentence-transformers": with_library, "transformers": plain}
+
+
+_POOLING = {
+    "mean": "pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)",
+    "cls": "pooled = hidden[:, 0]",
+    "lasttoken": "pooled = hidden[torch.arange(len(hidden)), mask.sum(1) - 1]",
+}
+
+
+def _literal(texts: list[str]) -> str:
+    return "[\n" + "".join(f'    "{text}",\n' for text in texts) + "]"
+
+
+def _tuned(card: ModelCard, report: RunReport) -> EvalResult | None:
+    return next((result for result in report.results if result.name == card.tuned), None)
+
+
+def _header(card: ModelCard, report: RunReport) -> dict[str, Any]:
+    header: dict[str, Any] = {
+        "language": ["zh"],
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["sentence-transformers", "sentence-similarity", "feature-extraction", "patents", "patent-embed"],
+    }
+    if card.base_model:
+        header["base_model"] = card.base_model
+    result = _tuned(card, report)
+    if result is None or not len(result.rows("test")):
+        return header
+    found = result.summary("test")["metrics"]
+    metrics = [
+        {"type": name.replace("@", "_at_"), "value": round(found[name], 6), "name": name} for name in RETRIEVAL_METRICS
+    ]
+    header["model-index"] = [
+        {
+            "name": card.name,
+            "results": [
+                {
+                    "task": {"type": "information-retrieval", "name": "Information Retrieval"},
+                    "dataset": {"type": "patents", "name": "held-out patents of the training corpus", "split": "test"},
+                    "metrics": metrics,
+                }
+            ],
+        }
+    ]
+    return header
+
+
+def _summary(card: ModelCard, report: RunReport) -> str:
+    origin = f"`{card.base_model}`" if card.base_model else "a local encoder"
+    patents = report.splits.get("train")
+    counted = f" on {patents:,} patents" if patents else ""
+    return (
+        f"A text encoder for patent retrieval, fine-tuned from {origin}{counted}: it maps a question or a short "
+        f"description and a patent's abstract to {card.dim}-dimensional vectors of unit length, near each other when "
+        "the patent answers the question."
+    )
+
+
+def _usage(card: ModelCard) -> list[str]:
+    snippets = usage_snippets(
+        f"path/to/{card.name}", card.pooling, card.query_prompt, card.passage_prompt, card.max_seq_length
+    )
+    prompts = (
+        f"Queries get the prompt `{card.query_prompt!r}`, passages `{card.passage_prompt!r}`; with other prompts, or "
+        "with those of one for the other, similarities are not what the model was trained for."
+        if card.query_prompt or card.passage_prompt
+        else "Neither queries nor passages take a prompt."
+    )
+    return [
+        f"## Usage\n\n{prompts}",
+        f"With sentence-transformers:\n\n```python\n{snippets['sentence-transformers']}```",
+        f"With transformers alone ({card.pooling} pooling):\n\n```python\n{snippets['transformers']}```",
+    ]
+
+
+def _evidence(report: RunReport) -> list[str]:
+    table = metrics_table(report.results, "test")
+    if not table:
+        return []
+    summary = report.results[0].summary("test")
+    verdicts = [verdict_line(comparison) for comparison in report.comparisons if comparison.split == "test"]
+    how = (
+        f"{summary['queries']:,} queries ({', '.join(summary['sources'])}) for patents that were not trained on, "
+        "against the whole corpus, exact search. A query's own patent and that patent's family count as correct."
+    )
+    return ["## Evaluation", *verdicts, *map(sentence, evidence_lines(report)), how, table]
+
+
+def _training_part(card: ModelCard, report: RunReport) -> list[str]:
+    counts = {
+        **{f"patents, {split}": f"{count:,}" for split, count in report.splits.items()},
+        **{f"queries, {source}": f"{count:,}" for source, count in report.query_sources.items()},
+        **{f"negatives, {rung}": f"{count:,}" for rung, count in report.negatives.get("rungs", {}).items()},
+        **card.training,
+    }
+    parts = ["## Training", markdown_table(["", ""], list(counts.items()))] if counts else []
+    if report.versions:
+        parts.append("Versions: " + ", ".join(f"{name} {version}" for name, version in report.versions.items()))
+    return parts
+
+
+_LIMITS = """\
+## Intended use and limits
+
+For finding patents by a question, keywords or a description, and as the retrieval part of a search or RAG system. It
+ranks; it does not judge novelty, infringement or legal status, and a patent that it ranks low may still be prior art.
+
+- It was trained on queries and abstracts, not on claims or full descriptions.
+- Texts longer than {max_seq_length} tokens are cut.
+- The figures above hold for patents like those it was trained on; measure on your own before you rely on them.
+- Similarity to general text was not an aim of the training and may have become worse."""

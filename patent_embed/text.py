@@ -1,0 +1,44 @@
+"""How much room a text takes where characters stand in columns, and the words of a text."""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+import warnings
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import jieba
+
+
+def columns(text: str) -> int:
+    """Columns of a text: East Asian wide characters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def cut(text: str, width: int) -> str:
+    """``text``, with an ellipsis for its end where it takes more than ``width`` columns."""
+    if columns(text) <= width:
+        return text
+    while columns(text) > width - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+@cache
+def segmenter() -> jieba.Tokenizer:
+    """jieba with its own dictionary."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # jieba imports pkg_resources, which warns that it is deprecated
+        import jieba
+
+    jieba.setLogLevel(logging.WARNING)
+    return jieba.Tokenizer()
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in lower case, without punctuation and white space."""
+    return [word for word in segmenter().cut(text.lower()) if any(map(str.isalnum, word))]

@@ -1,0 +1,118 @@
+"""From the artifacts' tables to what training reads: triplets over one token store, and the validation set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from patent_embed.arrays import numbered, rows_of
+from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.packing import Tokens
+from patent_embed.queries.sources import headline_mask
+from patent_embed.training.validation import RetrievalSet
+
+# With this many queries of a model, adding those of rules made the tuned encoder worse (docs/quality.md).
+ENOUGH_TO_TRAIN = 500
+
+
+def build_triplets(
+    encoder: Encoder,
+    corpus: pa.Table,
+    splits: pa.Table,
+    queries: pa.Table,
+    negatives: pa.Table,
+    sources: Sequence[str] | None,
+) -> TripletData:
+    """Triplets of the train split: each query with its patent's abstract and each of that patent's negatives.
+
+    ``corpus`` and ``splits`` are row-aligned (both sorted by id). ``sources`` limits the queries used; None: all but
+    those of rules where at least ``ENOUGH_TO_TRAIN`` are left.
+    """
+    in_train = pc.equal(splits["split"], "train").to_numpy()
+    ids = corpus["publication_number"]
+    query_rows = rows_of(queries["publication_number"], ids)
+    keep = in_train[query_rows]
+    queries, query_rows = queries.filter(pa.array(keep)), query_rows[keep]
+    keep = headline_mask(queries["source"], sources, enough=ENOUGH_TO_TRAIN)
+    queries, query_rows = queries.filter(pa.array(keep)), query_rows[keep]
+
+    anchors = rows_of(negatives["publication_number"], ids)  # ascending: the table is sorted by anchor
+    others = rows_of(negatives["negative"], ids)
+    begin, end = np.searchsorted(anchors, query_rows, "left"), np.searchsorted(anchors, query_rows, "right")
+    counts = end - begin
+    query = np.repeat(np.arange(len(queries)), counts)
+    position = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(begin, counts)
+    patents = np.stack([query_rows[query], others[position]], axis=1)
+
+    used, compact = np.unique(patents, return_inverse=True)
+    passages = encoder.tokenize(corpus["abstract"].take(pa.array(used)).to_pylist(), "passage")
+    tokens = Tokens.concat([encoder.tokenize(queries["query"].to_pylist(), "query"), passages])
+    family = numbered(splits["family"])[0].astype(np.int64)
+    return TripletData(
+        tokens=tokens,
+        triplets=np.column_stack([query, compact.reshape(-1, 2) + len(queries)]),
+        family=np.concatenate([family[query_rows], family[used]]),
+    )
+
+
+def save_training_data(folder: Path, data: TripletData, val: RetrievalSet) -> None:
+    """Write both into the new ``folder`` as plain arrays, one ``.npy`` file each."""
+    folder.mkdir()
+    arrays = {f"train-{name}": value for name, value in _arrays(data).items()}
+    for name, value in (arrays | {f"val-{name}": value for name, value in _arrays(val).items()}).items():
+        np.save(folder / f"{name}.npy", value, allow_pickle=False)
+
+
+def load_training_data(folder: Path) -> tuple[TripletData, RetrievalSet]:
+    """What ``save_training_data`` wrote; the arrays are mapped, not read."""
+
+    def array(name: str) -> np.ndarray:
+        found: np.ndarray = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return found
+
+    def tokens(name: str) -> Tokens:
+        return Tokens(array(f"{name}-ids"), array(f"{name}-offsets"))
+
+    data = TripletData(tokens("train-tokens"), array("train-triplets"), array("train-family"))
+    families = array("val-query_family"), array("val-passage_family")
+    return data, RetrievalSet(tokens("val-queries"), tokens("val-passages"), *families)
+
+
+def _arrays(data: TripletData | RetrievalSet) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for name, value in vars(data).items():
+        if isinstance(value, Tokens):
+            found |= {f"{name}-ids": value.ids, f"{name}-offsets": value.offsets}
+        else:
+            found[name] = value
+    return found
+
+
+@dataclass(frozen=True)
+class TripletData:
+    """Training triplets as rows of one token store.
+
+    Attributes:
+        tokens: all distinct texts, queries and passages.
+        triplets: (m, 3) rows of ``tokens``: query, positive, negative; those of one query stand together.
+        family: (len(tokens),) family of the patent each text belongs to.
+    """
+
+    tokens: Tokens
+    triplets: np.ndarray
+    family: np.ndarray
+
+    def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
+        """Triplet rows in the order of an epoch: queries shuffled, each with its triplets behind one another, so
+        that a batch repeats few texts."""
+        starts = np.flatnonzero(np.diff(self.triplets[:, 0], prepend=-1))
+        sizes = np.diff(starts, append=len(self.triplets))
+        order = np.random.default_rng([seed, epoch]).permutation(len(starts))
+        inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes[order]) - sizes[order], sizes[order])
+        rows: np.ndarray = np.repeat(starts[order], sizes[order]) + inside
+        return rows

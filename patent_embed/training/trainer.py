@@ -1,0 +1,366 @@
+"""The training loop: packed batches, exact resume, and the same arithmetic on any number of workers.
+
+A step encodes every distinct text of the *global* batch once. The ranks share the texts by token count, exchange the
+embeddings, and each computes the loss of the whole batch; the slice of its gradient that belongs to a rank's texts
+then flows back through that rank's forward pass (Gao et al., GradCache, arXiv 2101.06983, with one gather). So one
+worker and many compute the same loss, in-batch negatives included, and the texts of a step that do not fit into one
+forward pass are encoded again for the backward pass instead of changing the batch.
+
+Everything random is drawn from (seed, epoch) or (seed, step, rank): a checkpoint needs no generator state to go on
+exactly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from patent_embed.config.settings import TrainingConfig
+from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.kernels import fused
+from patent_embed.encoder.kernels.cpu_dropout import use_fast_dropout
+from patent_embed.encoder.kernels.fused import Fused
+from patent_embed.encoder.kernels.graphs import Graphs
+from patent_embed.encoder.packing import Tokens, pack, to_device
+from patent_embed.errors import UserError
+from patent_embed.training import distributed, losses
+from patent_embed.training.checkpoint import KEPT_FILE, OPTIMIZER_FILE, STATE_FILE, WEIGHTS_FILE, TrainState, read_state
+from patent_embed.training.data import TripletData
+from patent_embed.training.query_dropout import QueryDropout
+
+
+class Reporter(Protocol):
+    """What the loop tells the outside. All ranks call both; only rank 0 acts on ``write``."""
+
+    def step(self, event: dict[str, Any]) -> None: ...
+
+    def epoch(self, metrics: dict[str, Any], write: Callable[[Path], None] | None) -> None: ...
+
+
+class Trainer:
+    """Trains ``encoder`` on ``data``.
+
+    Args:
+        encoder: with adapters attached when LoRA is used; its trainable parameters are trained.
+        validate: val nDCG@10 of the encoder as it is; called after every epoch by all ranks. None: no early stopping,
+            and the last epoch is kept.
+        fingerprint: names model, data and settings; a checkpoint with another one is refused.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        data: TripletData,
+        config: TrainingConfig,
+        *,
+        seed: int,
+        fingerprint: str,
+        validate: Callable[[], float] | None,
+        precision: str,
+    ) -> None:
+        if not len(data.triplets):
+            raise UserError("there are no training triplets: no training patent has both a query and a negative")
+        self.encoder, self.data, self.config = encoder, data, config
+        self.seed, self.validate, self.precision = seed, validate, precision
+        self.state = TrainState(fingerprint)
+        self.parameters: dict[str, torch.nn.Parameter] = dict(encoder.trainable_parameters())
+        self.device = next(iter(self.parameters.values())).device
+        self.steps_per_epoch = math.ceil(len(data.triplets) / config.batch_size)
+        self.total_steps = self.steps_per_epoch * config.epochs
+        self._dims = _checked_dims(config.matryoshka_dims, encoder.dim)
+        self._fused: Fused | None = None
+        self._graphs: Graphs | None = None
+        pays = len(data.triplets) * config.epochs >= fused.PAYS_FROM_TRIPLETS
+        if precision == "bf16" and pays and fused.supported(encoder.model, self.device):
+            self._fused = Fused(encoder.model)
+            self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
+        if self.device.type == "cpu":
+            use_fast_dropout(encoder.model)
+        self._drop_words = QueryDropout(encoder, config.query_dropout) if config.query_dropout else None
+        decayed = [p for p in self.parameters.values() if p.ndim > 1]
+        others = [p for p in self.parameters.values() if p.ndim <= 1]  # biases and norms
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=config.learning_rate, fused=self.device.type == "cuda"
+        )
+        self._kept: dict[str, Tensor] = {}
+        # What LoRA adds is zero at the start, so only full fine-tuning has something to remember.
+        self._base = encoder.adapter_state() if config.base_share and not config.use_lora else {}
+
+    def fit(self, reporter: Reporter) -> TrainState:
+        """Train to the last epoch or until early stopping, from the state that is loaded."""
+        state, config = self.state, self.config
+        if state.epoch == 0 and self.validate is not None:
+            value = self.validate()
+            state.history.append({"epoch": 0, "val_ndcg@10": value})
+            reporter.epoch({**state.history[-1], "best_val": value}, None)
+        while state.epoch < config.epochs and not state.stopped:
+            started = time.perf_counter()
+            loss = self._train_epoch(reporter)
+            state.epoch += 1
+            record = {"epoch": state.epoch, "loss": loss, "train_seconds": time.perf_counter() - started}
+            record |= self._judge()
+            state.history.append(record)
+            last = state.epoch == config.epochs or state.stopped
+            due = last or state.epoch % config.checkpoint_every_n_epochs == 0
+            standing = {"kept_epoch": state.kept_epoch, "best_val": state.best_value, "stopped": state.stopped}
+            reporter.epoch(record | standing, self.save if due else None)
+        return state
+
+    def _judge(self) -> dict[str, float]:
+        """Measure the epoch that has ended, keep its weights if they are to be published, decide whether to stop."""
+        state, config = self.state, self.config
+        value = self.validate() if self.validate is not None else None
+        best = state.best_value
+        better = value is None or best is None or value > best + config.early_stopping_threshold
+        if better:
+            state.best_value, state.stale = value, 0
+        else:
+            state.stale += 1
+            state.stopped = 0 < config.early_stopping_patience <= state.stale
+        if better or config.publish == "last":
+            state.kept_epoch = state.epoch
+            self._kept = self.encoder.adapter_state()
+        return {} if value is None else {"val_ndcg@10": value}
+
+    def _train_epoch(self, reporter: Reporter) -> float:
+        """One pass over the data; returns the mean loss over its triplets."""
+        state, size = self.state, self.config.batch_size
+        order = self.data.epoch_order(self.seed, state.epoch)
+        self.encoder.model.train()
+        total, started = 0.0, time.perf_counter()
+        running: deque[tuple[dict[str, Any], int, Callable[[], float]]] = deque()
+
+        def finish() -> None:
+            nonlocal total
+            event, triplets, fetch = running.popleft()
+            loss = fetch()
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the loss is {loss} at step {event['step']} (learning rate {event['lr']:.3g}): the weights are "
+                    "lost from here; set a lower --learning_rate"
+                )
+            total += loss * triplets
+            done = event.pop("done")
+            speed = done / (time.perf_counter() - started)
+            left = (self.config.epochs - state.epoch) * len(order) - done
+            reporter.step({**event, "loss": loss, "triplets_per_s": speed, "eta_s": left / speed})
+
+        with self._fused or contextlib.nullcontext(), _old_objects_left_alone():
+            for begin in range(0, len(order), size):
+                rows = order[begin : begin + size]
+                rate = self.learning_rate_at(state.step)
+                loss = self._train_step(rows, rate)
+                state.step += 1
+                event = {
+                    "epoch": state.epoch + 1,
+                    "epochs": self.config.epochs,
+                    "step": state.step,
+                    "steps": self.total_steps,
+                    "lr": rate,
+                    "done": begin + len(rows),
+                }
+                running.append((event, len(rows), _fetch(loss)))
+                if len(running) > (self.device.type == "cuda"):  # a GPU works on a step while the next is prepared
+                    finish()
+            while running:
+                finish()
+        return total / len(order)
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up over the first ``warmup_ratio`` of all steps, then linear decay to zero."""
+        warmup = math.ceil(self.config.warmup_ratio * self.total_steps)
+        if step < warmup:
+            return self.config.learning_rate * (step + 1) / warmup
+        return self.config.learning_rate * (self.total_steps - step) / max(1, self.total_steps - warmup)
+
+    def _train_step(self, rows: np.ndarray, rate: float) -> Tensor:
+        """One optimizer step on the triplets ``rows``; returns their mean loss."""
+        texts, inverse = np.unique(self.data.triplets[rows], return_inverse=True)
+        inverse = inverse.reshape(-1, 3)
+        tokens, places = self.data.tokens, texts
+        if self._drop_words is not None:
+            places = np.arange(len(texts))
+            queries = np.isin(places, inverse[:, 0])
+            tokens = self._drop_words(tokens.take(texts), queries, np.random.default_rng([self.seed, self.state.step]))
+        lengths = tokens.lengths_of(places)
+        shares = distributed.split_by_weight(lengths, distributed.world_size())
+        sizes = [(s.stop - s.start, int(lengths[s].sum())) for s in shares]
+        mine = shares[distributed.rank()]
+        chunks = list(self._chunks(tokens, places[mine]))
+        keep_graph = len(chunks) == 1
+        outputs = [
+            self._embed(tokens, chunk, number, grad=keep_graph, sizes=sizes if keep_graph else None)
+            for number, chunk in enumerate(chunks)
+        ]
+        local = torch.cat(outputs) if outputs else torch.zeros((0, self.encoder.dim), device=self.device)
+        everything = distributed.gather_rows(local, [s.stop - s.start for s in shares]).requires_grad_()
+        loss = self._loss(everything, inverse, self.data.family[texts])
+        (gradient,) = torch.autograd.grad(loss, everything)
+        gradient = gradient[mine]
+        parts = torch.split(gradient, [len(chunk) for chunk in chunks])
+        for number, (chunk, part) in enumerate(zip(chunks, parts, strict=True)):
+            output = outputs[number] if keep_graph else self._embed(tokens, chunk, number, grad=True)
+            torch.autograd.backward(output, part.to(output.dtype))
+        parameters = list(self.parameters.values())
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        distributed.sum_over_ranks([p.grad for p in parameters if p.grad is not None])
+        torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def _embed(
+        self,
+        tokens: Tokens,
+        texts: np.ndarray,
+        chunk: int,
+        *,
+        grad: bool,
+        sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> Tensor:
+        """Embeddings of one chunk. ``sizes``: texts and tokens of every rank's, where a captured graph may be used."""
+        batch = pack(tokens, texts)
+        # Capturing draws random numbers, so it comes before the seed.
+        embed = self._graphs.prepare(batch, sizes) if sizes is not None and self._graphs is not None else None
+        # The same seed for a text chunk's two passes: dropout must not differ between them.
+        seeds = np.random.SeedSequence([self.seed, self.state.step, distributed.rank(), chunk])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
+        if embed is not None:
+            return embed()
+        bf16 = self.precision == "bf16" and self._fused is None
+        autocast = torch.autocast(self.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+        with torch.set_grad_enabled(grad), autocast:
+            return self.encoder.forward(batch.to(self.device))
+
+    def _chunks(self, tokens: Tokens, texts: np.ndarray) -> Iterator[np.ndarray]:
+        """Cut ``texts`` so that each piece stays within the tokens of one forward pass."""
+        filled = np.cumsum(tokens.lengths_of(texts))
+        begin = 0
+        while begin < len(texts):
+            base = filled[begin - 1] if begin else 0
+            end = int(np.searchsorted(filled, base + self.config.max_tokens_per_forward, side="right"))
+            yield texts[begin : max(end, begin + 1)]
+            begin = max(end, begin + 1)
+
+    def _loss(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray) -> Tensor:
+        """Mean loss of the global batch; with Matryoshka dimensions the mean over them (Kusupati et al., arXiv
+        2205.13147, eq. 1 with equal weights). ``triplets`` are rows of ``embeddings``, which have unit length."""
+        if not self._dims:
+            return self._plain_loss(embeddings, triplets, family)
+        parts = [torch.nn.functional.normalize(embeddings[:, :dim], dim=-1) for dim in self._dims]
+        return torch.stack([self._plain_loss(part, triplets, family) for part in parts]).mean()
+
+    def _plain_loss(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray) -> Tensor:
+        rows = to_device(torch.from_numpy(triplets), embeddings.device)
+        if self.config.loss == "triplet":
+            anchor, positive, negative = (embeddings[rows[:, i]] for i in range(3))
+            return losses.triplet_loss(anchor, positive, negative, self.config.margin, self.config.distance).mean()
+        queries, first = np.unique(triplets[:, 0], return_index=True)
+        candidates = np.unique(triplets[:, 1:])
+        target = np.searchsorted(candidates, triplets[first, 1])
+        arrays = (queries, candidates, target, family[queries], family[candidates])
+        query, candidate, own, family_of_query, family_of_candidate = (
+            to_device(torch.from_numpy(array), embeddings.device) for array in arrays
+        )
+        return losses.info_nce_loss(
+            embeddings[query],
+            embeddings[candidate],
+            own,
+            family_of_query[:, None] == family_of_candidate[None, :],
+            self.config.temperature,
+        ).mean()
+
+    # Checkpoints: plain tensors and JSON.
+
+    def save(self, folder: Path) -> None:
+        """Write weights, kept weights, optimizer and position. The state file comes last and vouches for the rest."""
+        save_file(self.encoder.adapter_state(), folder / WEIGHTS_FILE)
+        save_file(self._kept, folder / KEPT_FILE)
+        moments = {
+            f"{name}/{key}": torch.as_tensor(value).detach().cpu().contiguous()
+            for name, p in self.parameters.items()
+            for key, value in self.optimizer.state[p].items()
+        }
+        save_file(moments, folder / OPTIMIZER_FILE)
+        (folder / STATE_FILE).write_text(json.dumps(asdict(self.state), indent=1), encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Go on from a checkpoint. Raises UserError when it is torn or belongs to another model, data or setting."""
+        state = read_state(folder, self.state.fingerprint)
+        weights, kept = load_file(folder / WEIGHTS_FILE), load_file(folder / KEPT_FILE)
+        moments = load_file(folder / OPTIMIZER_FILE)
+        self.encoder.load_adapter_state(weights)
+        for key, value in moments.items():
+            name, _, moment = key.rpartition("/")
+            self.optimizer.state[self.parameters[name]][moment] = value.to(self.device) if value.ndim else value
+        self.state, self._kept = state, kept
+
+    def load_kept(self) -> None:
+        """Put the kept epoch's weights into the encoder, ``base_share`` of the way back to the base model's (Xiao et
+        al., LM-Cocktail, arXiv 2311.13534)."""
+        if set(self._kept) != set(self.parameters):
+            raise RuntimeError(f"the kept epoch ({self.state.kept_epoch}) has no weights for every trained parameter")
+        share = self.config.base_share
+        if not share:
+            weights = self._kept
+        elif self._base:
+            weights = {name: torch.lerp(value, self._base[name], share) for name, value in self._kept.items()}
+        else:  # a layer's change is B A: one factor is shortened
+            weights = {n: value * (1 - share) if ".lora_B." in n else value for n, value in self._kept.items()}
+        self.encoder.load_adapter_state(weights)
+
+
+def _checked_dims(dims: list[int] | None, full: int) -> list[int]:
+    """``dims`` and the whole embedding, largest first; nothing where no other is asked for."""
+    if wrong := [dim for dim in dims or () if not 1 <= dim <= full]:
+        raise UserError(
+            f"training.matryoshka_dims has {wrong}, the encoder's embeddings have {full} numbers: there would be "
+            f"nothing to cut; set dimensions from 1 to {full}"
+        )
+    return sorted({*dims, full}, reverse=True) if dims else []
+
+
+@contextlib.contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """Keeps the garbage collector to what is made from here on: a pass over a whole process takes as long as a step,
+    and every rank waits for the one that makes it."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _fetch(loss: Tensor) -> Callable[[], float]:
+    """Reads ``loss`` later without waiting for what the GPU is given until then."""
+    if loss.device.type != "cuda":
+        return lambda: float(loss)
+    host = torch.empty((), pin_memory=True)
+    host.copy_(loss, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+
+    def value() -> float:
+        arrived.synchronize()
+        return float(host)
+
+    return value

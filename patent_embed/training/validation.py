@@ -1,0 +1,89 @@
+"""The validation set, and nDCG on it during training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from patent_embed.arrays import numbered, rows_of
+from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.packing import Tokens
+from patent_embed.evaluation import metrics
+from patent_embed.evaluation.search import exact_search
+from patent_embed.queries.sources import headline_mask
+from patent_embed.training import distributed
+
+
+@dataclass(frozen=True)
+class RetrievalSet:
+    """Queries of one split, and the patents they are searched in.
+
+    Attributes:
+        queries, passages: token stores.
+        query_family: (len(queries),), passage_family: (len(passages),): a passage is relevant to a query when
+            their families are the same.
+    """
+
+    queries: Tokens
+    passages: Tokens
+    query_family: np.ndarray
+    passage_family: np.ndarray
+
+
+def build_retrieval_set(
+    encoder: Encoder,
+    corpus: pa.Table,
+    splits: pa.Table,
+    queries: pa.Table,
+    split: str,
+    sources: Sequence[str] | None,
+) -> RetrievalSet:
+    """The headline queries of ``split``, against the abstracts of that split and, from the others, those of the main
+    groups asked for: the whole corpus would cost its encoding every epoch, the split alone is too easy to tell epochs
+    apart. A training abstract among the candidates tells nothing about a validation query."""
+    member = pc.equal(splits["split"], split).to_numpy()
+    ids = corpus["publication_number"]
+    of_split = queries.filter(pa.array(member[rows_of(queries["publication_number"], ids)]))
+    chosen = of_split.filter(pa.array(headline_mask(of_split["source"], sources)))
+    asked = rows_of(chosen["publication_number"], ids)
+    pool = np.flatnonzero(member | _shares_main_group(corpus["codes"], asked))
+    family = numbered(splits["family"])[0].astype(np.int64)
+    return RetrievalSet(
+        queries=encoder.tokenize(chosen["query"].to_pylist(), "query"),
+        passages=encoder.tokenize(corpus["abstract"].take(pa.array(pool)).to_pylist(), "passage"),
+        query_family=family[asked],
+        passage_family=family[pool],
+    )
+
+
+def _shares_main_group(codes: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
+    """(n,) bool: patents with a code of a main group that one of ``rows`` has."""
+    codes = codes.combine_chunks()
+    owner = pc.list_parent_indices(codes).to_numpy()
+    group = pc.replace_substring_regex(codes.flatten(), "/.*", "").dictionary_encode().indices.to_numpy()
+    asked = np.zeros(len(codes), bool)
+    asked[rows] = True
+    shared = np.zeros(len(codes), bool)
+    shared[owner[np.isin(group, group[asked[owner]])]] = True
+    return shared
+
+
+def validation_ndcg(encoder: Encoder, data: RetrievalSet, k: int = 10) -> float:
+    """Mean nDCG@k of the encoder as it is. In a process group every rank encodes a share and all get the value."""
+    tokens = Tokens.concat([data.queries, data.passages])
+    shares = distributed.split_by_weight(tokens.lengths, distributed.world_size())
+    mine = shares[distributed.rank()]
+    rows = np.arange(mine.start, mine.stop)
+    share = torch.from_numpy(encoder.encode(tokens.take(rows)) if len(rows) else np.empty((0, encoder.dim), np.float32))
+    sizes = [part.stop - part.start for part in shares]
+    # NCCL moves device tensors only.
+    embeddings = distributed.gather_rows(share.to(next(encoder.model.parameters()).device), sizes).cpu().numpy()
+    queries, passages = embeddings[: len(data.queries)], embeddings[len(data.queries) :]
+    _, ranked = exact_search(queries, passages, k)
+    relevant = metrics.group_sizes(data.query_family, data.passage_family)
+    return float(metrics.ndcg(metrics.hits(ranked, data.query_family, data.passage_family), relevant, k).mean())

@@ -1,0 +1,158 @@
+"""Evaluation steps: the vectors of an encoder, or BM25, on the queries of val and test against the whole corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from patent_embed.arrays import Rows, Vectors
+from patent_embed.artifacts import Artifact, Outcome, open_artifact
+from patent_embed.config.settings import Config
+from patent_embed.evaluation.forgetting import pair_similarities
+from patent_embed.evaluation.measure import EvalResult, evaluate
+from patent_embed.evaluation.patent_map import PatentMap, chosen_patents, patent_map
+from patent_embed.evaluation.search import exact_search, merge_top_k
+from patent_embed.evaluation.systems import Bm25, EmbeddingSystem, System
+from patent_embed.progress.clock import Stopwatch
+from pipelines.resources import cluster_nodes
+from pipelines.session import GPU_ENV
+
+# Multiplications from which shards pay: below, this process is done before Ray has started a worker.
+_WORTH_SHARDING = 1e12
+_SHARD_BYTES = 1 << 30
+
+
+class ShardedSystem(EmbeddingSystem):
+    """Cosine similarity, searched in shards of the passages on Ray Data: on all GPUs, or on all nodes.
+
+    ``vectors``: an embedding step, which every node reads by itself.
+    """
+
+    def __init__(
+        self,
+        queries: Vectors,
+        vectors: Artifact,
+        shard_rows: int | None = None,
+        on_progress: Callable[[int, int, float], None] | None = None,
+    ) -> None:
+        super().__init__(queries, np.load(vectors.file("passages.npy"), mmap_mode="r"))
+        self._address, self._rows = str(vectors.remote or vectors.path.resolve()), shard_rows
+        self._on_progress = on_progress
+
+    def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
+        nodes = cluster_nodes()
+        gpus, cpus = sum(node.gpus for node in nodes), sum(int(node.cpus) for node in nodes)
+        documents, dim = self._passages.shape
+        # Every GPU or CPU gets a shard at least, and a shard fits into memory.
+        rows = self._rows or min(-(-documents // max(1, gpus or cpus)), _SHARD_BYTES // (4 * dim))
+        shards = [{"begin": begin, "end": min(begin + rows, documents)} for begin in range(0, documents, rows)]
+        on_gpu: dict[str, Any] = {"num_gpus": 1, "runtime_env": {"env_vars": GPU_ENV}}
+        found = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
+            _search_shard,
+            fn_args=(ray.put(self._queries[queries]), self._address, k),
+            batch_size=1,
+            **(on_gpu if gpus else {"num_cpus": 1}),
+        )
+        parts, watch = list[tuple[Vectors, Rows]](), Stopwatch()
+        for shard in found.iter_rows():
+            shape = (len(queries), -1)
+            scores = np.frombuffer(shard["scores"], np.float32).reshape(shape)
+            parts.append((scores, np.frombuffer(shard["rows"], np.int64).reshape(shape)))
+            if self._on_progress is not None:
+                self._on_progress(len(parts), len(shards), watch.seconds)
+        return merge_top_k(parts, k)
+
+
+def _search_shard(batch: dict[str, np.ndarray], queries: Any, address: str, k: int) -> dict[str, Any]:
+    """Ray Data UDF: the best documents of rows ``begin`` to ``end``, as bytes, for all queries."""
+    import torch
+
+    begin, end = int(batch["begin"][0]), int(batch["end"][0])
+    shard = np.load(open_artifact(address).file("passages.npy"), mmap_mode="r")[begin:end]
+    vectors = ray.get(queries) if isinstance(queries, ray.ObjectRef) else queries
+    scores, rows = exact_search(vectors, shard, k, device="cuda" if torch.cuda.is_available() else None)
+    return {"scores": [scores.tobytes()], "rows": [(rows + begin).tobytes()]}
+
+
+def evaluate_bm25(folder: Path, need: Callable[[str], Artifact], config: Config) -> Outcome:
+    """Measure BM25 over the abstracts."""
+    passages = need("ingest").table("corpus")["abstract"].to_pylist()
+    asked = need("queries").table("queries")["query"].to_pylist()
+    return _measure(folder, "bm25", Bm25(passages, asked), need, config)
+
+
+def evaluate_encoder(
+    folder: Path,
+    name: str,
+    need: Callable[[str], Artifact],
+    config: Config,
+    on_progress: Callable[[int, int, float], None] | None = None,
+) -> Outcome:
+    """Measure the encoder whose vectors are in ``embed-<name>``. ``on_progress`` is called with shards searched, shards
+    in all, and seconds, where the search is cut into them."""
+    vectors = need(f"embed-{name}")
+    splits, corpus = need("splits").table("splits"), need("ingest").table("corpus").select(["codes"])
+    system = _system(np.load(vectors.file("queries.npy")), vectors, config.evaluation.distributed, on_progress)
+    outcome = _measure(folder, name, system, need, config)
+    general = pair_similarities(np.load(vectors.file("general.npy")))
+    pq.write_table(general, folder / "general.parquet", compression="zstd")
+    test = np.flatnonzero(np.asarray(splits["split"].to_pylist(), object) == "test")
+    test = test[chosen_patents(splits["publication_number"].take(pa.array(test)).to_pylist())]
+    if len(test):
+        passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
+        codes = [listed[0] for listed in corpus["codes"].take(pa.array(test)).to_pylist()]
+        outcome.report["map"] = _write_map(folder, patent_map(np.asarray(passages[test]), codes))
+    return outcome
+
+
+def _system(
+    queries: Vectors,
+    vectors: Artifact,
+    distributed: bool | None,
+    on_progress: Callable[[int, int, float], None] | None = None,
+) -> System:
+    passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
+    if distributed is None:
+        nodes = cluster_nodes()
+        several = len(nodes) > 1 or any(node.gpus for node in nodes)
+        distributed = several and queries.size * float(len(passages)) > _WORTH_SHARDING
+    if distributed:
+        return ShardedSystem(queries, vectors, on_progress=on_progress)
+    return EmbeddingSystem(queries, passages)
+
+
+def _measure(folder: Path, name: str, system: System, need: Callable[[str], Artifact], config: Config) -> Outcome:
+    result = evaluate(
+        name,
+        system,
+        need("queries").table("queries"),
+        need("splits").table("splits"),
+        need("negatives").table("negatives"),
+        config.evaluation.query_sources,
+        need("ingest").table("corpus")["codes"],
+    )
+    pq.write_table(result.per_query, folder / "per_query.parquet", compression="zstd")
+    return Outcome(rows={"queries": len(result.per_query)}, report={"scale": result.scale})
+
+
+def _write_map(folder: Path, found: PatentMap) -> dict[str, Any]:
+    columns = {"section": found.sections, "x": found.points[:, 0], "y": found.points[:, 1]}
+    pq.write_table(pa.table(columns), folder / "map.parquet", compression="zstd")
+    return {"explained": found.explained, "neighbours": dict(found.neighbours)}
+
+
+def load_result(name: str, artifact: Artifact) -> EvalResult:
+    """The result of an evaluation step."""
+    general = artifact.table("general") if "general.parquet" in artifact.manifest.files else None
+    found = None
+    if about := artifact.report.get("map"):
+        table = artifact.table("map")
+        points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
+        found = PatentMap(table["section"].to_pylist(), points, about["explained"], about["neighbours"])
+    return EvalResult(name, artifact.report["scale"], artifact.table("per_query"), general, found)

@@ -1,0 +1,231 @@
+"""Ingest on Ray Data: a folder of patent files to a corpus sorted by id, and a table of rejects."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray
+
+from patent_embed.artifacts import Outcome
+from patent_embed.config.settings import DataConfig
+from patent_embed.data.records import QUERY_CACHE_NAME, Record, RecordParser, list_files, select_files, to_table
+from patent_embed.data.schemas import RECORDS
+from patent_embed.errors import UserError
+from patent_embed.folders import Entry, RemoteFolder, is_remote
+from patent_embed.hashing import hash64
+from patent_embed.progress.clock import Stopwatch
+
+CORPUS_SCHEMA = pa.schema([RECORDS.field(i) for i in range(RECORDS.get_field_index("source") + 1)])
+REJECT_SCHEMA = pa.schema([RECORDS.field(name) for name in ("source", "publication_number", "reason", "detail")])
+_RECORDS_PER_TABLE = 20_000
+_ROWS_PER_PART = 200_000
+_FILES_PER_BLOCK = 1000
+_BYTES_PER_BLOCK = 64 << 20
+_SORT_HERE_BYTES = 1 << 30
+
+
+class ParseFiles:
+    """Ray Data UDF: a batch of file names to a stream of record tables, one row for every record or reject."""
+
+    def __init__(self, root: Path | RemoteFolder, parser: RecordParser) -> None:
+        self._root = root
+        self._parser = parser
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
+        records = []
+        for name in batch["name"]:
+            for record in self._parse(str(name)):
+                records.append(record)
+                if len(records) >= _RECORDS_PER_TABLE:
+                    yield to_table(records)
+                    records = []
+        yield to_table(records)
+
+    def _parse(self, name: str) -> Iterator[Record]:
+        if isinstance(self._root, Path):
+            return self._parser.parse_file(self._root / name, self._root.name if name == "." else name)
+        content = self._root.read(name)  # outside the parser: what a network loses is no reject
+        if content is None:
+            raise FileNotFoundError(f"{self._root}/{name} has gone since the run started")
+        return self._parser.parse_file(Path(name), name, lambda: io.BytesIO(content))
+
+
+def find_input(data_dir: str) -> tuple[Path | RemoteFolder, list[Entry], int]:
+    """The data root, its patent files, and how many other files were passed over. A root that is a file holds ".", or,
+    in a store, the folder that it is in holds it."""
+    if is_remote(data_dir):
+        folder = RemoteFolder(data_dir)
+        entries = folder.entries()
+        if not entries and folder.parent.size(folder.name) is not None:
+            name, folder = folder.name, folder.parent
+            entries = [entry for entry in folder.entries() if entry.name == name]
+        names = select_files(entry.name for entry in entries)
+        if not names:
+            raise _no_patents(data_dir, len(entries))
+        ignored = sum(PurePosixPath(entry.name).name != QUERY_CACHE_NAME for entry in entries) - len(names)
+        return folder, [entry for entry in entries if entry.name in names], ignored
+    root = Path(data_dir).resolve()
+    if not root.exists():
+        raise UserError(
+            f"data_dir {data_dir!r} does not exist: there is nothing to read; set --data_dir to a folder of patents "
+            "(`patent-embed sample DIR` writes one to try)"
+        )
+    files, ignored = list_files(root)
+    if not files:
+        raise _no_patents(data_dir, ignored)
+    stats = [(path.relative_to(root), path.stat()) for path in files]
+    return root, [Entry(str(name), stat.st_size, stat.st_mtime_ns) for name, stat in stats], ignored
+
+
+def _no_patents(data_dir: str, others: int) -> UserError:
+    return UserError(
+        f"data_dir {data_dir!r} holds no .json, .jsonl, .json.gz, .jsonl.gz or .parquet file ({others} others); "
+        "set --data_dir to the folder with the patents"
+    )
+
+
+def input_digest(files: list[Entry]) -> str:
+    """Digest of names, sizes and modification times: any edited, added or removed file changes it."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\0{file.size}\0{file.mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def ingest(
+    folder: Path,
+    root: Path | RemoteFolder,
+    files: list[Entry],
+    config: DataConfig,
+    seed: int,
+    *,
+    blocks: int | None = None,
+    parser: RecordParser | None = None,
+    rows_per_group: int = _ROWS_PER_PART,
+    on_progress: Callable[[int, int, int, float], None] | None = None,
+) -> Outcome:
+    """Write ``corpus/*.parquet`` and ``rejects.parquet`` into ``folder``.
+
+    ``blocks`` is how many pieces the file list is cut into; it does not change a byte of the result. ``parser``: None
+    for that of patents to train on. ``rows_per_group``: of the Parquet files. ``on_progress`` is called with pieces
+    read, pieces in all, records found so far, and seconds.
+    """
+    parser = parser or RecordParser(config.min_abstract_chars, config.max_abstract_chars)
+    pieces = blocks or max(-(-len(files) // _FILES_PER_BLOCK), sum(file.size for file in files) // _BYTES_PER_BLOCK)
+    pieces = min(len(files), pieces)
+    names = ray.data.from_items([{"name": file.name} for file in files], override_num_blocks=pieces)
+    parsed = _parse(names.map_batches(ParseFiles(root, parser), batch_size=None), pieces, on_progress)
+    bound = _sample_bound(parsed, config.max_samples, seed)
+    writer = _CorpusWriter(folder, bound, seed, rows_per_group, parser.duplicate_reason)
+    for batch in _sorted_by_id(parsed):
+        writer.add(batch.cast(RECORDS))
+    return writer.finish(records=parsed.count(), files=len(files))
+
+
+def _parse(
+    records: ray.data.Dataset, pieces: int, on_progress: Callable[[int, int, int, float], None] | None
+) -> ray.data.Dataset:
+    """``records.materialize()``, heard of while it runs. A piece that comes back in two blocks counts twice."""
+    watch, blocks, rows = Stopwatch(), list[Any](), 0
+    for bundle in records.iter_internal_ref_bundles():
+        blocks += bundle.block_refs
+        rows += bundle.num_rows() or 0
+        if on_progress is not None:
+            on_progress(min(len(blocks), pieces), pieces, rows, watch.seconds)
+    return ray.data.from_arrow_refs(blocks)
+
+
+def _sample_bound(parsed: ray.data.Dataset, max_samples: int | None, seed: int) -> int | None:
+    """The largest id hash that is still in the sample: a seeded choice that does not depend on the order of files."""
+    if max_samples is None:
+        return None
+    numbers: set[str] = set()
+    for batch in parsed.select_columns(["publication_number", "reason"]).iter_batches(batch_size=None):
+        numbers.update(batch["publication_number"][batch["reason"] == ""].tolist())
+    hashes = sorted(hash64(number, seed, "sample") for number in numbers)
+    return hashes[max_samples - 1] if len(hashes) > max_samples else None
+
+
+def _sorted_by_id(parsed: ray.data.Dataset) -> Iterator[pa.Table]:
+    """All records in the order of (publication_number, source), whatever blocks they came in."""
+    keys = ["publication_number", "source"]
+    if parsed.size_bytes() <= _SORT_HERE_BYTES:  # a distributed sort costs seconds however little there is to sort
+        yield pa.concat_tables(ray.get(parsed.to_arrow_refs())).sort_by([(key, "ascending") for key in keys])
+    else:
+        yield from parsed.sort(keys).iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+class _CorpusWriter:
+    """Takes records sorted by id; drops repeats and what is not sampled; writes parts of a fixed size."""
+
+    def __init__(self, folder: Path, bound: int | None, seed: int, rows_per_group: int, duplicate: str) -> None:
+        self.rejects: list[pa.Table] = []
+        self._folder = folder / "corpus"
+        self._folder.mkdir()
+        self._bound, self._seed, self._rows_per_group, self._duplicate = bound, seed, rows_per_group, duplicate
+        self._last: str | None = None
+        self._pending: list[pa.Table] = []
+        self._parts = 0
+        self._counts: Counter[str] = Counter()
+        self._languages: Counter[str] = Counter()
+
+    def add(self, batch: pa.Table) -> None:
+        usable = pc.equal(batch["reason"], "")
+        self.rejects.append(batch.filter(pc.invert(usable)).select(REJECT_SCHEMA.names))
+        batch = batch.filter(usable)
+        numbers = np.asarray(batch["publication_number"].to_pylist(), dtype=object)
+        repeated = np.concatenate([[self._last], numbers[:-1]]) == numbers
+        self._last = numbers[-1] if len(numbers) else self._last
+        duplicates = batch.filter(pa.array(repeated)).select(REJECT_SCHEMA.names)
+        reason = pa.array([self._duplicate] * len(duplicates), pa.string())
+        self.rejects.append(duplicates.set_column(duplicates.schema.get_field_index("reason"), "reason", reason))
+        keep = ~repeated
+        if self._bound is not None:
+            sampled = np.array([hash64(number, self._seed, "sample") <= self._bound for number in numbers], dtype=bool)
+            self._counts["not_sampled"] += int((keep & ~sampled).sum())
+            keep &= sampled
+        kept = batch.filter(pa.array(keep))
+        self._counts["cut_abstracts"] += pc.sum(pc.greater(kept["cut_chars"], 0)).as_py() or 0
+        for item in pc.value_counts(kept["language"]).to_pylist():
+            self._languages[item["values"]] += item["counts"]
+        self._pending.append(kept.select(CORPUS_SCHEMA.names))
+        self._write_full_parts()
+
+    def _write_full_parts(self, *, rest: bool = False) -> None:
+        table = pa.concat_tables(self._pending) if self._pending else CORPUS_SCHEMA.empty_table()
+        while len(table) >= _ROWS_PER_PART or (rest and (len(table) or not self._parts)):
+            part, table = table.slice(0, _ROWS_PER_PART), table.slice(_ROWS_PER_PART)
+            # One chunk: the bytes must not show how the rows came in.
+            path = self._folder / f"part-{self._parts:05d}.parquet"
+            pq.write_table(part.combine_chunks(), path, row_group_size=self._rows_per_group, compression="zstd")
+            self._counts["patents"] += len(part)
+            self._parts += 1
+        self._pending = [table]
+
+    def finish(self, *, records: int, files: int) -> Outcome:
+        self._write_full_parts(rest=True)
+        rejects = pa.concat_tables(self.rejects) if self.rejects else REJECT_SCHEMA.empty_table()
+        rejects = rejects.sort_by([(name, "ascending") for name in REJECT_SCHEMA.names]).combine_chunks()
+        pq.write_table(rejects, self._folder.parent / "rejects.parquet", compression="zstd")
+        by_reason = Counter(rejects["reason"].to_pylist())
+        patents, left_out = self._counts["patents"], self._counts["not_sampled"]
+        if records != patents + left_out + len(rejects):  # a row was lost: nothing built on this can be trusted
+            raise RuntimeError(f"{records} records came in, {patents} + {left_out} + {len(rejects)} went out")
+        return Outcome(
+            rows={"records": records, "patents": patents, "not_sampled": left_out},
+            rejects=dict(sorted(by_reason.items())),
+            report={
+                "files": files,
+                "languages": dict(sorted(self._languages.items())),
+                "cut_abstracts": self._counts["cut_abstracts"],
+            },
+        )

@@ -1,0 +1,147 @@
+"""The query step: cached queries, a model through a backend, rules."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from patent_embed.artifacts import Outcome
+from patent_embed.config.settings import ModelConfig, QueriesConfig, RoundTripConfig
+from patent_embed.encoder.hub import resolve_model
+from patent_embed.evaluation.search import exact_search, pair_scores
+from patent_embed.folders import RemoteFolder
+from patent_embed.progress.clock import Stopwatch
+from patent_embed.queries.cache import read_query_cache
+from patent_embed.queries.rules import build_queries
+from patent_embed.queries.store import Answer, QueryStore
+from patent_embed.queries.writing import Backend, Request, RoundTrip, write_queries
+from pipelines.resources import free_resources
+from pipelines.steps.embed import embed_texts
+
+_FILTERS = 2  # raised when the same answers would be judged in another way
+
+
+def digest_settings(config: QueriesConfig) -> dict[str, Any]:
+    """The settings that decide what queries come out; the others only decide how fast."""
+    limits = config.model_dump(mode="json", include={"backend", "min_chars", "max_chars"})
+    if config.backend == "rules":
+        return limits
+    content = {"queries_per_patent", "kinds", "fallback", "copy_chars", "temperature", "top_p", "max_tokens"}
+    chosen = config.model_dump(mode="json", include=content | {"max_prompt_chars"})
+    fresh = {} if config.use_cache else {"fresh": True}  # what was written without a store is another artifact
+    sampled = {"sampling": config.llm.sampling} if config.backend == "llm" and config.llm.sampling else {}
+    checked = {"round_trip": config.round_trip.k} if config.round_trip.encoder else {}
+    return limits | chosen | fresh | sampled | checked | {"model": model_identity(config), "filters": _FILTERS}
+
+
+def model_identity(config: QueriesConfig) -> str:
+    """What names the query writer in digests and stored answers."""
+    if config.backend == "api":
+        return f"api:{config.api.base_url or ''}:{config.api.model or config.llm.model}"
+    return f"llm:{config.llm.model}"
+
+
+def queries_step(
+    folder: Path,
+    corpus: pa.Table,
+    config: QueriesConfig,
+    cache: Path | None,
+    store: Path | RemoteFolder,
+    seed: int,
+    *,
+    splits: pa.Table | None = None,
+    share_model: Callable[[Path], tuple[str, str]] = lambda folder: (str(folder), ""),
+    on_progress: Callable[[int, int, float], None] | None = None,
+) -> Outcome:
+    """Write ``queries.parquet`` and, with a model, ``query_rejects.parquet``; its answers are kept in ``store``.
+
+    ``splits`` is needed where ``config.round_trip`` names an encoder; ``share_model`` makes its folder known to
+    workers, as ``artifacts.model_folder`` reads it.
+    """
+    if config.backend == "rules":
+        table, report = build_queries(corpus, config, cache, seed)
+        pq.write_table(table, folder / "queries.parquet", compression="zstd")
+        return Outcome(rows={"queries": len(table)}, report=report)
+    cached = read_query_cache(cache) if cache else {}
+    uncached = [number for number in corpus["publication_number"].to_pylist() if not cached.get(number)]
+    timings: dict[str, float] = {}
+    round_trip = (
+        _round_trip(corpus, splits, config.round_trip, share_model) if splits is not None and uncached else None
+    )
+    watch = Stopwatch()
+
+    def progress(done: int, asked: int) -> None:
+        if on_progress is not None:
+            on_progress(done, asked, watch.seconds - timings.get("engine_start_s", 0.0))
+
+    with _backend(config, timings) if uncached else contextlib.nullcontext(_no_requests) as backend:
+        written = write_queries(
+            corpus,
+            config,
+            cached,
+            backend,
+            model_identity(config),
+            QueryStore(store),
+            seed,
+            round_trip=round_trip,
+            on_progress=progress,
+        )
+    pq.write_table(written.table, folder / "queries.parquet", compression="zstd")
+    pq.write_table(written.rejects, folder / "query_rejects.parquet", compression="zstd")
+    rejects = {item["values"]: item["counts"] for item in written.rejects["reason"].value_counts().to_pylist()}
+    report = written.report | timings
+    return Outcome(rows={"queries": len(written.table)}, rejects=dict(sorted(rejects.items())), report=report)
+
+
+def _backend(config: QueriesConfig, timings: dict[str, float]) -> AbstractContextManager[Backend]:
+    if config.backend == "api":
+        from pipelines.backends.api import api_backend
+
+        return api_backend(config)
+    from pipelines.backends.llm import llm_backend
+
+    return llm_backend(config, timings)
+
+
+def _round_trip(
+    corpus: pa.Table, splits: pa.Table, config: RoundTripConfig, share: Callable[[Path], tuple[str, str]]
+) -> RoundTrip:
+    """Whether queries find their own patents among the first k of their splits.
+
+    The passages are embedded here, before an engine takes the GPUs; the queries on what it leaves. A patent with the
+    same abstract, or an equal score, stands in nobody's way.
+    """
+    encoder = ModelConfig(name=config.encoder)
+    model = share(resolve_model(encoder.name))
+    abstracts = corpus["abstract"]
+    kinds = pa.array(["passage"] * len(corpus))
+    passages = embed_texts(pa.table({"text": abstracts, "kind": kinds}), model, encoder)
+    rows = {number: row for row, number in enumerate(corpus["publication_number"].to_pylist())}
+    split_of = dict(zip(splits["publication_number"].to_pylist(), splits["split"].to_pylist(), strict=True))
+
+    def found(numbers: Sequence[str], queries: Sequence[str]) -> list[bool]:
+        asked = pa.table({"text": pa.array(queries), "kind": pa.array(["query"] * len(queries))})
+        vectors = embed_texts(asked, model, encoder, nodes=[free_resources()])
+        passed = np.zeros(len(queries), bool)
+        for split in set(split_of.values()):
+            mine = np.flatnonzero([split_of[number] == split for number in numbers])
+            inside = np.array([row for number, row in rows.items() if split_of[number] == split])
+            if not len(mine):
+                continue
+            best, _ = exact_search(vectors[mine], passages[inside], config.k)
+            own = np.array([rows[numbers[i]] for i in mine])
+            passed[mine] = pair_scores(vectors, passages, mine, own) >= best[:, -1]
+        return passed.tolist()
+
+    return found
+
+
+def _no_requests(requests: Sequence[Request]) -> Iterable[list[Answer]]:
+    return [] if not requests else [[Answer(request.key, error="not_sent") for request in requests]]

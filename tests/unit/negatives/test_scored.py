@@ -1,0 +1,169 @@
+"""Scored negatives: the filter and the choice against brute force over every allowed candidate."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patent_embed.config.settings import NegativesConfig, ScoringConfig
+from patent_embed.errors import UserError
+from patent_embed.negatives import products, scored
+from patent_embed.negatives.drawn import largest_remainder
+from patent_embed.negatives.ladder import RUNGS
+from patent_embed.negatives.scored import Embeddings, mine_scored_negatives
+from tests.unit.negatives.test_drawn import CORPUS, STRATEGIES, allowed, expected_rungs, plain, tables
+
+SCORING = st.sampled_from([{}, {"max_ratio": 0.5}, {"max_ratio": None}, {"max_ratio": None, "max_score": 0.3},
+                           {"max_ratio": 0.9, "skip_hardest": 1, "take_within": 4}])  # fmt: skip
+
+
+def unit(rng: np.random.Generator, rows: int, near: np.ndarray | None = None) -> np.ndarray:
+    vectors = rng.normal(size=(rows, 6)).astype(np.float32)
+    if near is not None:
+        vectors = vectors + 2 * near
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def embed(corpus: pa.Table, seed: int) -> Embeddings:
+    """Vectors for the passages, and none to two queries a patent near its passage."""
+    rng = np.random.default_rng(seed)
+    passages = unit(rng, len(corpus))
+    of = np.repeat(np.arange(len(corpus)), rng.integers(0, 3, len(corpus)))
+    of = rng.permutation(of)
+    ids = corpus["publication_number"].combine_chunks().take(pa.array(of))
+    return Embeddings(passages, unit(rng, len(of), passages[of]), ids)
+
+
+def survivors(corpus: pa.Table, splits: pa.Table, embeddings: Embeddings, scoring: ScoringConfig) -> dict:
+    """anchor → rung → [(score, candidate)], hardest first, of what the filter leaves."""
+    ids = corpus["publication_number"].to_pylist()
+    passage = dict(zip(ids, embeddings.passages, strict=True))
+    queries: dict[str, list[np.ndarray]] = {}
+    for name, vector in zip(embeddings.query_ids.to_pylist(), embeddings.queries, strict=True):
+        queries.setdefault(name, []).append(vector)
+    truth = allowed(corpus, splits)
+    out: dict[str, dict[str, list[tuple[float, str]]]] = {}
+    for anchor in sorted(queries):
+        out[anchor] = {rung: [] for rung in RUNGS}
+        for rung, candidates in truth[anchor].items():
+            for candidate in candidates:
+                pairs = [(float(q @ passage[candidate]), float(q @ passage[anchor])) for q in queries[anchor]]
+                ratio, cap = scoring.max_ratio, scoring.max_score
+                if ratio is not None and any(s > p - (1 - ratio) * abs(p) for s, p in pairs):
+                    continue
+                if cap is not None and any(s > cap for s, _ in pairs):
+                    continue
+                out[anchor][rung].append((max(s for s, _ in pairs), candidate))
+            out[anchor][rung].sort(key=lambda item: (-item[0], item[1]))
+    return out
+
+
+def window(items: list, scoring: ScoringConfig) -> list:
+    return items[scoring.skip_hardest : scoring.take_within]
+
+
+@settings(max_examples=120, deadline=None)
+@given(CORPUS, st.sampled_from([*STRATEGIES, "hard"]), st.integers(1, 5), SCORING, st.integers(0, 5))
+def test_choice_is_the_hardest_that_the_filter_leaves(
+    patents: list, strategy: str, k: int, scoring: dict, seed: int
+) -> None:
+    corpus, splits = tables(patents)
+    config = NegativesConfig(strategy=strategy, per_positive=k, scoring=ScoringConfig(**scoring))
+    embeddings = embed(corpus, seed)
+    mined = mine_scored_negatives(corpus, splits, config, 1, embeddings)
+    left = survivors(corpus, splits, embeddings, config.scoring)
+    got: dict[str, list[dict]] = {anchor: [] for anchor in left}
+    for row in mined.table.to_pylist():
+        got[row["publication_number"]].append(row)
+    for anchor, rungs in left.items():
+        rows = got[anchor]
+        assert [row["rank"] for row in rows] == list(range(len(rows)))
+        if strategy == "hard":
+            near = sorted(rungs[RUNGS[0]] + rungs[RUNGS[1]], key=lambda item: (-item[0], item[1]))
+            expected = window(near, config.scoring)[:k]
+            expected += window(rungs["random"], config.scoring)[: k - len(expected)]
+            assert [row["negative"] for row in rows] == [name for _, name in expected]
+            found = {(rung, name): score for rung, items in rungs.items() for score, name in items}
+            for row in rows:
+                assert row["score"] == pytest.approx(found[row["rung"], row["negative"]], abs=1e-5)
+            continue
+        offered = {rung: window(items, config.scoring) for rung, items in rungs.items()}
+        if strategy != "mixed":
+            top = {"same_group_priority": 0, "same_subclass_different_group": 1, "random": 2}.get(strategy)
+            counts = largest_remainder([0.6, 0.3, 0.1], k) if top is None else [k * (i == top) for i in range(3)]
+            quota = dict(zip(RUNGS, counts, strict=True))
+            assert Counter(row["rung"] for row in rows) == Counter(
+                expected_rungs(quota, {rung: len(items) for rung, items in offered.items()}, strategy)
+            )
+        for rung in RUNGS:
+            chosen = [(row["score"], row["negative"]) for row in rows if row["rung"] == rung]
+            best = offered[rung][: len(chosen)]
+            assert [name for _, name in chosen] == [name for _, name in best]
+            assert [score for score, _ in chosen] == pytest.approx([score for score, _ in best], abs=1e-5)
+
+
+def test_large_containers_are_searched_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, [2, 9, 9], (300, 3)).tolist()
+    codes = [[f"G06T{group}/{one:02d}", f"H04L1/{other:02d}"] for group, one, other in drawn]
+    corpus, splits = plain(codes)
+    passages = unit(rng, 300)
+    embeddings = Embeddings(passages, passages, corpus["publication_number"].combine_chunks())
+    config = NegativesConfig(strategy="hard", per_positive=5, scoring=ScoringConfig(max_ratio=None))
+    whole = mine_scored_negatives(corpus, splits, config, 0, embeddings)
+    monkeypatch.setattr(scored, "MAX_PRODUCTS", 1000)
+    monkeypatch.setattr(products, "MAX_PRODUCTS", 1000)
+    monkeypatch.setattr(scored, "_BLOCK", 7)
+    parts = mine_scored_negatives(corpus, splits, config, 0, embeddings)
+    assert parts.table.drop(["score"]) == whole.table.drop(["score"])
+    assert whole.report["scores"]["positive"]["0.5"] == 1.0
+    assert whole.report["scores"]["negative"]["0.05"] > 0.3  # the hardest of a hundred
+
+
+def test_products() -> None:
+    rng = np.random.default_rng(0)
+    passages, queries = unit(rng, 200), unit(rng, 9)
+    rows = rng.permutation(200)[:50].astype(np.int32)
+    hidden = np.flatnonzero(rng.random(9 * 50) < 0.3)
+    expected = queries @ passages[rows].T
+    expected.reshape(-1)[hidden] = -np.inf
+    of = products.Products(passages, "cpu")
+    for k in (4, 50):
+        scores, best = of.top(queries, rows, hidden, k)
+        np.testing.assert_allclose(scores, -np.sort(-expected, axis=1)[:, :k], atol=1e-6)
+        np.testing.assert_allclose(np.take_along_axis(expected, best, axis=1), scores, atol=1e-6)
+    pools = rows[:45].reshape(9, 5)
+    np.testing.assert_allclose(of.dots(queries, pools), (passages[pools] * queries[:, None]).sum(-1), atol=1e-6)
+
+
+def test_rows_in_any_order() -> None:
+    rng = np.random.default_rng(0)
+    corpus, splits = plain([[f"G06T3/{i:02d}"] for i in range(30)])
+    passages, queries = unit(rng, 30), unit(rng, 30)
+    ids = corpus["publication_number"].combine_chunks()
+    config = NegativesConfig(strategy="hard", scoring=ScoringConfig(max_ratio=None))
+    mined = mine_scored_negatives(corpus, splits, config, 0, Embeddings(passages, queries, ids))
+    a, b = rng.permutation(30), rng.permutation(30)
+    turned = Embeddings(passages[a], queries[b], ids.take(pa.array(b)))
+    again = mine_scored_negatives(corpus.take(pa.array(a)), splits, config, 0, turned)
+    assert again.table.drop(["score"]) == mined.table.drop(["score"])
+
+
+def test_mistakes_are_named() -> None:
+    corpus, splits = plain([["G06T3/40"], ["G06T3/60"]])
+    vectors = np.eye(2, dtype=np.float32)
+    with pytest.raises(UserError, match="1 queries are of patents that are not in the corpus, the first of 'X'"):
+        mine_scored_negatives(corpus, splits, NegativesConfig(), 0, Embeddings(vectors, vectors[:1], pa.array(["X"])))
+    with pytest.raises(ValueError, match="unit length"):
+        Embeddings(vectors * 2, vectors, corpus["publication_number"].combine_chunks())
+    ids = corpus["publication_number"].combine_chunks()
+    config = NegativesConfig(scoring=ScoringConfig(pool=4, skip_hardest=2))
+    with pytest.raises(UserError, match="pool 4 less skip_hardest 2 cannot give 3"):
+        mine_scored_negatives(corpus, splits, config, 0, Embeddings(vectors, vectors, ids))
+    with pytest.raises(ValueError, match="passes over all 4 candidates"):
+        ScoringConfig(pool=9, skip_hardest=4, take_within=4)
