@@ -24,7 +24,7 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.train_throughput import HAN, make_model
-from patent_embed.config.settings import ModelConfig
+from patent_embed.config.model import ModelConfig
 from pipelines.resources import NodeSize, cluster_nodes
 from pipelines.session import ray_session
 from pipelines.steps.embed import embed_texts

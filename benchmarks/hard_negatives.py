@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from negatives import generate
 
-from patent_embed.config.settings import NegativesConfig, ScoringConfig
+from patent_embed.config.negatives import NegativesConfig, ScoringConfig
 from patent_embed.negatives.scored import Embeddings, mine_scored_negatives
 
 DIM, K, RATIO = 384, 3, 0.95

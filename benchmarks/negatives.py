@@ -31,7 +31,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patent_embed.config.settings import NegativesConfig
+from patent_embed.config.negatives import NegativesConfig
 from patent_embed.negatives.drawn import mine_negatives
 
 CONFIG = NegativesConfig()

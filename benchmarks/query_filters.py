@@ -18,7 +18,8 @@ from pathlib import Path
 import pyarrow as pa
 import ray
 
-from patent_embed.config.settings import DataConfig, LlmConfig, QueriesConfig
+from patent_embed.config.data import DataConfig
+from patent_embed.config.queries import LlmConfig, QueriesConfig
 from pipelines.session import ray_session
 from pipelines.steps import ingest
 from pipelines.steps.queries import queries_step

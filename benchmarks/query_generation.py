@@ -30,7 +30,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from patent_embed.config.settings import LlmConfig, QueriesConfig
+from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.data import sample
 from patent_embed.queries.prompts import chat_messages
 from patent_embed.queries.writing import Patent, make_request

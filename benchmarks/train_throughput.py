@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from patent_embed.config.settings import LoraConfig, TrainingConfig
+from patent_embed.config.training import LoraConfig, TrainingConfig
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.kernels import fused
 from patent_embed.encoder.kernels.graphs import Graphs

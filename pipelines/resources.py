@@ -15,7 +15,7 @@ from ray.autoscaler.v2.schema import ClusterStatus
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from patent_embed.config.settings import NodeKind
+from patent_embed.config.run import NodeKind
 from patent_embed.progress.clock import duration
 from patent_embed.progress.terminal import note
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 
-from patent_embed.config.settings import NodeKind
+from patent_embed.config.run import NodeKind
 from pipelines.resources import may_grow_to, waiting_is_said
 
 log = logging.getLogger("patent_embed")

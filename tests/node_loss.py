@@ -20,7 +20,7 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-from patent_embed.config.settings import ApiConfig, QueriesConfig
+from patent_embed.config.queries import ApiConfig, QueriesConfig
 from pipelines.session import WORKER_ENV, quiet_ray_data
 from pipelines.steps.queries import queries_step
 from tests.conftest import ROOT

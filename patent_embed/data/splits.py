@@ -12,7 +12,7 @@ import pyarrow as pa
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from patent_embed.config.settings import SplitsConfig
+from patent_embed.config.splits import SplitsConfig
 from patent_embed.data.schemas import SPLIT_TABLE
 from patent_embed.hashing import hash64
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from patent_embed.config.settings import ModelConfig
+from patent_embed.config.model import ModelConfig
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.export import export_model
 

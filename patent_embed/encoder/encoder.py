@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from patent_embed.config.settings import LoraConfig, ModelConfig
+from patent_embed.config.model import ModelConfig
+from patent_embed.config.training import LoraConfig
 from patent_embed.encoder import packing
 from patent_embed.encoder.model_folder import Kind, Pooling, read_sentence_transformer_files
 from patent_embed.encoder.packing import PackedBatch, Tokens, pack

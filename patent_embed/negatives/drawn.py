@@ -37,7 +37,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from patent_embed.arrays import Int32, Int64, UInt64, starts_of
-from patent_embed.config.settings import NegativesConfig
+from patent_embed.config.negatives import NegativesConfig
 from patent_embed.data.schemas import NEGATIVES
 from patent_embed.errors import UserError
 from patent_embed.hashing import hash_strings, mix64

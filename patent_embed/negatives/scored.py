@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from patent_embed.arrays import Int32, Int64, UInt64, ranges_of, starts_of
-from patent_embed.config.settings import NegativesConfig, ScoringConfig
+from patent_embed.config.negatives import NegativesConfig, ScoringConfig
 from patent_embed.data.schemas import NEGATIVES
 from patent_embed.errors import UserError
 from patent_embed.negatives.drawn import Draw, Mined, climb, group_sizes, to_batch

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from patent_embed.config.settings import QueriesConfig
+from patent_embed.config.queries import QueriesConfig
 from patent_embed.data.cleaning import detect_language
 from patent_embed.data.splits import abstract_key
 from patent_embed.queries.prompts import EXAMPLES, chat_messages

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from patent_embed.config.settings import QueriesConfig
+from patent_embed.config.queries import QueriesConfig
 from patent_embed.data.schemas import QUERIES
 from patent_embed.hashing import hash64
 from patent_embed.queries.cache import read_query_cache

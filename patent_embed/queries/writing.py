@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from patent_embed.config.settings import QueriesConfig
+from patent_embed.config.queries import QueriesConfig
 from patent_embed.data.cleaning import clean_text
 from patent_embed.data.schemas import QUERIES
 from patent_embed.errors import UserError

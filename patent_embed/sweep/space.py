@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from patent_embed.config.load import explain, put
-from patent_embed.config.settings import Config, TrainingConfig
+from patent_embed.config.settings import Config
+from patent_embed.config.training import TrainingConfig
 from patent_embed.errors import UserError
 
 # function → number of arguments, and what they are

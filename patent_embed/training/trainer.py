@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from patent_embed.config.settings import TrainingConfig
+from patent_embed.config.training import TrainingConfig
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.kernels import fused
 from patent_embed.encoder.kernels.cpu_dropout import use_fast_dropout

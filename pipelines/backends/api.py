@@ -20,7 +20,7 @@ import numpy as np
 import ray
 from pydantic import SecretStr
 
-from patent_embed.config.settings import ApiConfig, QueriesConfig
+from patent_embed.config.queries import ApiConfig, QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.queries.prompts import chat_messages
 from patent_embed.queries.store import Answer

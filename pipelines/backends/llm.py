@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 
-from patent_embed.config.settings import LlmConfig, QueriesConfig
+from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.progress.clock import Stopwatch
 from patent_embed.queries.prompts import ANSWER_SCHEMA, Message, chat_messages, completion_prompt

@@ -12,7 +12,7 @@ import pyarrow as pa
 import ray
 
 from patent_embed.artifacts import Artifact, Outcome, model_folder
-from patent_embed.config.settings import ModelConfig
+from patent_embed.config.model import ModelConfig
 from patent_embed.encoder.model_folder import Kind
 from patent_embed.evaluation.forgetting import general_texts
 from patent_embed.progress.clock import Stopwatch

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import ray
 
 from patent_embed.artifacts import Outcome
-from patent_embed.config.settings import DataConfig
+from patent_embed.config.data import DataConfig
 from patent_embed.data.records import QUERY_CACHE_NAME, Record, RecordParser, list_files, select_files, to_table
 from patent_embed.data.schemas import RECORDS
 from patent_embed.errors import UserError

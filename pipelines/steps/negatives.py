@@ -18,7 +18,7 @@ import ray
 from ray.data import Dataset
 
 from patent_embed.artifacts import Artifact
-from patent_embed.config.settings import NegativesConfig
+from patent_embed.config.negatives import NegativesConfig
 from patent_embed.errors import UserError
 from patent_embed.folders import RemoteFolder, is_remote
 from patent_embed.negatives import parts

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from patent_embed.artifacts import Outcome
-from patent_embed.config.settings import ModelConfig, QueriesConfig, RoundTripConfig
+from patent_embed.config.model import ModelConfig
+from patent_embed.config.queries import QueriesConfig, RoundTripConfig
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.evaluation.search import exact_search, pair_scores
 from patent_embed.folders import RemoteFolder

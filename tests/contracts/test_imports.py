@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 LIBRARY = sorted((ROOT / "patent_embed").rglob("*.py"))
-# What a process loads that only reads, mines, measures or reports: it must start in a second, on a machine without torch.
+# What only reads, mines, measures or reports must start in a second, on a machine without torch.
 NO_TORCH = (
     *(
         "artifacts",

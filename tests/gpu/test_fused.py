@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from patent_embed.config.settings import LoraConfig, ModelConfig, TrainingConfig
+from patent_embed.config.model import ModelConfig
+from patent_embed.config.training import LoraConfig, TrainingConfig
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import pack
 from patent_embed.training.trainer import Trainer

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from patent_embed.config.settings import LlmConfig, QueriesConfig
+from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.data import sample
 from patent_embed.queries.prompts import EXAMPLES, chat_messages
 

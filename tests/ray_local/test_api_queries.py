@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
-from patent_embed.config.settings import ApiConfig, QueriesConfig
+from patent_embed.config.queries import ApiConfig, QueriesConfig
 from patent_embed.data import sample
 from patent_embed.errors import UserError
 from patent_embed.queries.cache import read_query_cache

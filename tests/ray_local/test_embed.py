@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from safetensors.torch import load_file, save_file
 
-from patent_embed.config.settings import ModelConfig
+from patent_embed.config.model import ModelConfig
 from pipelines.resources import cluster_nodes
 from pipelines.steps import embed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from patent_embed.config.settings import DataConfig
+from patent_embed.config.data import DataConfig
 from patent_embed.errors import UserError
 from pipelines.steps import ingest
 from tests.conftest import patent, write_json_lines

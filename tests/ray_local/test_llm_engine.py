@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from patent_embed.config.settings import LlmConfig, QueriesConfig
+from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.queries.prompts import chat_messages, completion_prompt
 from pipelines.backends import llm

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from patent_embed.config.settings import NegativesConfig
+from patent_embed.config.negatives import NegativesConfig
 from patent_embed.errors import UserError
 from patent_embed.negatives.drawn import mine_negatives
 

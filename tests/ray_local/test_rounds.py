@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import ray
 
-from patent_embed.config.settings import LlmConfig, QueriesConfig
+from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.queries.writing import Patent, Request
 from pipelines.backends import llm, rounds

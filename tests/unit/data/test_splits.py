@@ -4,7 +4,7 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from patent_embed.config.settings import SplitsConfig
+from patent_embed.config.splits import SplitsConfig
 from patent_embed.data.splits import abstract_key, application_key, assign_families, assign_splits, split_table
 
 

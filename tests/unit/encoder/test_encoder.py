@@ -9,7 +9,8 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from patent_embed.config.settings import LoraConfig, ModelConfig
+from patent_embed.config.model import ModelConfig
+from patent_embed.config.training import LoraConfig
 from patent_embed.encoder.encoder import BGE_ZH_QUERY_PROMPT, Encoder, _batches
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.encoder.packing import pack

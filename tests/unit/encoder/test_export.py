@@ -8,7 +8,7 @@ import torch
 import yaml
 from sentence_transformers import SentenceTransformer
 
-from patent_embed.config.settings import LoraConfig
+from patent_embed.config.training import LoraConfig
 from patent_embed.data import sample
 from patent_embed.encoder.averaging import average_adapters, average_models
 from patent_embed.encoder.encoder import Encoder

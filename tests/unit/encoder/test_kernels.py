@@ -13,7 +13,7 @@ from torch.nn.functional import gelu as exact_gelu
 from torch.nn.functional import layer_norm
 
 pytest.importorskip("triton", reason="no Triton: install the extra 'kernels'")
-from patent_embed.config.settings import LoraConfig
+from patent_embed.config.training import LoraConfig
 from patent_embed.encoder.kernels import fused
 from patent_embed.encoder.kernels.attention import attention
 from patent_embed.encoder.kernels.fused import Fused

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, Qwen3Config, Qwen3Model, XLMRobertaConfig, XLMRobertaModel
 
-from patent_embed.config.settings import LoraConfig
+from patent_embed.config.training import LoraConfig
 from patent_embed.encoder import packing
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens, pack

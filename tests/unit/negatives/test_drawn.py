@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patent_embed import ipc
-from patent_embed.config.settings import NegativesConfig, RungShares
+from patent_embed.config.negatives import NegativesConfig, RungShares
 from patent_embed.data.schemas import NEGATIVES
 from patent_embed.errors import UserError
 from patent_embed.hashing import hash_strings

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patent_embed.config.settings import NegativesConfig, ScoringConfig
+from patent_embed.config.negatives import NegativesConfig, ScoringConfig
 from patent_embed.errors import UserError
 from patent_embed.negatives import products, scored
 from patent_embed.negatives.drawn import largest_remainder

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patent_embed.config.settings import QueriesConfig
+from patent_embed.config.queries import QueriesConfig
 from patent_embed.data import sample
 from patent_embed.data.schemas import QUERIES
 from patent_embed.errors import UserError

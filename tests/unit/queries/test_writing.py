@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from patent_embed.config.settings import QueriesConfig
+from patent_embed.config.queries import QueriesConfig
 from patent_embed.data import sample
 from patent_embed.errors import UserError
 from patent_embed.queries.cache import read_query_cache, write_query_cache

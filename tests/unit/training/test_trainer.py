@@ -13,7 +13,8 @@ import pytest
 import torch
 import torch.multiprocessing
 
-from patent_embed.config.settings import LoraConfig, ModelConfig, TrainingConfig
+from patent_embed.config.model import ModelConfig
+from patent_embed.config.training import LoraConfig, TrainingConfig
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens, pack
 from patent_embed.errors import UserError
