@@ -1,19 +1,24 @@
 """What every section of the settings is: a pydantic model, and what its fields say of themselves.
 
-A field's annotation may carry a ``Cli``, which makes it an option of the command line, and a ``Role``, which says when
-it counts::
+A field's annotation may carry a ``Cli``, which makes it an option of the command line, a ``Role``, which says when it
+counts, and ``Choices``, which name the values of a text that a registry knows::
 
     num_workers: Annotated[int, Cli("num_workers"), Role.LOGISTICS] = Field(1, ge=1, description="training workers")
+    loss: Annotated[str, Choices(lambda: list(LOSSES))] = Field("triplet", description="what is minimised")
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+Mark = TypeVar("Mark")
 
 
 class Section(BaseModel):
@@ -28,31 +33,88 @@ class Role(StrEnum):
     RESULT = "result"  # it changes what a step makes; what a field is unless it says otherwise
     PREPARED = "prepared"  # it decides what a training is given, before there is one
     PUBLISHED = "published"  # it is read when a training is over, to make of it what is published
-    LOGISTICS = "logistics"  # it changes how a step runs, not what comes out: it is in no digest
+    # It changes how a step runs, not what comes out; or it only says where something lies, and digests take what lies
+    # there. It is in no digest.
+    LOGISTICS = "logistics"
 
 
 @dataclass(frozen=True)
 class Cli:
     """An option of the command line that writes the field; both ``--max_samples`` and ``--max-samples`` are known.
 
+    Type, bounds and choices are the field's. A list takes one or more values, an option that is ``repeated`` one each
+    time it is given.
+
     Attributes:
         name: with underscores, without dashes.
         help: of the option; empty: the field's description.
         value: given: the option is a flag that writes this value.
         alone: given: what the option writes where no value follows it (``--resume``).
+        metavar: what stands for the value in the help; empty: the name in capitals, or the choices.
+        positional: it is an argument without dashes.
+        repeated: it may be given more than once, for one value of a list each time.
     """
 
     name: str
     help: str = ""
     value: Any = None
     alone: str | None = None
+    metavar: str = ""
+    positional: bool = False
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The values that a text may have, where they are not known before a registry or a folder is read.
+
+    A ``Literal`` for what is known when it is asked for: other values are refused with the same words.
+    """
+
+    names: Callable[[], Sequence[str]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def _checked(self, value: str | None) -> str | None:
+        names = self.names()
+        if value is None or value in names:
+            return value
+        *others, last = [repr(name) for name in names]
+        expected = f"{', '.join(others)} or {last}" if others else last
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
+
+
+def marks(field: FieldInfo, kind: type[Mark]) -> list[Mark]:
+    """The marks of one ``kind`` in a field's annotation, in order."""
+    return [mark for mark in field.metadata if isinstance(mark, kind)]
 
 
 def role_of(field: FieldInfo) -> Role:
     """The role that a field's annotation names."""
-    return next((mark for mark in field.metadata if isinstance(mark, Role)), Role.RESULT)
+    return next(iter(marks(field, Role)), Role.RESULT)
 
 
 def names_by_role(section: type[Section], *roles: Role) -> set[str]:
     """The fields of ``section`` that have one of ``roles``."""
     return {name for name, field in section.model_fields.items() if role_of(field) in roles}
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section that a field's annotation is, or is a list of; None for a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := section_in(part)) is not None), None)
+
+
+def settings_in(section: type[Section], path: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting of a section and of the sections in it, in order, with its dotted path below ``path``.
+
+    A list of sections is a setting, followed by those of one entry: ``run.grows_to``, ``run.grows_to[].cpus``.
+    """
+    for name, field in section.model_fields.items():
+        where, inner = f"{path}.{name}" if path else name, section_in(field.annotation)
+        if inner is None or inner is not field.annotation:
+            yield where, field
+        if inner is not None:
+            yield from settings_in(inner, where if inner is field.annotation else f"{where}[]")
