@@ -74,9 +74,9 @@ class Choices:
     names: Callable[[], Sequence[str]]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+        return core_schema.no_info_before_validator_function(self._checked, handler(source))
 
-    def _checked(self, value: str | None) -> str | None:
+    def _checked(self, value: Any) -> Any:
         names = self.names()
         if value is None or value in names:
             return value
