@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from patent_embed.config.section import Section
+from patent_embed.section import Section
 
 NegativeStrategy = Literal[
     "optimized_mixed", "same_group_priority", "same_subclass_different_group", "mixed", "random", "hard"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from patent_embed.config.section import Section
+from patent_embed.section import Section
 
 
 class ApiConfig(Section):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from patent_embed.config.section import Section
+from patent_embed.section import Section
 
 
 class NodeKind(Section):

@@ -14,10 +14,10 @@ from patent_embed.config.model import ModelConfig
 from patent_embed.config.negatives import NegativesConfig
 from patent_embed.config.queries import QueriesConfig
 from patent_embed.config.run import RunConfig
-from patent_embed.config.section import Section
 from patent_embed.config.splits import SplitsConfig
 from patent_embed.config.training import TrainingConfig
 from patent_embed.config.tune import TuneConfig
+from patent_embed.section import Section
 
 
 class Config(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from patent_embed.config.section import Section
+from patent_embed.section import Section
 
 
 class SplitsConfig(Section):

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from patent_embed.config.section import Section
+from patent_embed.section import Section
 
 
 class TuneConfig(Section):
