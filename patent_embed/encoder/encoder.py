@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from patent_embed.arrays import pieces_within
 from patent_embed.config.model import ModelConfig
 from patent_embed.config.training import LoraConfig
 from patent_embed.encoder import packing
@@ -309,12 +310,7 @@ def _in_bf16(model: nn.Module, device: torch.device) -> Iterator[None]:
 def _batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
     """Rows of texts of like length, longest first, each batch of at most ``max_tokens`` tokens or one text."""
     order = np.argsort(-lengths, kind="stable")
-    filled, begin = np.cumsum(lengths[order]), 0
-    while begin < len(order):
-        base = filled[begin - 1] if begin else 0
-        end = max(begin + 1, int(np.searchsorted(filled, base + max_tokens, side="right")))
-        yield order[begin:end]
-        begin = end
+    return (order[piece] for piece in pieces_within(lengths[order], max_tokens))
 
 
 def _first_position(model: nn.Module) -> int:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from patent_embed.arrays import inverse_of, places_in, ranges_of, starts_of
 from patent_embed.encoder.kernels.cpu_dropout import dropout as drop
 from patent_embed.errors import UserError
 
@@ -57,20 +58,18 @@ class Tokens:
     def from_lists(texts: Iterable[Sequence[int]]) -> Tokens:
         rows = [np.asarray(text, np.int32) for text in texts]
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        return Tokens(np.concatenate([np.empty(0, np.int32), *rows]), np.concatenate([[0], np.cumsum(lengths)]))
+        return Tokens(np.concatenate([np.empty(0, np.int32), *rows]), starts_of(lengths))
 
     @staticmethod
     def concat(parts: Sequence[Tokens]) -> Tokens:
         lengths = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
         ids = np.concatenate([np.empty(0, np.int32), *(part.ids for part in parts)])
-        return Tokens(ids, np.concatenate([[0], np.cumsum(lengths)]))
+        return Tokens(ids, starts_of(lengths))
 
     def take(self, indices: np.ndarray) -> Tokens:
         """The texts at ``indices``, in that order; one may be taken twice."""
         lengths = self.lengths_of(indices)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        source = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][indices] - offsets[:-1], lengths)
-        return Tokens(self.ids[source], offsets)
+        return Tokens(self.ids[ranges_of(self.offsets[indices], lengths)], starts_of(lengths))
 
 
 @dataclass(frozen=True)
@@ -107,11 +106,10 @@ def fill_up(batch: PackedBatch, texts: int, tokens: int) -> PackedBatch:
     count, missing = texts - have, tokens - filled
     lengths = np.full(count, missing // count)
     lengths[: missing % count] += 1
-    ends = np.cumsum(lengths)
     fill = (
         np.zeros((1, missing), np.int64),
-        (np.arange(missing) - np.repeat(ends - lengths, lengths))[None],
-        (filled + ends).astype(np.int32),
+        places_in(lengths)[None],
+        (filled + np.cumsum(lengths)).astype(np.int32),
         np.arange(have, texts),
     )
     ids, positions, bounds, inverse = (
@@ -134,15 +132,12 @@ def pack(tokens: Tokens, indices: np.ndarray | None = None) -> PackedBatch:
     lengths = tokens.lengths if indices is None else tokens.lengths_of(indices)
     order = np.argsort(lengths, kind="stable")
     chosen = tokens.take(order if indices is None else np.asarray(indices)[order])
-    inverse = np.empty_like(order)
-    inverse[order] = np.arange(len(order))
-    starts = np.repeat(chosen.offsets[:-1], chosen.lengths)
     return PackedBatch(
         input_ids=torch.from_numpy(chosen.ids.astype(np.int64))[None],
-        position_ids=torch.from_numpy(np.arange(len(starts)) - starts)[None],
+        position_ids=torch.from_numpy(places_in(chosen.lengths))[None],
         cu_seq_lens=torch.from_numpy(chosen.offsets.astype(np.int32)),
         max_length=int(chosen.lengths[-1]),
-        inverse=torch.from_numpy(inverse),
+        inverse=torch.from_numpy(inverse_of(order)),
     )
 
 

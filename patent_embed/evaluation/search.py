@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from patent_embed.arrays import Rows, Vectors
+from patent_embed.arrays import Rows, Vectors, places_in
 
 # Scores of a block (q, b) and the flat positions of those that reach each query's threshold.
 _Propose = Callable[[Vectors, Vectors], tuple[NDArray[np.int64], Vectors]]
@@ -142,7 +142,7 @@ class _Candidates:
         query, row, score = query[order], row[order], score[order]
         count = np.bincount(query, minlength=len(self._queries))
         table = np.full((len(count), max(self._k, int(count.max()))), -np.inf, np.float32)
-        table[query, np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count)] = score
+        table[query, places_in(count)] = score
         self._kth = np.partition(table, table.shape[1] - self._k, axis=1)[:, table.shape[1] - self._k]
         keep = score >= self.threshold(slack)[query]
         self._parts = [(query[keep], row[keep], score[keep])]

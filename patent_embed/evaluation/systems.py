@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from patent_embed.arrays import Rows, Vectors
+from patent_embed.arrays import Rows, Vectors, grouped
 from patent_embed.evaluation.search import exact_search, pair_scores, top_k
 from patent_embed.text import words
 
@@ -80,9 +80,8 @@ class Bm25:
         """Scores (m,) of the pairs ``queries`` (m,) and ``passages`` (m,)."""
         scores = np.empty(len(queries), np.float32)
         distinct, inverse = np.unique(queries, return_inverse=True)
-        order = np.argsort(inverse, kind="stable")
-        bounds = np.searchsorted(inverse[order], np.arange(len(distinct) + 1))
-        for query, begin, end in zip(distinct.tolist(), bounds[:-1], bounds[1:], strict=True):
+        order, starts = grouped(inverse, len(distinct))
+        for query, begin, end in zip(distinct.tolist(), starts[:-1], starts[1:], strict=True):
             mine = order[begin:end]
             scores[mine] = self._scores(query)[passages[mine]]
         return scores

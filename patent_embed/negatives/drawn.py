@@ -36,7 +36,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from patent_embed.arrays import Int32, Int64, UInt64, starts_of
+from patent_embed.arrays import Int32, Int64, UInt64, places_in
 from patent_embed.config.negatives import NegativesConfig
 from patent_embed.data.schemas import NEGATIVES
 from patent_embed.errors import UserError
@@ -174,10 +174,9 @@ def to_batch(
     ids: pa.Array, anchors: Int32, negatives: Int32, rungs: Int32, counts: Int64, scores: NDArray[Any] | None = None
 ) -> pa.RecordBatch:
     """Rows of ``SCHEMA`` for ``anchors`` with ``counts`` negatives each."""
-    rank = np.arange(len(negatives)) - np.repeat(starts_of(counts)[:-1], counts)
     columns = [
         ids.take(pa.array(np.repeat(anchors, counts))),
-        pa.array(rank.astype(np.int32)),
+        pa.array(places_in(counts).astype(np.int32)),
         ids.take(pa.array(negatives)),
         pa.array(RUNGS).take(pa.array(rungs)),
         pa.nulls(len(negatives), pa.float32()) if scores is None else pa.array(scores, pa.float32()),

@@ -44,7 +44,7 @@ class Ladder:
         # One container for each split and bucket, each with all cells of its keys; most stay empty.
         containers, splits = len(names_hash), int(patents.split.max(initial=0)) + 1
         place = split.astype(np.int64) * containers + container
-        first = changes(row) | changes(container)
+        first = changes(row, container)
         size = np.bincount(place[first], minlength=splits * containers)
         buckets = np.maximum(-(-size // self._group_cap), 1)
         keys = np.bincount(container_of_key, minlength=containers)

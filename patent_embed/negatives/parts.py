@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from patent_embed.arrays import Int32, Int64, UInt64, changes, numbered, ranges_of, starts_of
+from patent_embed.arrays import Int32, Int64, UInt64, changes, numbered, places_in, ranges_of, starts_of
 from patent_embed.config.negatives import NegativesConfig
 from patent_embed.errors import UserError
 from patent_embed.hashing import hash_strings, mix64
@@ -93,7 +93,7 @@ def _memberships(classes: Classes, rung: int) -> tuple[Int32, UInt64, Int64, Int
     row, key = classes.keys(rung)
     level = classes.levels[rung]
     container = level.container_of_key[key]
-    first = np.flatnonzero(changes(row) | changes(container))
+    first = np.flatnonzero(changes(row, container))
     return row[first], level.container_hash[container[first]], np.append(first, len(row)), row, key
 
 
@@ -197,16 +197,14 @@ def entries(batch: pa.Table, directory: IdIndex, buckets: Buckets, seed: int, pa
         list_start = starts_of(length)
         # The keys of the patent, turned so that those of this container come first.
         shift = np.repeat(begin[:-1] - key_start[local], length)
-        step = np.arange(list_start[-1]) - np.repeat(list_start[:-1], length)
-        at = np.repeat(key_start[local], length) + (step + shift) % np.repeat(length, length)
-        pair_start = starts_of(np.bincount(local, minlength=len(rows)))
+        at = np.repeat(key_start[local], length) + (places_in(length) + shift) % np.repeat(length, length)
         tables.append(
             pa.table(
                 {
                     "part": (place % np.uint64(parts)).astype(np.int32),
                     "rung": np.full(len(local), rung, np.int8),
                     "row": rows[local],
-                    "turn": (np.arange(len(local)) - pair_start[local]).astype(np.int16),
+                    "turn": places_in(np.bincount(local)).astype(np.int16),
                     "place": place,
                     "container": container_hash,
                     "hash": hashes[local],

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from patent_embed import ipc
-from patent_embed.arrays import Int32, Int64, UInt64, changes, numbered, starts_of
+from patent_embed.arrays import Int32, Int64, UInt64, changes, numbered, owners_of, starts_of
 from patent_embed.errors import UserError
 from patent_embed.hashing import hash_strings
 
@@ -37,7 +37,7 @@ class Classes:
 
     def keys(self, rung: int) -> tuple[Int32, Int32]:
         """Distinct (row, key of the rung), in order."""
-        row = np.repeat(np.arange(len(self.start) - 1, dtype=np.int64), np.diff(self.start))
+        row = owners_of(np.diff(self.start))
         packed = np.sort((row << 32) | self.levels[rung].key_of_code[self.code])
         packed = packed[changes(packed)]
         return (packed >> 32).astype(np.int32), (packed & 0xFFFFFFFF).astype(np.int32)

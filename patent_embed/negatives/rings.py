@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patent_embed.arrays import Int32, Int64, UInt64, changes, ranges_of, starts_of
+from patent_embed.arrays import Int32, Int64, UInt64, changes, owners_of, places_in, ranges_of, starts_of
 from patent_embed.hashing import mix64
 
 MAX_PROBES = 4096
@@ -62,7 +62,7 @@ def assemble(
     """
     n, cells = len(family), len(cell_container)
     container = cell_container[cell]
-    first = np.flatnonzero(changes(row) | changes(container))
+    first = np.flatnonzero(changes(row, container))
     # A patent is listed under its most frequent key (ties: the lower cell): a key that all patents of a container carry
     # then holds all of them, and none of them is looked at in vain.
     crowd = np.bincount(cell, minlength=cells)
@@ -204,16 +204,15 @@ def take_turns(found: Int32, counts: Int64, anchor_hash: UInt64) -> tuple[Int32,
     """
     n, k = len(counts), found.shape[1]
     begin = starts_of(counts) * k
-    turn = np.arange(len(found)) - np.repeat(starts_of(counts)[:-1], counts)
     many = np.repeat(np.maximum(counts, 1), counts)
     drawn = (np.repeat(mix64(anchor_hash), counts) % many.astype(np.uint64)).astype(np.int64)
-    slot = np.repeat(begin[:-1], counts) + (turn + drawn) % many
+    slot = np.repeat(begin[:-1], counts) + (places_in(counts) + drawn) % many
     queue = np.empty(found.size, np.int32)
     queue[slot[:, None] + np.arange(k) * many[:, None]] = found
-    owner = np.repeat(np.arange(n), counts * k)
+    owner = owners_of(counts * k)
     shared = np.flatnonzero((queue >= 0) & np.repeat(counts > 1, counts * k))
     order = shared[np.argsort((owner[shared] << 32) | queue[shared], kind="stable")]
-    again = ~(changes(owner[order]) | changes(queue[order]))
+    again = ~changes(owner[order], queue[order])
     queue[order[again]] = -1
     kept = queue >= 0
     place: Int64 = np.cumsum(kept) - kept

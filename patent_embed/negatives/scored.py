@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patent_embed.arrays import Int32, Int64, UInt64, ranges_of, starts_of
+from patent_embed.arrays import Int32, Int64, UInt64, grouped, owners_of, ranges_of, starts_of
 from patent_embed.config.negatives import NegativesConfig, ScoringConfig
 from patent_embed.data.schemas import NEGATIVES
 from patent_embed.errors import UserError
@@ -182,18 +182,17 @@ class CandidateScorer:
         queries = np.diff(self._first)
         pair_start = ring.patent_start[self.anchors]
         pairs = ring.patent_start[self.anchors + 1] - pair_start
-        of_query = np.repeat(np.arange(len(self.anchors)), queries)
+        of_query = owners_of(queries)
         entry_pair = ranges_of(pair_start[of_query], pairs[of_query])
         entry_query = np.repeat(self._query, pairs[of_query])
         entry_anchor = np.repeat(self.anchors[of_query], pairs[of_query]).astype(np.int32)
         found = np.full((len(entry_pair), self._config.pool), -1, np.int32)
         carriers = Carriers.of(ring)
         container = ring.pair_container[entry_pair]
-        order = np.argsort(container, kind="stable")
-        for group in np.split(order, np.flatnonzero(np.diff(container[order])) + 1):
-            if not len(group):
-                continue
-            begin, end = ring.container_start[container[group[0]] + np.arange(2)].tolist()
+        order, start = grouped(container, len(ring.container_hash))
+        for number in np.flatnonzero(np.diff(start)).tolist():
+            group = order[start[number] : start[number + 1]]
+            begin, end = ring.container_start[number : number + 2].tolist()
             step = max(1, MAX_PRODUCTS // (end - begin))
             for low in range(0, len(group), step):
                 some = group[low : low + step]
@@ -218,7 +217,7 @@ class CandidateScorer:
         cells = ring.pair_start[pairs + 1] - ring.pair_start[pairs]
         own = ring.own_cell[ranges_of(ring.pair_start[pairs], cells)]
         sizes = carriers.start[own + 1] - carriers.start[own]
-        line = np.repeat(np.arange(len(pairs)), cells) * len(members) - begin
+        line = owners_of(cells) * len(members) - begin
         hidden = np.repeat(line, sizes) + carriers.place[ranges_of(carriers.start[own], sizes)]
         # More than needed, since some of the best are of the family or share a key that belongs to another container.
         scores, best = self._products.top(queries, members, hidden, min(k + _SPARE, len(members)))
@@ -253,13 +252,13 @@ class Carriers:
 
     @classmethod
     def of(cls, ring: Ring) -> Carriers:
-        pair_patent = np.repeat(np.arange(len(ring.patent_start) - 1), np.diff(ring.patent_start))
-        member_container = np.repeat(np.arange(len(ring.container_start) - 1), np.diff(ring.container_start))
+        pair_patent = owners_of(np.diff(ring.patent_start))
+        member_container = owners_of(np.diff(ring.container_start))
         place_of_pair = np.empty(len(pair_patent), np.int64)
         place_of_pair[np.lexsort((pair_patent, ring.pair_container))] = np.lexsort((ring.member, member_container))
         place = np.repeat(place_of_pair, np.diff(ring.pair_start))
-        start = starts_of(np.bincount(ring.own_cell, minlength=len(ring.cell_start) - 1))
-        return cls(start, place[np.argsort(ring.own_cell, kind="stable")])
+        order, start = grouped(ring.own_cell, len(ring.cell_start) - 1)
+        return cls(start, place[order])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patent_embed.arrays import numbered, rows_of
+from patent_embed.arrays import changes, matches, numbered, ranges_of, rows_of
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 from patent_embed.queries.sources import headline_mask
@@ -43,10 +43,7 @@ def build_triplets(
 
     anchors = rows_of(negatives["publication_number"], ids)  # ascending: the table is sorted by anchor
     others = rows_of(negatives["negative"], ids)
-    begin, end = np.searchsorted(anchors, query_rows, "left"), np.searchsorted(anchors, query_rows, "right")
-    counts = end - begin
-    query = np.repeat(np.arange(len(queries)), counts)
-    position = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(begin, counts)
+    query, position = matches(query_rows, anchors)
     patents = np.stack([query_rows[query], others[position]], axis=1)
 
     used, compact = np.unique(patents, return_inverse=True)
@@ -110,9 +107,7 @@ class TripletData:
     def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
         """Triplet rows in the order of an epoch: queries shuffled, each with its triplets behind one another, so
         that a batch repeats few texts."""
-        starts = np.flatnonzero(np.diff(self.triplets[:, 0], prepend=-1))
+        starts = np.flatnonzero(changes(self.triplets[:, 0]))
         sizes = np.diff(starts, append=len(self.triplets))
         order = np.random.default_rng([seed, epoch]).permutation(len(starts))
-        inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes[order]) - sizes[order], sizes[order])
-        rows: np.ndarray = np.repeat(starts[order], sizes[order]) + inside
-        return rows
+        return ranges_of(starts[order], sizes[order])

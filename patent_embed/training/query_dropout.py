@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from patent_embed.arrays import places_in, starts_of
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 
@@ -28,7 +29,7 @@ class QueryDropout:
     def __call__(self, tokens: Tokens, chosen: np.ndarray, rng: np.random.Generator) -> Tokens:
         """The texts of ``tokens``, those where ``chosen`` (n,) bool is true with tokens left out."""
         lengths, starts = tokens.lengths, tokens.offsets[:-1]
-        place = np.arange(len(tokens.ids)) - np.repeat(starts, lengths)
+        place = places_in(lengths)
         same = tokens.ids == self._frame[np.minimum(place, len(self._frame) - 1)]
         prompt = np.minimum.reduceat(np.where(same, lengths.max(), place), starts)  # where a text leaves the frame
         loose = np.repeat(chosen, lengths) & (place >= np.repeat(prompt, lengths)) & ~np.isin(tokens.ids, self._special)
@@ -37,4 +38,4 @@ class QueryDropout:
         had, gone = (np.add.reduceat(mask, starts, dtype=np.int64) for mask in (loose, out))
         gone[had - gone < np.minimum(_LEAST, had)] = 0
         out &= np.repeat(gone > 0, lengths)
-        return Tokens(tokens.ids[~out], np.concatenate([[0], np.cumsum(lengths - gone)]))
+        return Tokens(tokens.ids[~out], starts_of(lengths - gone))

@@ -28,6 +28,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from patent_embed.arrays import pieces_within
 from patent_embed.config.training import TrainingConfig
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.kernels import fused
@@ -252,13 +253,8 @@ class Trainer:
 
     def _chunks(self, tokens: Tokens, texts: np.ndarray) -> Iterator[np.ndarray]:
         """Cut ``texts`` so that each piece stays within the tokens of one forward pass."""
-        filled = np.cumsum(tokens.lengths_of(texts))
-        begin = 0
-        while begin < len(texts):
-            base = filled[begin - 1] if begin else 0
-            end = int(np.searchsorted(filled, base + self.config.max_tokens_per_forward, side="right"))
-            yield texts[begin : max(end, begin + 1)]
-            begin = max(end, begin + 1)
+        pieces = pieces_within(tokens.lengths_of(texts), self.config.max_tokens_per_forward)
+        return (texts[piece] for piece in pieces)
 
     def _loss(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray) -> Tensor:
         """Mean loss of the global batch; with Matryoshka dimensions the mean over them (Kusupati et al., arXiv
