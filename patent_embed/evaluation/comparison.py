@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from patent_embed.arrays import numbered
 from patent_embed.evaluation import significance
 from patent_embed.evaluation.measure import HEADLINE, EvalResult
 
@@ -68,7 +68,7 @@ def compare_rows(
     if not len(ours):
         return None
     own, other = (table[metric].to_numpy() for table in (ours, theirs))
-    patent = pc.dictionary_encode(ours["publication_number"].combine_chunks()).indices.to_numpy().astype(np.int64)
+    patent = numbered(ours["publication_number"])[0].astype(np.int64)
     difference = own - other
     low, high = significance.paired_bootstrap(difference, patent, seed)
     p_value = significance.paired_randomisation(difference, patent, seed, resamples)

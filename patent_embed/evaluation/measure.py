@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from patent_embed.arrays import Rows, rows_of
+from patent_embed.arrays import Rows, matches, numbered, rows_of, starts_of
 from patent_embed.data.schemas import GRADED, PER_QUERY, RETRIEVAL_METRICS
 from patent_embed.evaluation import metrics
 from patent_embed.evaluation.patent_map import PatentMap
@@ -101,22 +101,14 @@ def evaluate(
     chosen = np.flatnonzero(pc.is_in(split_of_query, value_set=pa.array(EVALUATED_SPLITS)).to_numpy())
     table, own = queries.take(pa.array(chosen)), own[chosen]
     split = np.asarray(split_of_query.take(pa.array(chosen)).to_pylist(), dtype=object)
-    headline = np.zeros(len(chosen), np.bool_)
-    for part in EVALUATED_SPLITS:
-        mine = np.flatnonzero(split == part)
-        headline[mine] = headline_mask(table["source"].take(pa.array(mine)), query_sources)
+    headline = _headline(table["source"], split, query_sources)
 
-    family = pc.dictionary_encode(splits["family"].combine_chunks()).indices.to_numpy().astype(np.int64)
+    family = numbered(splits["family"])[0].astype(np.int64)
     _, ranked = system.search(chosen, DEPTH)
     hit = metrics.hits(ranked, family[own], family)
     relevant = metrics.group_sizes(family[own], family)
-    anchor, negative = _negatives_of(own, negatives, ids)
     graded = None if codes is None else _graded(IpcRelevance(codes, family), own, ranked)
     first = ranked[:, 0] if ranked.shape[1] else np.full(len(own), -1)
-    positive_score = system.pairs(chosen, own)
-    negative_score = system.pairs(chosen[anchor], negative)
-    triplets = np.bincount(anchor, minlength=len(own))
-    negative_sum = np.bincount(anchor, weights=negative_score, minlength=len(own))
     columns: dict[str, Any] = {
         "publication_number": table["publication_number"],
         "query_no": table["query_no"],
@@ -129,16 +121,37 @@ def evaluate(
         "first": ids.take(pa.array(first, mask=first < 0)),
         **{metric: _METRIC[metric.partition("@")[0]](hit, relevant, metric) for metric in RETRIEVAL_METRICS},
         GRADED: pa.nulls(len(own)) if graded is None else graded,
+        **_similarities(system, chosen, own, *_negatives_of(own, negatives, ids)),
+    }
+    arrays = [_column(columns[field.name]).cast(field.type) for field in PER_QUERY]
+    return EvalResult(name, system.scale, pa.table(arrays, schema=PER_QUERY))
+
+
+def _headline(source: pa.ChunkedArray, split: NDArray[np.object_], wanted: Sequence[str] | None) -> NDArray[np.bool_]:
+    """(q,) which queries are of the headline set of their split."""
+    headline = np.zeros(len(split), np.bool_)
+    for part in EVALUATED_SPLITS:
+        mine = np.flatnonzero(split == part)
+        headline[mine] = headline_mask(source.take(pa.array(mine)), wanted)
+    return headline
+
+
+def _similarities(system: System, queries: Rows, own: Rows, anchor: Rows, negative: Rows) -> dict[str, Any]:
+    """What ``PER_QUERY`` holds of the pairs: each of ``queries`` (q,) with its own document, and the triplets
+    ``anchor`` (m,), places in ``queries``, ``negative`` (m,)."""
+    positive_score = system.pairs(queries, own)
+    negative_score = system.pairs(queries[anchor], negative)
+    triplets = np.bincount(anchor, minlength=len(own))
+    negative_sum = np.bincount(anchor, weights=negative_score, minlength=len(own))
+    return {
         "positive_similarity": positive_score,
         "negative_similarity": pa.array(negative_sum / np.maximum(triplets, 1), mask=triplets == 0),
         "negative_similarities": pa.ListArray.from_arrays(
-            np.concatenate([[0], np.cumsum(triplets)]).astype(np.int32), negative_score.astype(np.float32)
+            starts_of(triplets).astype(np.int32), negative_score.astype(np.float32)
         ),
         "triplets": triplets,
         "triplets_won": np.bincount(anchor[positive_score[anchor] > negative_score], minlength=len(own)),
     }
-    arrays = [_column(columns[field.name]).cast(field.type) for field in PER_QUERY]
-    return EvalResult(name, system.scale, pa.table(arrays, schema=PER_QUERY))
 
 
 def _graded(relevance: IpcRelevance, own: Rows, ranked: Rows) -> NDArray[np.float64]:
@@ -168,7 +181,5 @@ def _negatives_of(own: Rows, negatives: pa.Table, ids: pa.ChunkedArray) -> tuple
     patent, other = rows_of(negatives["publication_number"], ids), rows_of(negatives["negative"], ids)
     order = np.lexsort((other, patent))
     patent, other = patent[order], other[order]
-    first, last = np.searchsorted(patent, own, "left"), np.searchsorted(patent, own, "right")
-    count = last - first
-    query = np.repeat(np.arange(len(own)), count)
-    return query, other[np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)]
+    query, place = matches(own, patent)
+    return query, other[place]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from patent_embed.arrays import Rows
+from patent_embed.arrays import Rows, numbered, owners_of, places_in
+from patent_embed.data.codes import flattened, main_groups
 
 
 class IpcRelevance:
@@ -23,11 +23,8 @@ class IpcRelevance:
     """
 
     def __init__(self, codes: pa.ChunkedArray, family: NDArray[np.int64]) -> None:
-        lists = codes.combine_chunks()
-        document = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
-        symbols = pc.list_flatten(lists)
-        groups = pc.replace_substring_regex(symbols, "/.*", "")
-        self._full, self._group = (_membership(document, labels, family) for labels in (symbols, groups))
+        document, symbols = flattened(codes)
+        self._full, self._group = (_membership(document, labels, family) for labels in (symbols, main_groups(symbols)))
 
     def grades(self, own: Rows, ranked: Rows) -> NDArray[np.float64]:
         """Grades (q, k) of the documents ``ranked`` (q, k) for queries of the documents ``own`` (q,); row -1 has 0."""
@@ -49,7 +46,7 @@ def _added(shared: list[NDArray[np.bool_]]) -> NDArray[np.float64]:
 
 def _membership(document: Rows, labels: pa.Array, family: NDArray[np.int64]) -> csr_matrix:
     """(documents, labels), not zero where a document carries a label. A family is a label of its members."""
-    column = pc.dictionary_encode(labels).indices.to_numpy().astype(np.int64)
+    column = numbered(labels)[0].astype(np.int64)
     families = family + column.max(initial=-1) + 1
     row, column = np.concatenate([document, np.arange(len(family))]), np.concatenate([column, families])
     shape = (len(family), int(column.max(initial=-1)) + 1)
@@ -62,8 +59,8 @@ def _sharing(table: csr_matrix, own: Rows, k: int) -> NDArray[np.int64]:
     by_label = table.T.tocsr()
     by_label.sort_indices()
     count = np.diff(by_label.indptr)
-    kept = np.arange(by_label.nnz) - np.repeat(by_label.indptr[:-1], count) < k
-    label = np.repeat(np.arange(len(count)), count)[kept]
+    kept = places_in(count) < k
+    label = owners_of(count)[kept]
     first = csr_matrix((by_label.data[kept], (label, by_label.indices[kept])), shape=by_label.shape)
     sharing: NDArray[np.int64] = (table[own] @ first).getnnz(axis=1).astype(np.int64)
     return sharing

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from patent_embed.arrays import rows_of
+from patent_embed.data.codes import flattened, main_groups
 from patent_embed.evaluation import significance
 from patent_embed.evaluation.comparison import RESAMPLES, Comparison, compare_rows, verdict
 from patent_embed.evaluation.measure import HEADLINE, EvalResult
@@ -71,7 +72,7 @@ def query_labels(per_query: pa.Table, queries: pa.Table, corpus: pa.Table, split
     """What each row of ``per_query`` belongs to: dimension → label (q,).
 
     Args:
-        per_query: as in ``evaluation.PER_QUERY``.
+        per_query: as in ``PER_QUERY``.
         queries: ``publication_number, query_no, query``.
         corpus: ``publication_number, abstract, codes``, rows as in ``splits``.
         splits: ``publication_number, split``.
@@ -81,14 +82,14 @@ def query_labels(per_query: pa.Table, queries: pa.Table, corpus: pa.Table, split
     split's headline queries.
     """
     own = rows_of(per_query["publication_number"], corpus["publication_number"])
-    lists = corpus["codes"].combine_chunks()
-    first = pc.list_element(lists, 0)
-    group, groups = (pc.replace_substring_regex(codes, "/.*", "") for codes in (first, pc.list_flatten(lists)))
-    sizes = {item["values"]: item["counts"] for item in pc.value_counts(group).to_pylist()}
-    trained = pc.equal(splits["split"], "train").combine_chunks().take(pc.list_parent_indices(lists))
+    first = pc.list_element(corpus["codes"].combine_chunks(), 0)
+    sizes = {item["values"]: item["counts"] for item in pc.value_counts(main_groups(first)).to_pylist()}
+    owner, every_code = flattened(corpus["codes"])
+    groups = main_groups(every_code)
+    trained = pc.equal(splits["split"], "train").combine_chunks().take(pa.array(owner))
     known = pc.is_in(groups, value_set=groups.filter(trained).unique()).to_numpy(zero_copy_only=False)
-    seen = np.zeros(len(lists), np.bool_)
-    seen[pc.list_parent_indices(lists).to_numpy()[known]] = True
+    seen = np.zeros(len(corpus), np.bool_)
+    seen[owner[known]] = True
     codes = first.take(pa.array(own)).to_pylist()
     asked = queries["query"].take(pa.array(rows_of(_keys(per_query), _keys(queries))))
     of_patent = {

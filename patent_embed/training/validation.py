@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from patent_embed.arrays import numbered, rows_of
+from patent_embed.data.codes import flattened, main_groups
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 from patent_embed.evaluation import metrics
@@ -63,9 +64,8 @@ def build_retrieval_set(
 
 def _shares_main_group(codes: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
     """(n,) bool: patents with a code of a main group that one of ``rows`` has."""
-    codes = codes.combine_chunks()
-    owner = pc.list_parent_indices(codes).to_numpy()
-    group = pc.replace_substring_regex(codes.flatten(), "/.*", "").dictionary_encode().indices.to_numpy()
+    owner, symbols = flattened(codes)
+    group, _ = numbered(main_groups(symbols))
     asked = np.zeros(len(codes), bool)
     asked[rows] = True
     shared = np.zeros(len(codes), bool)
