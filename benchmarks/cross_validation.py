@@ -42,6 +42,7 @@ from patent_embed.evaluation import metrics
 from patent_embed.evaluation.search import exact_search
 from patent_embed.evaluation.systems import Bm25
 from patent_embed.negatives.drawn import mine_negatives
+from patent_embed.progress.events import EpochEnded, TrainingStep
 from patent_embed.training.data import build_triplets
 from patent_embed.training.trainer import Trainer
 
@@ -136,10 +137,10 @@ class Benchmark:
 
 
 class _Silent:
-    def step(self, event: dict[str, Any]) -> None:
+    def step(self, event: TrainingStep) -> None:
         pass
 
-    def epoch(self, metrics: dict[str, Any], write: Callable[[Path], None] | None) -> None:
+    def epoch(self, event: EpochEnded, write: Callable[[Path], None] | None) -> None:
         pass
 
 

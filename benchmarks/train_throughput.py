@@ -38,6 +38,7 @@ from patent_embed.encoder.kernels import fused
 from patent_embed.encoder.kernels.graphs import Graphs
 from patent_embed.encoder.model_folder import write_sentence_transformer_files
 from patent_embed.encoder.packing import Tokens
+from patent_embed.progress.events import EpochEnded, TrainingStep
 from patent_embed.training.data import TripletData
 from patent_embed.training.trainer import Trainer
 
@@ -97,11 +98,11 @@ class Clock:
             self.last = now
 
     # The two calls of a training.Reporter.
-    def step(self, event: dict[str, Any]) -> None:
-        self.losses.append(event["loss"])
+    def step(self, event: TrainingStep) -> None:
+        self.losses.append(event.loss)
         self.tick()
 
-    def epoch(self, metrics: dict[str, Any], write: Callable[[Path], None] | None) -> None:
+    def epoch(self, event: EpochEnded, write: Callable[[Path], None] | None) -> None:
         pass
 
 

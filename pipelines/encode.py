@@ -24,6 +24,7 @@ from patent_embed.errors import UserError
 from patent_embed.folders import Entry, RemoteFolder, scratch
 from patent_embed.hashing import folder_digest
 from patent_embed.progress.clock import Stopwatch, duration
+from patent_embed.progress.events import PiecesRead, TextsEmbedded
 from patent_embed.progress.terminal import say
 from pipelines.pipeline import Pipeline, Plan, Stage
 from pipelines.steps import ingest
@@ -111,7 +112,7 @@ class Encoding(Pipeline):
         config, rows = self.config, self.rows_per_file
         outcome = ingest.ingest(
             folder, root, files, config.data, config.run.seed,
-            parser=parser, rows_per_group=rows, on_progress=self.progress.records,
+            parser=parser, rows_per_group=rows, on_progress=lambda *read: self.progress.emit(PiecesRead(*read)),
         )  # fmt: skip
         outcome.rows["texts"] = outcome.rows.pop("patents")
         return outcome
@@ -144,7 +145,7 @@ class Encoding(Pipeline):
             )
             for batch in written.iter_batches(batch_size=None):
                 encoded += int(batch["rows"].sum())
-                self.progress.texts(done + encoded, total, watch.seconds)
+                self.progress.emit(TextsEmbedded(done + encoded, total, watch.seconds))
         if isinstance(target, Path):  # what killed workers left
             for path in target.glob(".*.tmp"):
                 path.unlink()

@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray.util import metrics
 
+from patent_embed.progress.events import Event, StepFinished, TrainingStep
 from pipelines.resources import here
 
 log = logging.getLogger("patent_embed")
@@ -21,19 +22,26 @@ class EventBuffer:
     """Carries progress events from workers on any node to the driver."""
 
     def __init__(self) -> None:
-        self._events: list[dict[str, Any]] = []
+        self._events: list[Event] = []
 
-    def put(self, event: dict[str, Any]) -> None:
+    def put(self, event: Event) -> None:
+        """Keep ``event`` until the driver asks."""
         self._events.append(event)
 
-    def drain(self) -> list[dict[str, Any]]:
+    def drain(self) -> list[Event]:
+        """What came since the last call, in order."""
         events, self._events = self._events, []
         return events
 
 
 @contextlib.contextmanager
-def event_stream(handle: Callable[[dict[str, Any]], None], interval: float = 0.5) -> Iterator[Any]:
-    """Yield an EventBuffer for workers; ``handle`` is called on the driver with each event, in order."""
+def event_stream(emit: Callable[[Event], None], interval: float = 0.5) -> Iterator[Any]:
+    """Yield an EventBuffer whose ``put`` workers call; ``emit`` is called on the driver with each event, in order, at
+    the latest before the block is left.
+
+    Args:
+        interval: seconds between two looks into the buffer.
+    """
     buffer = EventBuffer.options(scheduling_strategy=here()).remote()
     stop = threading.Event()
 
@@ -42,7 +50,7 @@ def event_stream(handle: Callable[[dict[str, Any]], None], interval: float = 0.5
             last = stop.is_set()
             try:
                 for event in ray.get(buffer.drain.remote(), timeout=10):
-                    handle(event)
+                    emit(event)
             except ray.exceptions.RayError as error:  # the view must not end the run; the events are in the result too
                 log.debug("progress events are not available: %s", error)
             if last:
@@ -59,29 +67,25 @@ def event_stream(handle: Callable[[dict[str, Any]], None], interval: float = 0.5
         ray.kill(buffer)
 
 
-# Event of a step at work → the step, and what of the event is counted.
-_RATES = {"read": ("ingest", "records"), "generated": ("queries", "done"), "embedded": ("embed", "done")}
-
-
-class RunMetrics:
-    """Progress events as Ray metrics, which every node's agent offers to Prometheus under ``ray_patent_embed_...``."""
+class RayMetrics:
+    """Progress events as Ray metrics, which every node's agent offers to Prometheus under ``ray_patent_embed_...``. To
+    be made in a Ray session."""
 
     def __init__(self) -> None:
         self._rows = metrics.Counter("patent_embed_rows", "rows that finished steps gave", ("step", "kind"))
         self._rate = metrics.Gauge("patent_embed_rows_per_second", "of the step at work, or as it ended", ("step",))
         self._loss = metrics.Gauge("patent_embed_training_loss", "of the last step")
 
-    def observe(self, event: str, content: dict[str, Any]) -> None:
-        if event == "stage" and not content["reused"]:
-            step = content["step"].rpartition("-")[0]
-            for kind, count in content["rows"].items():
+    def on_event(self, event: Event) -> None:
+        """Count the rows of a new result; show the rate and the loss that the event tells."""
+        if isinstance(event, StepFinished) and not event.reused:
+            for kind, count in event.rows.items():
                 if count:
-                    self._rows.inc(count, {"step": step, "kind": kind})
-            if content["seconds"]:
-                self._rate.set(max(content["rows"].values(), default=0) / content["seconds"], {"step": step})
-        elif event == "step":
-            self._rate.set(content["triplets_per_s"], {"step": "train"})
-            self._loss.set(content["loss"])
-        elif event in _RATES and content["seconds"]:
-            step, counted = _RATES[event]
-            self._rate.set(content[counted] / content["seconds"], {"step": step})
+                    self._rows.inc(count, {"step": event.name, "kind": kind})
+        elif isinstance(event, TrainingStep):
+            self._loss.set(event.loss)
+        if (rate := event.rate()) is not None:
+            self._rate.set(rate.per_second, {"step": rate.step})
+
+    def close(self) -> None:
+        """Nothing to do: the agent has what was set."""

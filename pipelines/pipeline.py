@@ -28,14 +28,16 @@ from patent_embed.folders import RemoteFolder, is_remote, scratch
 from patent_embed.hashing import file_digest, folder_digest
 from patent_embed.negatives.drawn import examples, mine_negatives
 from patent_embed.negatives.scored import Embeddings
+from patent_embed.progress.bus import Progress
 from patent_embed.progress.clock import duration
-from patent_embed.progress.log import ProgressLog
+from patent_embed.progress.events import PiecesRead, QueriesWritten, ShardsSearched, StepFinished, TextsEmbedded
+from patent_embed.progress.listeners import JsonLines, Listener, Terminal
 from patent_embed.progress.terminal import finished, note, planned, say
 from patent_embed.progress.trackers import Trackers
 from patent_embed.queries.cache import find_query_cache
 from patent_embed.training import data, validation
 from pipelines import publish
-from pipelines.events import RunMetrics
+from pipelines.events import RayMetrics
 from pipelines.session import NODE_LOSSES, on_cluster, ray_session
 from pipelines.steps import embed, evaluate, ingest, negatives, queries
 from pipelines.steps.train import latest_checkpoint, train
@@ -139,7 +141,8 @@ class Pipeline:
         plan.add(
             "ingest",
             lambda folder: ingest.ingest(
-                folder, root, files, config.data, config.run.seed, on_progress=self.progress.records
+                folder, root, files, config.data, config.run.seed,
+                on_progress=lambda *read: self.progress.emit(PiecesRead(*read)),
             ),
             config.data.model_dump(exclude={"data_dir"}) | (seed if config.data.max_samples else {}),
             files=ingest.input_digest(files),
@@ -208,14 +211,16 @@ class Pipeline:
 
         def work(folder: Path) -> Outcome:
             need, config = self._need, self.config.model
-            return embed.embed(folder, need("ingest"), need("queries"), model(), config, self.progress.texts)
+            told = lambda *done: self.progress.emit(TextsEmbedded(*done))  # noqa: E731
+            return embed.embed(folder, need("ingest"), need("queries"), model(), config, told)
 
         settings = self.config.model.model_dump(exclude={"name"})
         plan.add(f"embed-{name}", work, settings, model=digest, ingest="ingest", queries="queries")
 
     def _add_evaluation(self, plan: Plan, name: str) -> None:
         def work(folder: Path) -> Outcome:
-            return evaluate.evaluate_encoder(folder, name, self._need, self.config, self.progress.shards)
+            told = lambda *done: self.progress.emit(ShardsSearched(*done))  # noqa: E731
+            return evaluate.evaluate_encoder(folder, name, self._need, self.config, told)
 
         plan.add(f"evaluate-{name}", work, self._judged(), vectors=f"embed-{name}", **TABLES)
 
@@ -267,16 +272,17 @@ class Pipeline:
                 digests |= set(stage.step.inputs.values())
                 needed.insert(0, stage)
         self._begin()
-        self._open_progress(RunMetrics().observe)
+        self._open_progress([RayMetrics()])
         for number, stage in enumerate(needed, start=1):
             self._run_stage(number, len(needed), stage)
         self.progress.close()
         return self._shared_model(base, folder_digest(base)), self._need("tokens")
 
-    def _open_progress(self, observe: Callable[[str, dict[str, Any]], None] | None) -> None:
+    def _open_progress(self, others: Sequence[Listener]) -> None:
         if self.remote is not None and self.remote.read(publish.PROGRESS) is not None:
             self.remote.fetch(publish.PROGRESS, self.out / publish.PROGRESS)
-        self.progress = ProgressLog(self.out / publish.PROGRESS, self.config.training.log_every, observe=observe)
+        terminal = Terminal(self.config.training.log_every)
+        self.progress = Progress([JsonLines(self.out / publish.PROGRESS), *others, terminal])
 
     def _begin(self) -> None:
         say(f"patent-embed {__version__}")
@@ -291,7 +297,7 @@ class Pipeline:
         self._begin()
         todo = any(self._find(stage.step) is None for stage in stages)
         with ray_session(self.config.run.log_level, self.config.run.grows_to) if todo else contextlib.nullcontext():
-            self._open_progress(RunMetrics().observe if todo else None)
+            self._open_progress([RayMetrics()] if todo else [])
             for number, stage in enumerate(stages, start=1):
                 self._run_stage(number, len(stages), stage)
         self.progress.close()
@@ -328,13 +334,8 @@ class Pipeline:
         counts = {key: value for key, value in artifact.manifest.rows.items() if value or key != "not_sampled"}
         rows = ", ".join(f"{value:,} {key}" for key, value in counts.items())
         finished(head, rows, took)
-        self.progress.record(
-            "stage",
-            step=step.folder,
-            reused=step.name in self.reused,
-            rows=artifact.manifest.rows,
-            seconds=artifact.manifest.seconds,
-        )
+        reused, made = step.name in self.reused, artifact.manifest
+        self.progress.emit(StepFinished(step.folder, reused, made.rows, made.seconds))
         if self.remote is not None:
             self.remote.put(self.out / publish.PROGRESS, publish.PROGRESS)
         for line in publish.stage_notes(step.name, artifact):
@@ -398,7 +399,7 @@ class Pipeline:
             self.config.run.seed,
             splits=splits,
             share_model=lambda model: self._shared_model(model, folder_digest(model)),
-            on_progress=self.progress.queries,
+            on_progress=lambda *done: self.progress.emit(QueriesWritten(*done)),
         )
 
     def _mine(self, folder: Path) -> Outcome:
@@ -467,16 +468,11 @@ class Pipeline:
             resume_from = RemoteFolder(resume) if is_remote(resume) else Path(resume).resolve()
         settings = self.config.training.model_dump(mode="json", exclude=_TRAINING_LOGISTICS)
         trackers = Trackers(self.config.training.trackers, self.out / "tensorboard" / folder.name, settings)
-
-        def on_event(event: dict[str, Any]) -> None:
-            trackers.event(event)
-            self.progress.training_event(event)
-
         model = self._shared_model(base, folder_digest(base))
         run = self.config.run.model_copy(update={"seed": seed})
         config = self.config.model_copy(update={"run": run})
-        with contextlib.closing(trackers):
-            return train(place, config, model, self._need(tokens), folder.name, resume_from, on_event)
+        with self.progress.also(trackers):
+            return train(place, config, model, self._need(tokens), folder.name, resume_from, self.progress.emit)
 
     def _average(self, folder: Path, members: Sequence[str]) -> Outcome:
         """The mean of trainings that differ in their seeds; the report shows the first one's course."""

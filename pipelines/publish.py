@@ -26,7 +26,7 @@ from patent_embed.evaluation.rank_changes import rank_changes
 from patent_embed.evaluation.slices import compare_slices, query_labels
 from patent_embed.folders import RemoteFolder, is_remote, write_atomic, write_json
 from patent_embed.progress.clock import duration
-from patent_embed.progress.log import loss_curve
+from patent_embed.progress.loss_curve import loss_curve
 from patent_embed.progress.terminal import say
 from patent_embed.queries.cache import write_query_cache
 from patent_embed.report.content import RunReport, evidence_lines

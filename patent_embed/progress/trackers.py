@@ -5,18 +5,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
+
+from patent_embed.progress.events import EpochEnded, Event, TrainingStep
 
 log = logging.getLogger("patent_embed")
 _PROJECT = "patent_embed"
 
 
 class Tracker(Protocol):
-    def log(self, scalars: Mapping[str, float], step: int) -> None: ...
+    """Where curves go: made from a folder, whose name is the run's, and the training's settings."""
 
-    def close(self) -> None: ...
+    def log(self, scalars: Mapping[str, float], step: int) -> None:
+        """Add a point to each of the curves ``scalars`` at the optimizer step ``step``."""
+
+    def close(self) -> None:
+        """No more points come."""
 
 
 class TensorBoard:
@@ -28,10 +34,12 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder))
 
     def log(self, scalars: Mapping[str, float], step: int) -> None:
+        """Add scalars."""
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
+        """Write what is held back."""
         self._writer.close()
 
 
@@ -47,9 +55,11 @@ class MLflow:
         mlflow.log_params(settings)
 
     def log(self, scalars: Mapping[str, float], step: int) -> None:
+        """Log metrics."""
         self._mlflow.log_metrics(dict(scalars), step=step)
 
     def close(self) -> None:
+        """End the run."""
         self._mlflow.end_run()
 
 
@@ -62,13 +72,15 @@ class Wandb:
         self._run = wandb.init(project=_PROJECT, name=folder.name, dir=str(folder.parent), config=dict(settings))
 
     def log(self, scalars: Mapping[str, float], step: int) -> None:
+        """Log values."""
         self._run.log(dict(scalars), step=step)
 
     def close(self) -> None:
+        """Finish the run."""
         self._run.finish()
 
 
-_TRACKERS: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
+TRACKERS: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
     "tensorboard": TensorBoard,
     "mlflow": MLflow,
     "wandb": Wandb,
@@ -76,9 +88,10 @@ _TRACKERS: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
 
 
 class Trackers:
-    """Sends the events of one training to the trackers ``names``.
+    """Listens to one training and sends its curves to the trackers ``names``.
 
     Args:
+        names: keys of ``TRACKERS``.
         folder: of TensorBoard's files; its name is the run's.
         settings: of the training, shown beside its curves.
     """
@@ -87,28 +100,35 @@ class Trackers:
         self._open: dict[str, Tracker] = {}
         self._step = 0
         for name in names:
-            self._guard(name, lambda name=name: self._open.update({name: _TRACKERS[name](folder, settings)}))
+            self._guard(name, partial(self._start, name, folder, settings))
 
-    def event(self, event: Mapping[str, Any]) -> None:
-        """A ``step`` or ``epoch`` event of the training loop; others are passed over."""
-        if event["event"] == "step":
-            self._step = event["step"]
-            scalars = {
-                "train/loss": event["loss"],
-                "train/learning_rate": event["lr"],
-                "train/triplets_per_s": event["triplets_per_s"],
-            }
-        elif event["event"] == "epoch":
-            names = {"loss": "epoch/loss", "val_ndcg@10": "val/ndcg_at_10"}  # MLflow takes no @
-            scalars = {name: event[key] for key, name in names.items() if event.get(key) is not None}
-        else:
-            return
-        for name, tracker in list(self._open.items()):
-            self._guard(name, lambda tracker=tracker: tracker.log(scalars, self._step))
+    def on_event(self, event: Event) -> None:
+        """Send what a step or an epoch of the training brought; other events are passed over."""
+        if isinstance(event, TrainingStep):
+            self._step = event.step
+            self._log(
+                {
+                    "train/loss": event.loss,
+                    "train/learning_rate": event.lr,
+                    "train/triplets_per_s": event.triplets_per_s,
+                }
+            )
+        elif isinstance(event, EpochEnded):
+            values = {"epoch/loss": event.loss, "val/ndcg_at_10": event.val_ndcg}  # MLflow takes no @
+            self._log({name: value for name, value in values.items() if value is not None})
 
     def close(self) -> None:
+        """Close all trackers."""
         for name, tracker in list(self._open.items()):
             self._guard(name, tracker.close)
+        self._open.clear()
+
+    def _start(self, name: str, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._open[name] = TRACKERS[name](folder, settings)
+
+    def _log(self, scalars: Mapping[str, float]) -> None:
+        for name, tracker in list(self._open.items()):
+            self._guard(name, partial(tracker.log, scalars, self._step))
 
     def _guard(self, name: str, work: Callable[[], None]) -> None:
         try:
@@ -117,5 +137,4 @@ class Trackers:
             log.warning("nothing goes to %s: %s is not installed", name, error.name)
         except Exception as error:  # whatever a tracking server answers
             log.warning("nothing more goes to %s: %s: %s", name, type(error).__name__, error)
-            with suppress(KeyError):
-                self._open.pop(name)
+            self._open.pop(name, None)

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from patent_embed.encoder.kernels.fused import Fused
 from patent_embed.encoder.kernels.graphs import Graphs
 from patent_embed.encoder.packing import Tokens, pack, to_device
 from patent_embed.errors import UserError
+from patent_embed.progress.events import EpochEnded, TrainingStep
 from patent_embed.training import distributed, losses
 from patent_embed.training.checkpoint import KEPT_FILE, OPTIMIZER_FILE, STATE_FILE, WEIGHTS_FILE, TrainState, read_state
 from patent_embed.training.data import TripletData
@@ -46,9 +47,21 @@ from patent_embed.training.query_dropout import QueryDropout
 class Reporter(Protocol):
     """What the loop tells the outside. All ranks call both; only rank 0 acts on ``write``."""
 
-    def step(self, event: dict[str, Any]) -> None: ...
+    def step(self, event: TrainingStep) -> None:
+        """An optimizer step is done."""
 
-    def epoch(self, metrics: dict[str, Any], write: Callable[[Path], None] | None) -> None: ...
+    def epoch(self, event: EpochEnded, write: Callable[[Path], None] | None) -> None:
+        """An epoch is over; ``write`` puts a checkpoint into a folder, None where none is due."""
+
+
+class _Begun(NamedTuple):
+    """An optimizer step whose loss has not been read yet."""
+
+    step: int
+    rate: float  # of learning
+    triplets: int
+    done: int  # triplets of the epoch, this step's included
+    loss: Callable[[], float]
 
 
 class Trainer:
@@ -107,7 +120,7 @@ class Trainer:
         if state.epoch == 0 and self.validate is not None:
             value = self.validate()
             state.history.append({"epoch": 0, "val_ndcg@10": value})
-            reporter.epoch({**state.history[-1], "best_val": value}, None)
+            reporter.epoch(EpochEnded(epoch=0, val_ndcg=value, best_val=value), None)
         while state.epoch < config.epochs and not state.stopped:
             started = time.perf_counter()
             loss = self._train_epoch(reporter)
@@ -117,8 +130,16 @@ class Trainer:
             state.history.append(record)
             last = state.epoch == config.epochs or state.stopped
             due = last or state.epoch % config.checkpoint_every_n_epochs == 0
-            standing = {"kept_epoch": state.kept_epoch, "best_val": state.best_value, "stopped": state.stopped}
-            reporter.epoch(record | standing, self.save if due else None)
+            ended = EpochEnded(
+                epoch=state.epoch,
+                loss=loss,
+                train_seconds=record["train_seconds"],
+                val_ndcg=record.get("val_ndcg@10"),
+                kept_epoch=state.kept_epoch,
+                best_val=state.best_value,
+                stopped=state.stopped,
+            )
+            reporter.epoch(ended, self.save if due else None)
         return state
 
     def _judge(self) -> dict[str, float]:
@@ -143,22 +164,32 @@ class Trainer:
         order = self.data.epoch_order(self.seed, state.epoch)
         self.encoder.model.train()
         total, started = 0.0, time.perf_counter()
-        running: deque[tuple[dict[str, Any], int, Callable[[], float]]] = deque()
+        running: deque[_Begun] = deque()
 
         def finish() -> None:
             nonlocal total
-            event, triplets, fetch = running.popleft()
-            loss = fetch()
+            begun = running.popleft()
+            loss = begun.loss()
             if not math.isfinite(loss):
                 raise UserError(
-                    f"the loss is {loss} at step {event['step']} (learning rate {event['lr']:.3g}): the weights are "
+                    f"the loss is {loss} at step {begun.step} (learning rate {begun.rate:.3g}): the weights are "
                     "lost from here; set a lower --learning_rate"
                 )
-            total += loss * triplets
-            done = event.pop("done")
-            speed = done / (time.perf_counter() - started)
-            left = (self.config.epochs - state.epoch) * len(order) - done
-            reporter.step({**event, "loss": loss, "triplets_per_s": speed, "eta_s": left / speed})
+            total += loss * begun.triplets
+            speed = begun.done / (time.perf_counter() - started)
+            left = (self.config.epochs - state.epoch) * len(order) - begun.done
+            reporter.step(
+                TrainingStep(
+                    epoch=state.epoch + 1,
+                    epochs=self.config.epochs,
+                    step=begun.step,
+                    steps=self.total_steps,
+                    lr=begun.rate,
+                    loss=loss,
+                    triplets_per_s=speed,
+                    eta_s=left / speed,
+                )
+            )
 
         with self._fused or contextlib.nullcontext(), _old_objects_left_alone():
             for begin in range(0, len(order), size):
@@ -166,15 +197,7 @@ class Trainer:
                 rate = self.learning_rate_at(state.step)
                 loss = self._train_step(rows, rate)
                 state.step += 1
-                event = {
-                    "epoch": state.epoch + 1,
-                    "epochs": self.config.epochs,
-                    "step": state.step,
-                    "steps": self.total_steps,
-                    "lr": rate,
-                    "done": begin + len(rows),
-                }
-                running.append((event, len(rows), _fetch(loss)))
+                running.append(_Begun(state.step, rate, len(rows), begin + len(rows), _fetch(loss)))
                 if len(running) > (self.device.type == "cuda"):  # a GPU works on a step while the next is prepared
                     finish()
             while running:

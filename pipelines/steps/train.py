@@ -21,6 +21,7 @@ from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
 from patent_embed.folders import RemoteFolder, is_remote, local_folder
+from patent_embed.progress.events import EpochEnded, Event, TrainingStarted, TrainingStep, to_json
 from pipelines.events import event_stream
 from pipelines.resources import NodeSize, cluster_nodes
 from pipelines.session import GPU_ENV, interrupt_stays_interrupt
@@ -36,7 +37,7 @@ def train(
     tokens: Artifact,
     fingerprint: str,
     resume_from: Path | RemoteFolder | None,
-    on_event: Callable[[dict[str, Any]], None],
+    emit: Callable[[Event], None],
 ) -> Outcome:
     """Train into ``folder``: ``model/`` (merged, the kept epoch), ``adapter/`` and the checkpoints.
 
@@ -46,6 +47,7 @@ def train(
         tokens: a finished ``tokens`` step.
         fingerprint: digest of the training step; checkpoints carry it.
         resume_from: a checkpoint folder to go on from.
+        emit: is called with the events of the training loop.
     """
     attempt = f"attempt-{time.time_ns()}"
     scaling, precision = scale(config)
@@ -58,7 +60,7 @@ def train(
         "precision": precision,
         "out": str(folder),
     }
-    with event_stream(on_event) as events, interrupt_stays_interrupt():
+    with event_stream(emit) as events, interrupt_stays_interrupt():
         trainer = make_trainer(
             loop | {"events": events},
             scaling,
@@ -182,22 +184,26 @@ class _RayReporter:
     def __init__(self, events: Any, rank: int) -> None:
         self._events, self._rank = events, rank
 
-    def send(self, kind: str, content: dict[str, Any]) -> None:
+    def send(self, event: Event) -> None:
+        """Tell the driver; one of the ranks does."""
         if self._rank == 0 and self._events is not None:
-            self._events.put.remote({"event": kind, "time": time.time(), **content})
+            self._events.put.remote(event)
 
-    def step(self, event: dict[str, Any]) -> None:
-        self.send("step", event)
+    def step(self, event: TrainingStep) -> None:
+        """An optimizer step is done."""
+        self.send(event)
 
-    def epoch(self, metrics: dict[str, Any], write: Callable[[Path], None] | None) -> None:
-        self.send("epoch", metrics)
+    def epoch(self, event: EpochEnded, write: Callable[[Path], None] | None) -> None:
+        """An epoch is over: its figures go to Ray Train, with the checkpoint that ``write`` makes."""
+        self.send(event)
+        metrics = {key: value for key, value in to_json(event).items() if key != "event"}
         with tempfile.TemporaryDirectory() as scratch:
             checkpoint = None
             if write is not None and self._rank == 0:
                 write(Path(scratch))
                 checkpoint = ray.train.Checkpoint.from_directory(scratch)
             # The name says which epoch it is; the attempt's folder tells runs apart.
-            ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=f"epoch-{metrics['epoch']:04d}")
+            ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=f"epoch-{event.epoch:04d}")
 
 
 def _worker(loop: dict[str, Any]) -> dict[str, Any]:
@@ -261,18 +267,17 @@ def _train_worker(loop: dict[str, Any]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as scratch:
             trainer.load(local_folder(loop["resume_from"], Path(scratch)))
     reporter.send(
-        "start",
-        {
-            "triplets": len(data.triplets),
-            "texts": len(data.tokens),
-            "tokens": int(data.tokens.lengths.sum()),
-            "val_queries": len(val.queries),
-            "trained_parameters": sum(p.numel() for p in trainer.parameters.values()),
-            "device": str(device),
-            "pid": os.getpid(),
-            "node": ray.util.get_node_ip_address(),
-            "from_epoch": trainer.state.epoch,
-        },
+        TrainingStarted(
+            triplets=len(data.triplets),
+            texts=len(data.tokens),
+            tokens=int(data.tokens.lengths.sum()),
+            val_queries=len(val.queries),
+            trained_parameters=sum(p.numel() for p in trainer.parameters.values()),
+            device=str(device),
+            pid=os.getpid(),
+            node=ray.util.get_node_ip_address(),
+            from_epoch=trainer.state.epoch,
+        )
     )
     state = trainer.fit(reporter)
     if context.get_world_rank() == 0 and loop["out"] is not None:

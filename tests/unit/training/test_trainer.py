@@ -18,6 +18,7 @@ from patent_embed.config.training import LoraConfig, TrainingConfig
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens, pack
 from patent_embed.errors import UserError
+from patent_embed.progress.events import EpochEnded, TrainingStep
 from patent_embed.training.data import TripletData, load_training_data, save_training_data
 from patent_embed.training.query_dropout import QueryDropout
 from patent_embed.training.trainer import Trainer
@@ -33,12 +34,12 @@ class Silent:
         self.folder = folder
         self.losses: list[float] = []
 
-    def step(self, event: dict[str, Any]) -> None:
-        self.losses.append(event["loss"])
+    def step(self, event: TrainingStep) -> None:
+        self.losses.append(event.loss)
 
-    def epoch(self, metrics: dict[str, Any], write: Callable[[Path], None] | None) -> None:
+    def epoch(self, event: EpochEnded, write: Callable[[Path], None] | None) -> None:
         if write is not None and self.folder is not None:
-            path = self.folder / f"epoch-{metrics['epoch']}"
+            path = self.folder / f"epoch-{event.epoch}"
             path.mkdir(parents=True)
             write(path)
 
