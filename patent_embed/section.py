@@ -85,6 +85,14 @@ class Choices:
         raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
 
 
+@dataclass(frozen=True)
+class Needs:
+    """The field is read only where the setting ``name`` of the same section is ``value``."""
+
+    name: str
+    value: Any
+
+
 def marks(field: FieldInfo, kind: type[Mark]) -> list[Mark]:
     """The marks of one ``kind`` in a field's annotation, in order."""
     return [mark for mark in field.metadata if isinstance(mark, kind)]

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from patent_embed.section import Section
-
-NegativeStrategy = Literal[
-    "optimized_mixed", "same_group_priority", "same_subclass_different_group", "mixed", "random", "hard"
-]
+from patent_embed.section import Choices, Cli, Role, Section
+from patent_embed.strategies.base import STRATEGIES
 
 
 class RungShares(Section):
     """Share of an anchor's negatives that each rung is asked for; what a rung lacks, the next ones give."""
 
-    same_main_group: float = Field(0.6, ge=0, le=1)
-    same_subclass: float = Field(0.3, ge=0, le=1)
-    random: float = Field(0.1, ge=0, le=1)
+    same_main_group: float = Field(0.6, ge=0, le=1, description="of patents that share a main group (G06T3)")
+    same_subclass: float = Field(0.3, ge=0, le=1, description="of those that share a subclass (G06T), no main group")
+    random: float = Field(0.1, ge=0, le=1, description="of those that share no subclass")
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> RungShares:
-        total = self.same_main_group + self.same_subclass + self.random
+        total = sum(self.by_rung())
         if abs(total - 1) > 1e-9:
             raise ValueError(f"the shares sum to {total:g}, must be 1")
         return self
+
+    def by_rung(self) -> list[float]:
+        """The shares in the order of the rungs, the nearest first."""
+        return [self.same_main_group, self.same_subclass, self.random]
 
 
 class ScoringConfig(Section):
@@ -54,20 +55,28 @@ class ScoringConfig(Section):
 
 
 class NegativesConfig(Section):
-    strategy: NegativeStrategy = "optimized_mixed"
-    per_positive: int = Field(3, ge=1, le=64, description="negatives an anchor")
+    """Which patents stand against each query's own."""
+
+    strategy: Annotated[str, Choices(STRATEGIES.names), Cli("negative_strategy")] = Field(
+        "optimized_mixed", description="how negatives are chosen"
+    )
+    per_positive: Annotated[int, Cli("negatives_per_positive")] = Field(
+        3, ge=1, le=64, description="negatives an anchor"
+    )
     shares: RungShares = Field(
         default_factory=RungShares, description="optimized_mixed: quota a rung; mixed: chance of a rung for a slot"
     )
-    scoring: ScoringConfig = Field(default_factory=ScoringConfig)
+    scoring: ScoringConfig = Field(
+        default_factory=ScoringConfig, description="of the negatives to train on, by the base encoder's scores"
+    )
     rounds: int = Field(1, ge=1, le=5, description="2: train, mine again with the tuned encoder, train anew; and so on")
-    distributed: bool = Field(
+    distributed: Annotated[bool, Role.LOGISTICS] = Field(
         False, description="mine by Ray Data instead of in one process, which is faster up to tens of millions"
     )
 
     @model_validator(mode="after")
     def _rounds_need_scores(self) -> NegativesConfig:
-        if self.rounds > 1 and not self.scoring.enabled and self.strategy != "hard":
+        if self.rounds > 1 and not self.scoring.enabled and not STRATEGIES[self.strategy].needs_scores:
             raise ValueError(
                 f"rounds {self.rounds} would mine the same negatives again: without scores they do not depend on the "
                 "encoder; set negatives.scoring.enabled=true"

@@ -1,49 +1,69 @@
-"""Settings of the training."""
+"""Settings of the training: those that every loss has, and, between them, those of each loss (``losses``)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from patent_embed.section import Section
+from patent_embed.losses.base import LOSSES, settings_of_all
+from patent_embed.section import Choices, Cli, Needs, Role, Section
 
 
 class LoraConfig(Section):
-    r: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    """Low-rank adapters (Hu et al., arXiv 2106.09685)."""
+
+    r: int = Field(16, ge=1, description="rank of the adapters")
+    alpha: int = Field(32, ge=1, description="the adapters' output is scaled by alpha / r")
+    dropout: float = Field(0.1, ge=0, lt=1, description="of the adapters' input")
     target_modules: list[str] | None = Field(
         None, description="module names to adapt; None: attention and feed-forward projections of the architecture"
     )
 
 
-class TrainingConfig(Section):
-    batch_size: int = Field(32, ge=1, description="triplets an optimizer step, over all workers")
-    learning_rate: float = Field(2e-5, gt=0, le=1)
-    epochs: int = Field(5, ge=1)
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)
-    loss: Literal["triplet", "infonce"] = "triplet"
-    distance: Literal["euclidean", "cosine"] = Field("euclidean", description="triplet: on L2-normalised embeddings")
-    margin: float = Field(0.3, gt=0, description="triplet: at most 2, the largest distance between unit vectors")
-    temperature: float = Field(0.05, gt=0, description="infonce")
-    max_grad_norm: float = Field(1.0, gt=0)
+class _Schedule(Section):
+    batch_size: Annotated[int, Cli("batch_size", "triplets an optimizer step")] = Field(
+        32, ge=1, description="triplets an optimizer step, over all workers"
+    )
+    learning_rate: Annotated[float, Cli("learning_rate")] = Field(2e-5, gt=0, le=1, description="peak learning rate")
+    epochs: Annotated[int, Cli("num_epochs")] = Field(5, ge=1, description="passes over the training triplets")
+    warmup_ratio: float = Field(
+        0.1, ge=0, lt=1, description="share of all steps in which the learning rate rises to its peak; then it falls"
+    )
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's, of all weights but biases and norms")
+    loss: Annotated[str, Choices(LOSSES.names), Cli("loss")] = Field("triplet", description="training loss")
+
+
+if TYPE_CHECKING:  # their names are not known before the losses are read
+
+    class _LossSettings(Section): ...
+else:
+    _LossSettings = settings_of_all()
+
+
+class TrainingConfig(_LossSettings, _Schedule):
+    """How the encoder is trained. A loss's settings are there whichever loss is chosen."""
+
+    max_grad_norm: float = Field(1.0, gt=0, description="a step's gradient is shortened to this length")
     query_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of a training query's tokens that is left out, others each time"
     )
-    base_share: float = Field(
+    base_share: Annotated[float, Role.PUBLISHED] = Field(
         0.0, ge=0, lt=1, description="share of the base model's weights in the published ones (LM-Cocktail)"
     )
-    soup_size: int = Field(
+    soup_size: Annotated[int, Role.PUBLISHED] = Field(
         1, ge=1, le=16, description="trainings with other seeds whose mean weights are published (model soup)"
     )
     matryoshka_dims: list[int] | None = Field(
         None, min_length=1, description="also train the first so many numbers of each embedding, for every entry"
     )
-    use_lora: bool = True
-    lora: LoraConfig = Field(default_factory=LoraConfig)
-    query_sources: list[str] | None = Field(
+    use_lora: Annotated[
+        bool, Cli("use_lora", "train LoRA adapters", value=True), Cli("no_use_lora", "train all weights", value=False)
+    ] = Field(True, description="train LoRA adapters; false: all weights")
+    lora: Annotated[LoraConfig, Needs("use_lora", True)] = Field(
+        default_factory=LoraConfig, description="the adapters, with use_lora"
+    )
+    query_sources: Annotated[list[str] | None, Role.PREPARED] = Field(
         None,
         description="train on queries of these sources (cache, llm, api, rules); None: all but rules where 500 such "
         "queries exist, since a model's queries alone taught more than both kinds together",
@@ -52,25 +72,30 @@ class TrainingConfig(Section):
     max_tokens_per_forward: int = Field(
         65_536, ge=512, description="a step's texts are split so that one packed forward stays below this"
     )
-    checkpoint_every_n_epochs: int = Field(1, ge=1)
-    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept, besides the best")
+    checkpoint_every_n_epochs: Annotated[
+        int, Cli("checkpoint_every_n_epochs", "epochs between checkpoints"), Role.LOGISTICS
+    ] = Field(1, ge=1, description="epochs between checkpoints; the last epoch always has one")
+    keep_checkpoints: Annotated[int, Role.LOGISTICS] = Field(
+        2, ge=1, description="newest checkpoints kept, besides the best"
+    )
     early_stopping_patience: int = Field(3, ge=0, description="evaluations without a better val nDCG@10; 0: never stop")
     early_stopping_threshold: float = Field(0.0, ge=0, description="a better value is better by more than this")
-    publish: Literal["best", "last"] = Field(
+    publish: Annotated[Literal["best", "last"], Role.PUBLISHED] = Field(
         "best", description="the epoch whose weights are published: best by val nDCG@10, or the last one trained"
     )
-    num_workers: int = Field(1, ge=1, description="data-parallel Ray Train workers")
-    use_gpu: bool | None = Field(None, description="None: when the cluster has GPUs")
-    log_every: int = Field(10, ge=1, description="steps between progress lines on the terminal; the JSONL has all")
-    trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(
+    num_workers: Annotated[int, Cli("num_workers", "data-parallel training workers"), Role.LOGISTICS] = Field(
+        1, ge=1, description="data-parallel Ray Train workers"
+    )
+    use_gpu: Annotated[bool | None, Role.LOGISTICS] = Field(None, description="None: when the cluster has GPUs")
+    log_every: Annotated[int, Role.LOGISTICS] = Field(
+        10, ge=1, description="steps between progress lines on the terminal; the JSONL has all"
+    )
+    trackers: Annotated[list[Literal["tensorboard", "mlflow", "wandb"]], Role.LOGISTICS] = Field(
         ["tensorboard"], description="where loss and val nDCG@10 also go; what is not installed is left out"
     )
 
     @model_validator(mode="after")
-    def _margin_can_be_reached(self) -> TrainingConfig:
-        if self.loss == "triplet" and self.margin > 2:
-            raise ValueError(
-                f"margin {self.margin:g} cannot be reached: unit vectors are at most 2 apart, so the loss would "
-                "never close; set training.margin to 0.05..0.5"
-            )
+    def _loss_can_be_trained(self) -> TrainingConfig:
+        loss = LOSSES[self.loss]
+        loss.check(loss.settings_of(self))
         return self

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from patent_embed.arrays import inverse_of, places_in, ranges_of, starts_of
+from patent_embed.devices import to_device
 from patent_embed.encoder.kernels.cpu_dropout import dropout as drop
 from patent_embed.errors import UserError
 
@@ -117,11 +118,6 @@ def fill_up(batch: PackedBatch, texts: int, tokens: int) -> PackedBatch:
         for tensor, more in zip(batch.tensors, fill, strict=True)
     )
     return PackedBatch(ids, positions, bounds, max(batch.max_length, int(lengths[0])), inverse)
-
-
-def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """``tensor`` on ``device``, by a copy that nobody waits for."""
-    return tensor if torch.device(device).type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def pack(tokens: Tokens, indices: np.ndarray | None = None) -> PackedBatch:

@@ -26,7 +26,6 @@ or the partitioning of the rows; a patent added to one of them may change its ne
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -40,10 +39,11 @@ from patent_embed.arrays import Int32, Int64, UInt64, places_in
 from patent_embed.config.negatives import NegativesConfig
 from patent_embed.data.schemas import NEGATIVES
 from patent_embed.errors import UserError
-from patent_embed.hashing import hash_strings, mix64
+from patent_embed.hashing import hash_strings
 from patent_embed.negatives.ladder import GROUP_CAP, RUNGS, Ladder
 from patent_embed.negatives.patents import Patents, read_patents
 from patent_embed.negatives.tally import Tally
+from patent_embed.strategies.base import STRATEGIES
 
 _BLOCK = 1 << 16  # anchors handled at once
 
@@ -69,12 +69,12 @@ def mine_negatives(
 
     ``corpus`` needs ``publication_number, codes`` (full symbols; a patent without codes neither gets nor is a
     negative), ``splits`` needs ``publication_number, family, split`` for each of them, in any order. Raises UserError
-    for repeated or unknown ids and for the strategy ``hard``, which needs embeddings.
+    for repeated or unknown ids and for a strategy that needs scores.
     """
-    if config.strategy == "hard":
+    if STRATEGIES[config.strategy].needs_scores:
         raise UserError(
-            "negatives.strategy 'hard' ranks candidates by a model's scores, and there are no embeddings here; "
-            "name an encoder, or choose another strategy, e.g. optimized_mixed"
+            f"negatives.strategy {config.strategy!r} ranks candidates by a model's scores, and there are no embeddings "
+            "here; name an encoder, or choose another strategy, e.g. optimized_mixed"
         )
     patents = read_patents(corpus, splits, seed)
     rows = _anchor_rows(patents, anchors)
@@ -119,11 +119,11 @@ def climb(draw: Draw, anchor_hash: UInt64, config: NegativesConfig) -> tuple[Int
     """Choose the negatives of a block of anchors: their rows, their rungs, and how many each anchor has.
 
     Each rung is asked for its quota. What it lacks is asked of the rungs below it, and what those lack, of the rungs
-    above, from the bottom up. Only ``same_subclass_different_group`` never turns to the same main group.
+    above, from the bottom up; none is asked of those above the strategy's ``top``.
     """
     n, k = len(anchor_hash), config.per_positive
-    quota = quotas(anchor_hash, config)
-    top = 1 if config.strategy == "same_subclass_different_group" else 0
+    strategy = STRATEGIES[config.strategy]
+    quota, top = strategy.quotas(anchor_hash, k, config.shares.by_rung()), strategy.top
     lists = np.full((n, len(RUNGS), k), -1, np.int32)
     found = np.full((n, len(RUNGS)), -1, np.int64)  # -1: not asked yet
     taken = np.zeros((n, len(RUNGS)), np.int64)
@@ -140,34 +140,6 @@ def climb(draw: Draw, anchor_hash: UInt64, config: NegativesConfig) -> tuple[Int
     kept = np.arange(k) < taken[:, :, None]
     rungs = np.broadcast_to(np.arange(len(RUNGS), dtype=np.int32)[:, None], kept.shape)
     return lists[kept], rungs[kept], taken.sum(axis=1)
-
-
-def quotas(anchor_hash: UInt64, config: NegativesConfig) -> Int64:
-    """How many negatives each rung is asked for first, (anchors, rungs)."""
-    n, k = len(anchor_hash), config.per_positive
-    shares = [config.shares.same_main_group, config.shares.same_subclass, config.shares.random]
-    quota = np.zeros((n, len(RUNGS)), np.int64)
-    if config.strategy == "mixed":
-        bounds = np.cumsum(shares)[:-1]
-        state = anchor_hash
-        for _ in range(k):
-            state = mix64(state)
-            quota[np.arange(n), np.searchsorted(bounds, (state >> np.uint64(11)) / 2.0**53, side="right")] += 1
-    elif config.strategy == "optimized_mixed":
-        quota[:] = largest_remainder(shares, k)
-    else:
-        quota[:, {"same_group_priority": 0, "same_subclass_different_group": 1, "random": 2}[config.strategy]] = k
-    return quota
-
-
-def largest_remainder(shares: list[float], k: int) -> list[int]:
-    """``k`` split by ``shares`` into whole numbers; what rounding leaves goes to the largest fractions first."""
-    exact = [round(share * k, 9) for share in shares]
-    whole = [math.floor(number) for number in exact]
-    by_fraction = sorted(range(len(shares)), key=lambda i: (whole[i] - exact[i], i))
-    for i in by_fraction[: k - sum(whole)]:
-        whole[i] += 1
-    return whole
 
 
 def to_batch(

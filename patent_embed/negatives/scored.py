@@ -33,6 +33,7 @@ from patent_embed.negatives.patents import Patents, read_patents
 from patent_embed.negatives.products import MAX_PRODUCTS, Float32, Products
 from patent_embed.negatives.rings import Ring, common_key, take_turns
 from patent_embed.negatives.tally import Tally
+from patent_embed.strategies.base import STRATEGIES
 
 HARD_CAP = 1 << 14
 _BLOCK = 1 << 13  # anchors whose pools are scored at once
@@ -83,16 +84,16 @@ def mine_scored_negatives(
             f"{config.per_positive} negatives; raise the pool"
         )
     patents = read_patents(corpus, splits, seed)
-    hard = config.strategy == "hard"
-    ladder = Ladder(patents, group_cap or (HARD_CAP if hard else GROUP_CAP))
+    ranked = STRATEGIES[config.strategy].ranked
+    ladder = Ladder(patents, group_cap or (HARD_CAP if ranked else GROUP_CAP))
     judge = CandidateScorer(patents, corpus["publication_number"].combine_chunks(), embeddings, config.scoring, device)
     tally = Tally(config.per_positive)
-    searches = [judge.search(ladder.ring(rung), tally) for rung in (0, 1)] if hard else []
+    searches = [judge.search(ladder.ring(rung), tally) for rung in range(ranked)]
     batches, scores = [], []
     for low in range(0, len(judge.anchors), _BLOCK):
         block = judge.anchors[low : low + _BLOCK]
         draw = partial(ladder.candidates, block, tally.search)
-        if hard:
+        if ranked:
             pools = [search.candidates(low, low + len(block)) for search in searches]
             negatives, rungs, counts = _hardest(judge, block, pools, draw, config, tally)
         else:

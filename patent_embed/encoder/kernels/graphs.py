@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from patent_embed.devices import to_device
 from patent_embed.encoder.encoder import Encoder
-from patent_embed.encoder.packing import PackedBatch, fill_up, to_device
+from patent_embed.encoder.packing import PackedBatch, fill_up
 
 if TYPE_CHECKING or importlib.util.find_spec("triton") is not None:
     pass

@@ -18,8 +18,9 @@ from patent_embed.data.schemas import NEGATIVES
 from patent_embed.errors import UserError
 from patent_embed.hashing import hash_strings
 from patent_embed.negatives import rings
-from patent_embed.negatives.drawn import Mined, examples, largest_remainder, mine_negatives
+from patent_embed.negatives.drawn import Mined, examples, mine_negatives
 from patent_embed.negatives.ladder import RUNGS
+from patent_embed.strategies.shares import largest_remainder
 
 STRATEGIES = ("optimized_mixed", "same_group_priority", "same_subclass_different_group", "mixed", "random")
 CODES = [f"{sub}{group}/{leaf:02d}" for sub in ("A01B", "G06T", "H04L") for group in (1, 7, 12) for leaf in range(3)]
@@ -297,20 +298,6 @@ def slow_hash(text: bytes, seed: int) -> int:
     for at in range(0, len(text), 8):
         state = mix(state ^ int.from_bytes(text[at : at + 8], "little"))
     return state
-
-
-@pytest.mark.parametrize(
-    ("shares", "k", "quota"),
-    [
-        ([0.6, 0.3, 0.1], 3, [2, 1, 0]),
-        ([0.6, 0.3, 0.1], 10, [6, 3, 1]),
-        ([0.0, 0.5, 0.5], 1, [0, 1, 0]),
-        ([1.0, 0.0, 0.0], 64, [64, 0, 0]),
-        ([0.34, 0.33, 0.33], 2, [1, 1, 0]),
-    ],
-)
-def test_largest_remainder(shares: list[float], k: int, quota: list[int]) -> None:
-    assert largest_remainder(shares, k) == quota
 
 
 def test_examples_show_the_texts() -> None:

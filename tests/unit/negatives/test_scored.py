@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from patent_embed.config.negatives import NegativesConfig, ScoringConfig
 from patent_embed.errors import UserError
 from patent_embed.negatives import products, scored
-from patent_embed.negatives.drawn import largest_remainder
 from patent_embed.negatives.ladder import RUNGS
 from patent_embed.negatives.scored import Embeddings, mine_scored_negatives
+from patent_embed.strategies.shares import largest_remainder
 from tests.unit.negatives.test_drawn import CORPUS, STRATEGIES, allowed, expected_rungs, plain, tables
 
 SCORING = st.sampled_from([{}, {"max_ratio": 0.5}, {"max_ratio": None}, {"max_ratio": None, "max_score": 0.3},
