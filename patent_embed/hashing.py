@@ -1,4 +1,7 @@
-"""Hashes that are the same on every machine and in every process: of strings, numbers, files and folders."""
+"""Hashes that are the same on every machine and in every process: of texts, numbers, files and folders.
+
+What they give decides splits, samples, negatives and the names of steps, so none of them may ever change.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,19 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def text_digest(*texts: str) -> str:
+    """SHA-256, as 64 hex digits, of ``texts`` one after the other: what names settings, inputs and steps."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode())
+    return digest.hexdigest()
+
+
+def text_key(text: str, size: int = 16) -> str:
+    """BLAKE2b of a text in ``size`` bytes, as hex digits: short and fast, for keys of many texts."""
+    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
+
+
 def hash64(text: str, seed: int, purpose: str) -> int:
     """A 64-bit hash that is the same on every machine and in every process.
 
@@ -37,7 +53,7 @@ def hash64(text: str, seed: int, purpose: str) -> int:
 
 
 def hash_strings(strings: pa.Array, seed: int) -> UInt64:
-    """A 64-bit hash of each string and the seed, the same on every machine and in every process."""
+    """A 64-bit hash of each string and the seed, (n,), the same on every machine and in every process. No nulls."""
     width = np.int64 if pa.types.is_large_string(strings.type) else np.int32
     out = np.empty(len(strings), np.uint64)
     first = np.uint64(seed % 2**64)
@@ -62,7 +78,8 @@ def hash_strings(strings: pa.Array, seed: int) -> UInt64:
 
 
 def mix64(values: UInt64) -> UInt64:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014)."""
+    """Each number mixed so that every bit depends on all of it: the finaliser of SplitMix64 (Steele, Lea, Flood: Fast
+    splittable pseudorandom number generators, 2014)."""
     x = values + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

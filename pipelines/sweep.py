@@ -3,7 +3,6 @@ those that lag behind."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import logging
@@ -25,6 +24,7 @@ from ray.tune.schedulers import ASHAScheduler
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
 from patent_embed.folders import is_remote, write_json
+from patent_embed.hashing import text_digest
 from patent_embed.progress.clock import duration
 from patent_embed.progress.terminal import note, say
 from patent_embed.sweep.results import Sweep, Trial, table, write_results
@@ -111,7 +111,7 @@ def _identity(config: Config, space: Mapping[str, Range], tokens: str) -> dict[s
     varied = {path: str(values) for path, values in space.items()}
     settings = config.training.model_dump(mode="json") | config.tune.model_dump(exclude={"refit", "max_concurrent"})
     text = json.dumps([settings, varied, tokens, config.run.seed], sort_keys=True, ensure_ascii=False)
-    return {"digest": hashlib.sha256(text.encode()).hexdigest(), "space": varied}
+    return {"digest": text_digest(text), "space": varied}
 
 
 def _settle(folder: Path, identity: dict[str, Any], *, resume: bool) -> bool:

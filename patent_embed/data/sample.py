@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import bisect
 import gzip
-import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ import orjson
 from patent_embed.data.records import QUERY_CACHE_NAME
 from patent_embed.data.sample_terms import TERMS
 from patent_embed.errors import UserError
+from patent_embed.hashing import text_key
 
 T = TypeVar("T")
 Layout = Literal["files", "jsonl", "jsonl.gz"]
@@ -109,7 +109,7 @@ def _cumulative(weights: Sequence[float]) -> list[int]:
 def _groups() -> tuple[list[tuple[Field, str, Term]], list[int], list[int]]:
     """All main groups, largest first; their cumulative sizes; cumulative sizes of a group's subgroups."""
     groups = [(each, number, term) for each in fields() for number, term in each.objects]
-    groups.sort(key=lambda group: hashlib.blake2b(f"{group[0].subclass}{group[1]}".encode()).digest())
+    groups.sort(key=lambda group: text_key(f"{group[0].subclass}{group[1]}", 64))
     subgroups = len(fields()[0].mechanisms)
     return (
         groups,
@@ -122,7 +122,7 @@ class Draws:
     """Independent choices, all from one hash of (seed, i, purpose)."""
 
     def __init__(self, seed: int, i: int, purpose: str = "") -> None:
-        self._value = int.from_bytes(hashlib.blake2b(f"{seed}:{i}:{purpose}".encode(), digest_size=64).digest(), "big")
+        self._value = int(text_key(f"{seed}:{i}:{purpose}", 64), 16)
 
     def below(self, n: int) -> int:
         self._value, choice = divmod(self._value, n)

