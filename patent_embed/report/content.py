@@ -1,16 +1,20 @@
-"""What a report is made of, and its sentences."""
+"""What a report is made of; the sentences and rows of it that the terminal, report.md and report.html share."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from patent_embed.evaluation.comparison import Comparison
 from patent_embed.evaluation.forgetting import LANGUAGES, Forgetting
-from patent_embed.evaluation.measure import EvalResult
+from patent_embed.evaluation.measure import EVALUATED_SPLITS, HEADLINE, EvalResult
 from patent_embed.evaluation.rank_changes import RankChanges
 from patent_embed.evaluation.slices import ENOUGH_FOR_A_SLICE, SliceReport
+from patent_embed.progress.clock import duration
 
 LABELS = {
     "ndcg@10": "nDCG@10",
@@ -25,6 +29,7 @@ LABELS = {
     "positive_similarity": "cos pos.",
     "negative_similarity": "cos neg.",
 }
+"""The headline metrics in the order of their columns, and how each is called there."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,21 @@ class RunReport:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Table:
+    """Rows of text below a header; all columns but the first are numbers."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
 def verdict_line(comparison: Comparison) -> str:
-    """``tuned is better than base on test nDCG@10: 0.755 → 0.852, +0.097 [+0.080, +0.110], p < 0.001, 180 queries``"""
+    """The sentence that a report begins with.
+
+    ``tuned is better than base on test nDCG@10: 0.755 → 0.852, +0.097 [+0.080, +0.110], p < 0.001, 180 queries``
+    """
     c, metric = comparison, LABELS[comparison.metric]
     finding = {
         "better": f"{c.system} is better than {c.baseline}",
@@ -94,6 +112,7 @@ def verdict_line(comparison: Comparison) -> str:
 
 
 def p_text(p_value: float) -> str:
+    """A p-value as text: ``p = 0.023``, ``p < 0.001``."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
@@ -130,30 +149,129 @@ def evidence_lines(report: RunReport) -> list[str]:
     return [*slices, *map(forgetting_line, report.forgetting[:1])]
 
 
-def metric_rows(results: Sequence[EvalResult], split: str) -> list[list[str]]:
-    """Name and headline metrics (``LABELS``) of each system, as text; none without queries."""
-    if not any(len(result.rows(split)) for result in results):
-        return []
-    rows = []
-    for result in results:
-        found = result.summary(split)["metrics"]
-        # BM25 scores have no upper bound: beside cosines they would only mislead.
-        shown = {name: found[name] if result.scale == "cosine" or "similarity" not in name else None for name in LABELS}
-        rows.append([result.name, *(number(shown[name], "–") for name in LABELS)])
-    return rows
-
-
 def sentence(text: str) -> str:
     """``text`` with a capital."""
     return text[:1].upper() + text[1:]
 
 
 def headline(results: Sequence[EvalResult], split: str) -> str:
-    """``test: 479 queries (cache) against the whole corpus``"""
+    """What the results of a split stand on: ``test: 479 queries (cache) against the whole corpus``."""
     summary: dict[str, Any] = results[0].summary(split) if results else {"queries": 0, "sources": []}
     sources = f" ({', '.join(summary['sources'])})" if summary["sources"] else ""
     return f"{split}: {summary['queries']:,} queries{sources} against the whole corpus"
 
 
 def number(value: float | None, missing: str, digits: int = 4) -> str:
+    """A figure as text, or ``missing`` where there is none."""
     return missing if value is None else f"{value:.{digits}f}"
+
+
+def result_tables(results: Sequence[EvalResult]) -> list[Table]:
+    """All headline metrics of each system: a table a split that has queries, test first."""
+    return [table for split in reversed(EVALUATED_SPLITS) if (table := result_table(results, split))]
+
+
+def result_table(results: Sequence[EvalResult], split: str) -> Table | None:
+    """Name and headline metrics of each system on ``split``; None without queries."""
+    if not any(len(result.rows(split)) for result in results):
+        return None
+    rows = []
+    for result in results:
+        found = result.summary(split)["metrics"]
+        # BM25 scores have no upper bound: beside cosines they would only mislead.
+        shown = {name: found[name] if result.scale == "cosine" or "similarity" not in name else None for name in LABELS}
+        rows.append([result.name, *(number(shown[name], "–") for name in LABELS)])
+    return Table(headline(results, split), ["", *LABELS.values()], rows)
+
+
+def source_tables(results: Sequence[EvalResult]) -> list[Table]:
+    """nDCG@10 by query source: a table a split that has more than one, test first."""
+    tables = []
+    for split in reversed(EVALUATED_SPLITS):
+        slices = {result.name: result.summary(split)["by_source"] for result in results}
+        sources: dict[str, Any] = next(iter(slices.values()), {})
+        if len(sources) < 2:
+            continue
+        rows = [
+            [
+                name,
+                f"{part['queries']:,}",
+                *(number(found[name]["metrics"][HEADLINE], "–") for found in slices.values()),
+            ]
+            for name, part in sources.items()
+        ]
+        note = "Rule queries are lifted from the abstracts and reward word overlap." if "rules" in sources else ""
+        title = f"{split}: {LABELS[HEADLINE]} by query source"
+        tables.append(Table(title, ["source", "queries", *slices], rows, note))
+    return tables
+
+
+def slice_table(found: SliceReport | None) -> Table | None:
+    """The slices with enough queries to be tested; None without any."""
+    rows = [
+        [
+            f"{part.dimension}: {part.value}",
+            *(f"{c.queries:,}", f"{c.baseline_mean:.4f}", f"{c.system_mean:.4f}", f"{c.difference:+.4f}"),
+            *(f"{c.low:+.4f} to {c.high:+.4f}", p_text(c.p_value), c.verdict),
+        ]
+        for part in (found.slices if found else ())
+        if (c := part.comparison)
+    ]
+    if found is None or not rows:
+        return None
+    header = ["slice", "queries", found.baseline, found.system, "difference", "95 % interval", "adjusted p", ""]
+    return Table(f"{found.split}: {LABELS[HEADLINE]} by slice", header, rows)
+
+
+def history_table(report: RunReport) -> Table | None:
+    """What is known of each epoch of the training; None without one."""
+    if not report.history:
+        return None
+    columns = {"loss": "loss", "val_ndcg@10": "val nDCG@10", "train_seconds": "seconds"}
+    present = [name for name in columns if any(name in entry for entry in report.history)]
+    rows = []
+    for entry in report.history:
+        epoch = f"{entry['epoch']:g}" + (" (kept)" if entry["epoch"] == report.kept_epoch else "")
+        values = (number(entry.get(name), "–", 1 if name == "train_seconds" else 4) for name in present)
+        rows.append([epoch, *values])
+    return Table("Training", ["epoch", *(columns[name] for name in present)], rows)
+
+
+def time_table(report: RunReport) -> Table | None:
+    """What each step took; None without steps."""
+    rows = [
+        [step + (" (reused)" if step in report.reused else ""), duration(seconds)]
+        for step, seconds in report.timings.items()
+    ]
+    return Table("Time", ["step", "took"], rows) if rows else None
+
+
+def score_table(negatives: Mapping[str, Any]) -> Table | None:
+    """Quantiles of the scores to the query that right answers and negatives have; None where nothing was scored."""
+    scores = negatives.get("scores")
+    if not scores:
+        return None
+    quantiles = list(scores["positive"])
+    rows = [[name, *(f"{scores[name].get(q, math.nan):.3f}" for q in quantiles)] for name in scores]
+    return Table("Scores to the query, by quantile:", ["", *quantiles], rows)
+
+
+def shortfall(negatives: Mapping[str, Any]) -> dict[str, int]:
+    """Anchors with fewer negatives than asked for: ``{"1 missing": 3}``."""
+    return {f"{missing} missing": anchors for missing, anchors in negatives.get("shortfall", {}).items()}
+
+
+def answer_counts(queries: Mapping[str, Any]) -> dict[str, int]:
+    """What became of a model's answers: how many were accepted, and rejected for each reason."""
+    rejected = {f"rejected: {name}": count for name, count in queries["rejected_answers"].items()}
+    return {"accepted": queries["accepted_answers"], **rejected}
+
+
+def settings_text(report: RunReport) -> str:
+    """The settings as YAML; empty without any."""
+    return yaml.safe_dump(dict(report.settings), allow_unicode=True, sort_keys=False) if report.settings else ""
+
+
+def versions_text(versions: Mapping[str, str]) -> str:
+    """Versions in a line: ``torch 2.13, ray 2.60``."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -10,12 +10,16 @@ from patent_embed.folders import write_json
 from patent_embed.report.content import RunReport
 
 METRICS_SCHEMA_VERSION = 1
+"""Goes up when a program that reads metrics.json would have to change."""
 
 
 def write_metrics(path: Path, report: RunReport) -> None:
-    """metrics.json: ``schema_version``, ``headline`` (the metric that decides), ``systems`` (name → scale, and for
-    each split the sources and number of the headline queries, ``metrics``, and the same ``by_source``; a metric
-    without anything to measure is null), ``comparisons``, ``slices`` and ``forgetting`` of the first of them."""
+    """Write metrics.json.
+
+    It has ``schema_version``; ``headline``, the metric that decides; ``systems``, name → scale, and for each split the
+    sources and number of the headline queries, ``metrics``, and the same ``by_source``; ``comparisons``; ``slices`` and
+    ``forgetting`` of the first of them. A metric without anything to measure is null.
+    """
     systems = {
         result.name: {"scale": result.scale} | {split: result.summary(split) for split in EVALUATED_SPLITS}
         for result in report.results

@@ -1,4 +1,4 @@
-"""The README.md of a tuned model's folder, in Hugging Face's model card format."""
+"""The README.md of a tuned model's folder, in Hugging Face's model card format: ``model_card.md.jinja`` is its text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import yaml
 from patent_embed.data.schemas import RETRIEVAL_METRICS
 from patent_embed.evaluation.measure import EvalResult
 from patent_embed.folders import write_atomic
-from patent_embed.report.content import RunReport, evidence_lines, sentence, verdict_line
-from patent_embed.report.markdown import markdown_table, metrics_table
+from patent_embed.report import content
+from patent_embed.report.content import RunReport, Table
+from patent_embed.report.markdown import markdown_table
+from patent_embed.report.templates import fill
 
 # Written for this card. Both snippets leave the similarities in ``scores``.
 _QUERIES = ["怎样减小电机在低速运行时的转矩脉动", "可折叠且便于携带的晾衣架"]
@@ -51,17 +53,39 @@ class ModelCard:
 
 def write_model_card(model_dir: Path, card: ModelCard, report: RunReport) -> None:
     """Write ``model_dir/README.md``."""
-    header = yaml.safe_dump(_header(card, report), allow_unicode=True, sort_keys=False)
-    parts = [f"---\n{header}---", f"# {card.name}", _summary(card, report), *_usage(card), *_evidence(report)]
-    parts += [*_training_part(card, report), _LIMITS.format(max_seq_length=card.max_seq_length)]
-    write_atomic(model_dir / "README.md", ("\n\n".join(part for part in parts if part) + "\n").encode())
+    verdicts = [content.verdict_line(comparison) for comparison in report.comparisons if comparison.split == "test"]
+    found = {
+        "card": card,
+        "report": report,
+        "header": yaml.safe_dump(_header(card, report), allow_unicode=True, sort_keys=False),
+        "snippets": usage_snippets(
+            f"path/to/{card.name}", card.pooling, card.query_prompt, card.passage_prompt, card.max_seq_length
+        ),
+        "evidence": [*verdicts, *map(content.sentence, content.evidence_lines(report))],
+        "summary": report.results[0].summary("test") if report.results else {},
+        "tested": content.result_table(report.results, "test"),
+        "training": _training_table(card, report),
+        "versions": content.versions_text(report.versions),
+    }
+    text = fill("model_card.md.jinja", found, filters={"table": markdown_table, "repr": repr})
+    write_atomic(model_dir / "README.md", text.encode())
 
 
 def usage_snippets(
     model: str, pooling: str, query_prompt: str, passage_prompt: str, max_seq_length: int
 ) -> dict[str, str]:
-    """Python programs that embed two queries and two passages with ``model`` (folder or hub id) and print their
-    similarities, ``scores`` (2, 2): ``{"sentence-transformers": ..., "transformers": ...}``."""
+    """Python programs that embed two queries and two passages and print their similarities, ``scores`` (2, 2).
+
+    Args:
+        model: a folder or a hub id.
+        pooling: ``mean``, ``cls`` or ``lasttoken``.
+        query_prompt: put in front of every query.
+        passage_prompt: put in front of every passage.
+        max_seq_length: tokens; longer texts are cut.
+
+    Returns:
+        ``{"sentence-transformers": ..., "transformers": ...}``.
+    """
     texts = f"queries = {_literal(_QUERIES)}\npassages = {_literal(_PASSAGES)}\n"
     with_library = f"""\
 from sentence_transformers import SentenceTransformer
@@ -146,67 +170,12 @@ def _header(card: ModelCard, report: RunReport) -> dict[str, Any]:
     return header
 
 
-def _summary(card: ModelCard, report: RunReport) -> str:
-    origin = f"`{card.base_model}`" if card.base_model else "a local encoder"
-    patents = report.splits.get("train")
-    counted = f" on {patents:,} patents" if patents else ""
-    return (
-        f"A text encoder for patent retrieval, fine-tuned from {origin}{counted}: it maps a question or a short "
-        f"description and a patent's abstract to {card.dim}-dimensional vectors of unit length, near each other when "
-        "the patent answers the question."
-    )
-
-
-def _usage(card: ModelCard) -> list[str]:
-    snippets = usage_snippets(
-        f"path/to/{card.name}", card.pooling, card.query_prompt, card.passage_prompt, card.max_seq_length
-    )
-    prompts = (
-        f"Queries get the prompt `{card.query_prompt!r}`, passages `{card.passage_prompt!r}`; with other prompts, or "
-        "with those of one for the other, similarities are not what the model was trained for."
-        if card.query_prompt or card.passage_prompt
-        else "Neither queries nor passages take a prompt."
-    )
-    return [
-        f"## Usage\n\n{prompts}",
-        f"With sentence-transformers:\n\n```python\n{snippets['sentence-transformers']}```",
-        f"With transformers alone ({card.pooling} pooling):\n\n```python\n{snippets['transformers']}```",
-    ]
-
-
-def _evidence(report: RunReport) -> list[str]:
-    table = metrics_table(report.results, "test")
-    if not table:
-        return []
-    summary = report.results[0].summary("test")
-    verdicts = [verdict_line(comparison) for comparison in report.comparisons if comparison.split == "test"]
-    how = (
-        f"{summary['queries']:,} queries ({', '.join(summary['sources'])}) for patents that were not trained on, "
-        "against the whole corpus, exact search. A query's own patent and that patent's family count as correct."
-    )
-    return ["## Evaluation", *verdicts, *map(sentence, evidence_lines(report)), how, table]
-
-
-def _training_part(card: ModelCard, report: RunReport) -> list[str]:
+def _training_table(card: ModelCard, report: RunReport) -> Table:
+    """What it was trained on, and how."""
     counts = {
         **{f"patents, {split}": f"{count:,}" for split, count in report.splits.items()},
         **{f"queries, {source}": f"{count:,}" for source, count in report.query_sources.items()},
         **{f"negatives, {rung}": f"{count:,}" for rung, count in report.negatives.get("rungs", {}).items()},
         **card.training,
     }
-    parts = ["## Training", markdown_table(["", ""], list(counts.items()))] if counts else []
-    if report.versions:
-        parts.append("Versions: " + ", ".join(f"{name} {version}" for name, version in report.versions.items()))
-    return parts
-
-
-_LIMITS = """\
-## Intended use and limits
-
-For finding patents by a question, keywords or a description, and as the retrieval part of a search or RAG system. It
-ranks; it does not judge novelty, infringement or legal status, and a patent that it ranks low may still be prior art.
-
-- It was trained on queries and abstracts, not on claims or full descriptions.
-- Texts longer than {max_seq_length} tokens are cut.
-- The figures above hold for patents like those it was trained on; measure on your own before you rely on them.
-- Similarity to general text was not an aim of the training and may have become worse."""
+    return Table("Training", ["", ""], list(counts.items()))

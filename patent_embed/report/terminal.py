@@ -17,7 +17,13 @@ _TERMINAL = ("ndcg@10", "mrr@10", "map@50", "recall@1", "recall@10", "recall@50"
 def comparison_table(
     results: Sequence[EvalResult], comparisons: Iterable[Comparison] = (), *, split: str = "test"
 ) -> str:
-    """A table for the terminal, at most 80 columns wide, with the verdicts below it."""
+    """A table for the terminal, at most 80 columns wide, with the verdicts below it.
+
+    Args:
+        results: a row each; of none, the headline alone says so.
+        comparisons: a sentence each.
+        split: ``val`` or ``test``.
+    """
     rows = [["", *(LABELS[name] for name in _TERMINAL)]]
     for result in results:
         found = result.summary(split)["metrics"]
