@@ -107,9 +107,7 @@ class Benchmark:
         torch.manual_seed(config.run.seed)
         if config.training.use_lora:
             encoder.add_lora(config.training.lora)
-        precision = "bf16" if self.device == "cuda" else "fp32"
-        seed = config.run.seed
-        trainer = Trainer(encoder, data, config.training, seed=seed, fingerprint="", validate=None, precision=precision)
+        trainer = Trainer(encoder, data, config.training, seed=config.run.seed, fingerprint="", validate=None)
         trainer.fit(_Silent())
         trainer.load_kept()
         model: Any = encoder.model
@@ -185,7 +183,7 @@ def main() -> None:
         trained = []
         for seed in args.seeds:
             config = load_config(
-                preset="best", settings=[*settings, f"run.seed={seed}", "training.early_stopping_patience=0"]
+                presets=["best"], settings=[*settings, f"run.seed={seed}", "training.early_stopping_patience=0"]
             )
             trained.append([bench.train(config, fold) for fold in (0, 1)])
         show(name, [bench.judged(states) for states in trained], seeds=args.seeds)

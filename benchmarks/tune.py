@@ -31,12 +31,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from patent_embed.config.commands import COMMANDS
 from patent_embed.config.load import dump_config, load_config
 from patent_embed.config.settings import Config
 from patent_embed.folders import write_json
 from patent_embed.progress.clock import duration
 from patent_embed.sweep.space import with_values
-from pipelines.cli import add_run_options, config_from
+from pipelines.cli import add_command_options, config_from
 
 ROOT = Path(__file__).resolve().parent.parent
 PHASES = ("sweep", "alone", "test")
@@ -169,8 +170,8 @@ def main() -> None:
     if args.toy:
         options = [*toy(work), *options]
     known = argparse.ArgumentParser(allow_abbrev=False)
-    add_run_options(known)
-    config = config_from(known.parse_known_args(options)[0])
+    add_command_options(known, COMMANDS["run"])
+    config = config_from(known.parse_known_args(options)[0], COMMANDS["run"])
     rows = {}
     for phase in PHASES:
         kept = work / f"{phase}.json"

@@ -1,4 +1,4 @@
-"""The command line. Every option is one row of ``OPTIONS`` and ends in a setting; nothing else is decided here."""
+"""The command line. Commands and options follow from ``patent_embed.config``; nothing else is decided here."""
 
 from __future__ import annotations
 
@@ -7,17 +7,35 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from patent_embed import __version__
-from patent_embed.config.load import PRESETS, load_config
-from patent_embed.config.options import OPTIONS, TUNE_OPTIONS, Option
+from patent_embed.config.commands import (
+    COMMANDS,
+    Command,
+    CompareArguments,
+    EncodeArguments,
+    ExportArguments,
+    RunArguments,
+    SampleArguments,
+    SettingsArguments,
+)
+from patent_embed.config.load import explain, load_config
+from patent_embed.config.options import add_options, given, options_of
+from patent_embed.config.run import RunConfig
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
 from pipelines import exit_without_teardown
 
 _PROGRAM = "patent-embed"
+_ARGUMENT, _SETTING = "argument:", "setting:"  # prefixes in a parsed namespace: a command's own, and paths of settings
+# What libraries say of themselves is for debugging.
+_TALKATIVE = ("httpx", "httpcore", "urllib3", "sentence_transformers", "transformers", "ray", "jax", "bm25s")
 
 
 def program(argv: Sequence[str] | None = None) -> int:
@@ -34,21 +52,9 @@ def program(argv: Sequence[str] | None = None) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0 done, 2 a user's mistake, 130 interrupted, 1 anything else."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog=_PROGRAM, description=__doc__)
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    add_run_options(commands.add_parser("run", help="prepare, train, evaluate", allow_abbrev=False))
-    add_tune_options(commands.add_parser("tune", help="search for training settings", allow_abbrev=False))
-    compare = commands.add_parser("compare", help="measure any models on one test set", allow_abbrev=False)
-    compare.add_argument("models", nargs="+", metavar="MODEL", help="hub ids or folders; the first is the baseline")
-    add_run_options(compare)
-    _add_encode_options(commands.add_parser("encode", help="embed a corpus", allow_abbrev=False))
-    _add_export_options(commands.add_parser("export", help="a run's model in other formats", allow_abbrev=False))
-    _add_sample_options(commands.add_parser("sample", help="write generated sample patents", allow_abbrev=False))
-    parsed = parser.parse_args(arguments)
+    parsed = _parser().parse_args(list(sys.argv[1:] if argv is None else argv))
     try:
-        return _COMMANDS[parsed.command](parsed)
+        _RUN[parsed.command](arguments_of(parsed, COMMANDS[parsed.command]), given(parsed, _SETTING))
     except UserError as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr, flush=True)
         return 2
@@ -58,85 +64,54 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-    except Exception as error:
+    except Exception as error:  # whatever it is: the exit code and the last line must tell of it
         traceback.print_exc()
         # The last line says it all: it is what is seen of a log's end.
         what = (str(error).strip().splitlines() or [""])[-1]
         print(f"{_PROGRAM}: failed: {type(error).__name__}: {what}", file=sys.stderr, flush=True)
         return 1
+    return 0
 
 
-def spellings(name: str) -> list[str]:
-    """``max_samples`` → ``--max_samples`` and ``--max-samples``."""
-    return list(dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"]))
-
-
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """All options of ``run``. Unset options stay out of the result, so that they override nothing."""
-    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="YAML overlay; may be repeated")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="any setting; may be repeated"
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM, description="Fine-tune a text-embedding model for patent retrieval, from a laptop to a cluster."
     )
-    for name, text in (
-        ("recommended", "pin the recommended recipe against the config file (--preset recommended)"),
-        ("quick_test", "smoke run: 100 patents, 2 epochs, batch 4, bundled encoder, rule queries"),
-        ("plan", "print what would run or be reused, and stop"),
-    ):
-        parser.add_argument(*spellings(name), action="store_true", dest=name, help=text)
-    parser.add_argument("--preset", choices=PRESETS, help="a recipe: the recommended one, or what did best on val")
-    _add_table(parser, {option.name for option in OPTIONS})
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in COMMANDS.values():
+        add_command_options(commands.add_parser(command.name, help=command.help, allow_abbrev=False), command)
+    return parser
 
 
-def _add_table(parser: argparse.ArgumentParser, names: set[str]) -> None:
-    for option in OPTIONS:
-        if option.name in names:
-            _add_option(parser, option)
+def add_command_options(parser: argparse.ArgumentParser, command: Command) -> None:
+    """Teach ``parser`` all that a command takes: its own arguments, and its settings in a group a section."""
+    add_options(parser, options_of(command.arguments), _ARGUMENT, bounded=True)
+    for section, options in groupby(command.options(), key=lambda option: option.path.partition(".")[0]):
+        add_options(parser.add_argument_group(f"settings of {section}"), options, _SETTING)
 
 
-def add_tune_options(parser: argparse.ArgumentParser) -> None:
-    """All options of ``tune``: those of ``run``, and its own."""
-    add_run_options(parser)
-    for option in TUNE_OPTIONS:
-        _add_option(parser, option)
+def arguments_of(parsed: argparse.Namespace, command: Command) -> Any:
+    """A command's own arguments, as its model. Raises UserError where they do not fit together."""
+    try:
+        return command.arguments.model_validate(given(parsed, _ARGUMENT))
+    except ValidationError as error:
+        raise UserError(explain(error)) from None
 
 
-def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
-    names = spellings(option.name)
-    dest = f"setting:{option.path}"
-    if option.const is not None:
-        parser.add_argument(
-            *names, dest=dest, action="store_const", const=option.const, default=argparse.SUPPRESS, help=option.help
-        )
-    elif option.optional_value is not None:
-        parser.add_argument(
-            *names, dest=dest, nargs="?", const=option.optional_value, default=argparse.SUPPRESS, help=option.help
-        )
-    else:
-        parser.add_argument(
-            *names,
-            dest=dest,
-            type=option.type,
-            choices=option.choices or None,
-            default=argparse.SUPPRESS,
-            metavar=None if option.choices else option.name.upper(),
-            help=option.help,
-        )
+def config_from(parsed: argparse.Namespace, command: Command) -> Config:
+    """The resolved config of a parsed command line. Raises UserError for wrong settings."""
+    return _resolved(arguments_of(parsed, command), given(parsed, _SETTING))
 
 
-def config_from(parsed: argparse.Namespace) -> Config:
-    """The resolved config of a parsed ``run`` command. Key and endpoint may also come from OPENAI_API_KEY and
-    OPENAI_BASE_URL."""
-    options = {key.removeprefix("setting:"): value for key, value in vars(parsed).items() if key.startswith("setting:")}
-    key = os.environ.get("OPENAI_API_KEY")
+def _resolved(arguments: SettingsArguments, settings: Mapping[str, Any]) -> Config:
+    """The config of a command with the options ``settings`` (dotted path to value). Key and endpoint may also come
+    from OPENAI_API_KEY and OPENAI_BASE_URL."""
+    options, key = dict(settings), os.environ.get("OPENAI_API_KEY")
     if key and "queries.api.key" not in options:
         options["queries.api.key"] = key
     config = load_config(
-        overlays=[Path(path) for path in parsed.config],
-        recommended=parsed.recommended,
-        quick_test=parsed.quick_test,
-        preset=parsed.preset,
-        options=options,
-        settings=parsed.set,
+        overlays=arguments.config, presets=arguments.presets(), options=options, settings=arguments.set
     )
     # Resolved here, since workers on other machines have another environment.
     if config.queries.api.base_url is None and (url := os.environ.get("OPENAI_BASE_URL")):
@@ -144,131 +119,85 @@ def config_from(parsed: argparse.Namespace) -> Config:
     return config
 
 
-def _run(parsed: argparse.Namespace) -> int:
-    config = config_from(parsed)
-    _quiet_libraries(config)
+def _quiet_libraries(level: str) -> None:
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
+    if level != "DEBUG":
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+# The commands. Each imports its pipeline when it runs, so that help and mistakes need no Ray and no torch.
+
+
+def _run(arguments: RunArguments, settings: Mapping[str, Any]) -> None:
+    config = _resolved(arguments, settings)
+    _quiet_libraries(config.run.log_level)
     from pipelines.pipeline import Pipeline
 
     pipeline = Pipeline(config)
-    if parsed.plan:
+    if arguments.plan:
         pipeline.print_plan()
     else:
         pipeline.run()
-    return 0
 
 
-def _tune(parsed: argparse.Namespace) -> int:
-    config = config_from(parsed)
-    _quiet_libraries(config)
+def _tune(arguments: RunArguments, settings: Mapping[str, Any]) -> None:
+    config = _resolved(arguments, settings)
+    _quiet_libraries(config.run.log_level)
     for name in ("optuna", "tensorboardX"):
         logging.getLogger(name).setLevel(logging.ERROR)
     from pipelines.sweep import print_plan, run_sweep
 
-    (print_plan if parsed.plan else run_sweep)(config)
-    return 0
+    (print_plan if arguments.plan else run_sweep)(config)
 
 
-def _compare(parsed: argparse.Namespace) -> int:
-    given = vars(parsed)
+def _compare(arguments: CompareArguments, settings: Mapping[str, Any]) -> None:
     # Without patents of its own, the comparison is on the test set of the run in the output folder, as it was set.
-    of_run = "setting:data.data_dir" not in given
+    of_run = "data.data_dir" not in settings
     if of_run:
-        settings = Path(given.get("setting:run.output_dir", Config().run.output_dir)) / "config.yaml"
-        parsed.config[:0] = [settings] if settings.is_file() else []
-    config = config_from(parsed)
-    _quiet_libraries(config)
+        kept = Path(settings.get("run.output_dir", RunConfig().output_dir)) / "config.yaml"
+        arguments.config[:0] = [kept] if kept.is_file() else []
+    config = _resolved(arguments, settings)
+    _quiet_libraries(config.run.log_level)
     from pipelines.compare import Comparison
 
-    comparison = Comparison(config, models=parsed.models, of_run=of_run)
-    if parsed.plan:
+    comparison = Comparison(config, models=arguments.models, of_run=of_run)
+    if arguments.plan:
         comparison.print_plan()
     else:
         comparison.run()
-    return 0
 
 
-def _add_encode_options(parser: argparse.ArgumentParser) -> None:
-    _add_table(parser, {"data_dir", "output_dir", "model_name", "max_samples", "seed", "log_level"})
-    parser.add_argument(*spellings("text_column"), help="column or field with the texts; without it: patents")
-    parser.add_argument(*spellings("id_column"), help="column or field that names the texts (file and row)")
-    parser.add_argument(
-        "--kind", choices=("passage", "query"), default="passage", help="whose prompt is used (passage)"
-    )
-    parser.add_argument(*spellings("rows_per_file"), type=_positive, default=4096, help="of the result (4096)")
-    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="YAML overlay; may be repeated")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="any setting")
-    parser.set_defaults(recommended=False, quick_test=False, preset=None)
-
-
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
-def _encode(parsed: argparse.Namespace) -> int:
-    if parsed.id_column is not None and parsed.text_column is None:
-        raise UserError(
-            f"--id_column {parsed.id_column!r} names texts, but without --text_column the folder holds patents, which "
-            "are named by their publication numbers; set --text_column too"
-        )
-    config = config_from(parsed)
-    _quiet_libraries(config)
+def _encode(arguments: EncodeArguments, settings: Mapping[str, Any]) -> None:
+    config = _resolved(arguments, settings)
+    _quiet_libraries(config.run.log_level)
     from pipelines.encode import Encoding
 
     Encoding(
         config,
-        text_column=parsed.text_column,
-        id_column=parsed.id_column,
-        kind=parsed.kind,
-        rows_per_file=parsed.rows_per_file,
+        text_column=arguments.text_column,
+        id_column=arguments.id_column,
+        kind=arguments.kind,
+        rows_per_file=arguments.rows_per_file,
     ).run()
-    return 0
 
 
-def _add_export_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("output_dir", help="output folder of a finished run")
-    formats = ("fp32", "fp16", "bf16", "onnx", "onnx-int8")
-    parser.add_argument("--format", nargs="+", choices=formats, required=True, help="one or more")
-    parser.add_argument("--force", action="store_true", help="also write what loses more than 0.5 %% of nDCG@10")
-    parser.add_argument(
-        *spellings("max_documents"), type=_positive, default=20_000, help="searched to measure the formats (20000)"
-    )
-
-
-def _export(parsed: argparse.Namespace) -> int:
-    _quiet_libraries(load_config(options={"run.log_level": "WARNING"}))  # onnxruntime tells of every tensor
+def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")  # onnxruntime tells of every tensor
     from pipelines.export import export_run
 
-    export_run(parsed.output_dir, parsed.format, force=parsed.force, max_documents=parsed.max_documents)
-    return 0
+    export_run(arguments.output_dir, arguments.format, force=arguments.force, max_documents=arguments.max_documents)
 
 
-def _quiet_libraries(config: Config) -> None:
-    logging.basicConfig(
-        level=config.run.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
-    )
-    if config.run.log_level != "DEBUG":  # what libraries say of themselves is for debugging
-        for name in ("httpx", "httpcore", "urllib3", "sentence_transformers", "transformers", "ray", "jax", "bm25s"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _add_sample_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="where the files go")
-    parser.add_argument("--count", type=int, default=600, help="how many patents (600)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--layout", choices=("files", "jsonl", "jsonl.gz"), default="files")
-
-
-def _sample(parsed: argparse.Namespace) -> int:
+def _sample(arguments: SampleArguments, settings: Mapping[str, Any]) -> None:
     from patent_embed.data.sample import write_sample
 
-    write_sample(parsed.folder, parsed.count, seed=parsed.seed, layout=parsed.layout, queries=True)
-    print(f"{parsed.count} generated patents and queries for them in {parsed.folder}")
-    return 0
+    count, folder = arguments.count, arguments.folder
+    write_sample(folder, count, seed=arguments.seed, layout=arguments.layout, queries=True)
+    print(f"{count} generated patents and queries for them in {folder}")
 
 
-_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+_RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "run": _run,
     "tune": _tune,
     "compare": _compare,

@@ -16,10 +16,9 @@ import pyarrow.parquet as pq
 import ray
 
 from patent_embed.artifacts import Artifact, Outcome, Step, open_artifact
-from patent_embed.config.model import ModelConfig
+from patent_embed.config.model import Kind, ModelConfig
 from patent_embed.data.records import PatentTextParser, RecordParser, TextParser
 from patent_embed.encoder.hub import resolve_model
-from patent_embed.encoder.model_folder import Kind
 from patent_embed.errors import UserError
 from patent_embed.folders import Entry, RemoteFolder, scratch
 from patent_embed.hashing import folder_digest

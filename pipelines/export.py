@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 import torch
 
 from patent_embed.artifacts import Artifact
+from patent_embed.config.commands import Format
 from patent_embed.config.settings import Config
 from patent_embed.encoder.encoder import Encoder, without_bars
-from patent_embed.encoder.export import ONNX_FILE, Encode, Format, export_format, load_format, require_packages
+from patent_embed.encoder.export import ONNX_FILE, Encode, export_format, load_format, require_packages
 from patent_embed.errors import UserError
 from patent_embed.evaluation.measure import HEADLINE, evaluate
 from patent_embed.evaluation.systems import EmbeddingSystem

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -16,84 +18,47 @@ from patent_embed.errors import UserError
 def load_config(
     *,
     overlays: Iterable[Path] = (),
-    recommended: bool = False,
-    quick_test: bool = False,
-    preset: str | None = None,
+    presets: Iterable[str] = (),
     options: Mapping[str, Any] | None = None,
     settings: Iterable[str] = (),
 ) -> Config:
-    """Merge, later wins: class defaults, YAML ``overlays`` in order, the presets (``recommended`` is short for that
-    ``preset``), ``options`` (dotted path to value), ``settings`` (``"section.key=value"`` with a YAML value).
-    Raises UserError naming the key and value."""
-    if recommended and preset not in (None, "recommended"):
-        raise UserError(f"--recommended and --preset {preset} are two recipes; choose one")
+    """Merge, later wins: class defaults, YAML ``overlays`` in order, ``presets`` by name, ``options`` (dotted path to
+    value), ``settings`` (``"section.key=value"`` with a YAML value). Raises UserError naming the key and value."""
     tree: dict[str, Any] = {}
     for path in overlays:
         _merge(tree, _read_yaml(path))
-    if recommended or preset == "recommended":
-        _merge(tree, recommended_settings())
-    elif preset == "best":
-        _merge(tree, BEST)
-    elif preset is not None:
-        raise UserError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    if quick_test:
-        _merge(tree, QUICK_TEST)
+    for preset in presets:
+        _merge(tree, preset_settings(preset))
     for dotted, value in (options or {}).items():
         put(tree, dotted, value)
     for setting in settings:
         dotted, equals, text = setting.partition("=")
         if not equals or not dotted:
             raise UserError(f"--set {setting!r} is not section.key=value, e.g. --set training.margin=0.2")
-        put(tree, dotted.strip(), yaml.safe_load(text))
+        try:
+            put(tree, dotted.strip(), yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {dotted}: the value is not YAML: {_without_text(error)}") from None
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise UserError(explain(error)) from None
 
 
-# The recommended recipe is the class defaults of these settings, so it cannot drift from them.
-_RECOMMENDED = (
-    ("training", ("batch_size", "learning_rate", "epochs", "warmup_ratio", "weight_decay", "loss", "distance")),
-    ("training", ("margin", "use_lora", "lora", "checkpoint_every_n_epochs", "early_stopping_patience")),
-)
-
-PRESETS = ("recommended", "best")
-
-# What did best on the validation queries of real patents: docs/quality.md.
-BEST: dict[str, Any] = {
-    # The loss already has every other passage of the batch: scored, harder ones made it worse.
-    "negatives": {"scoring": {"enabled": False}},
-    "training": {
-        "loss": "infonce",
-        "temperature": 0.02,
-        "batch_size": 256,
-        "learning_rate": 5e-4,
-        "epochs": 12,
-        "query_dropout": 0.4,
-        "base_share": 0.2,
-        "soup_size": 2,
-        # The learning rate falls to zero, and a few hundred val queries tell late epochs apart by chance only.
-        "early_stopping_patience": 0,
-        "publish": "last",
-    },
-}
-
-QUICK_TEST: dict[str, Any] = {
-    "data": {"max_samples": 100},
-    "model": {"name": "bundled"},
-    "queries": {"backend": "rules"},
-    "training": {"epochs": 2, "batch_size": 4},
-}
+def preset_names() -> list[str]:
+    """The presets that come with the package: ``presets/*.yaml``, the only place where their values stand."""
+    return sorted(file.name.removesuffix(".yaml") for file in _presets().iterdir() if file.name.endswith(".yaml"))
 
 
-def recommended_settings() -> dict[str, Any]:
-    """The settings that ``--recommended`` pins, as a config tree."""
-    defaults = Config().model_dump(mode="json")
-    tree: dict[str, Any] = {}
-    for section, keys in _RECOMMENDED:
-        for key in keys:
-            tree.setdefault(section, {})[key] = defaults[section][key]
-    return tree
+def preset_settings(name: str) -> dict[str, Any]:
+    """The settings that a preset pins, as a config tree. Raises UserError where there is none of that name."""
+    if name not in (known := preset_names()):
+        raise UserError(f"there is no preset {name!r}; choose one of {', '.join(known)}")
+    return _read_yaml(_presets() / f"{name}.yaml")
+
+
+def _presets() -> Traversable:
+    return resources.files("patent_embed.config") / "presets"
 
 
 def dump_config(config: Config) -> str:
@@ -101,18 +66,26 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path | Traversable) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"config file {str(path)!r} cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
-        raise UserError(f"config file {str(path)!r} is not YAML: {error}") from None
+        raise UserError(f"config file {str(path)!r} is not YAML: {_without_text(error)}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise UserError(f"config file {str(path)!r} holds a {type(tree).__name__}, needs sections (training: ...)")
     return tree
+
+
+def _without_text(error: yaml.YAMLError) -> yaml.YAMLError:
+    """The error without the lines that it points at, which may hold a key."""
+    for mark in (getattr(error, "context_mark", None), getattr(error, "problem_mark", None)):
+        if mark is not None:
+            mark.buffer = None
+    return error
 
 
 def _merge(tree: dict[str, Any], overlay: Mapping[str, Any]) -> None:
@@ -121,6 +94,15 @@ def _merge(tree: dict[str, Any], overlay: Mapping[str, Any]) -> None:
             _merge(tree[key], value)
         else:
             tree[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """A config tree as dotted path to value, in its order."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        where = f"{path}.{key}" if path else key
+        found |= flat(value, where) if isinstance(value, Mapping) else {where: value}
+    return found
 
 
 def put(tree: dict[str, Any], dotted: str, value: Any) -> None:

@@ -2,70 +2,144 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from patent_embed.section import Section
+from patent_embed.section import Cli, Role, Section
+
+QueryKind = Literal["question", "keywords", "scenario", "claim"]
 
 
 class ApiConfig(Section):
-    base_url: str | None = Field(None, description="OpenAI-compatible endpoint; None is the client's own default")
-    key: SecretStr | None = Field(None, description="API key; never written anywhere", exclude=True, repr=False)
-    model: str | None = Field(None, description="model name at the endpoint; None: queries.llm.model")
-    requests_in_flight: int = Field(64, ge=1, le=4096)
-    timeout_s: float = Field(60, gt=0, description="of one request")
-    retries: int = Field(5, ge=0, description="more tries after 408, 409, 429, 5xx, a time-out or a broken answer")
-    max_wait_s: float = Field(
-        120, gt=0, description="longest pause before a retry, also when Retry-After asks for more"
+    """The OpenAI-compatible endpoint of ``backend: api``."""
+
+    base_url: Annotated[str | None, Cli("llm_base_url")] = Field(
+        None,
+        description="address of the OpenAI-compatible endpoint; None: OPENAI_BASE_URL, else the client's own default",
     )
-    requests_per_minute: int | None = Field(None, ge=1, description="None: no limit")
-    max_total_tokens: int | None = Field(None, ge=1, description="no request is sent once this many tokens are used")
+    key: Annotated[SecretStr | None, Cli("llm_api_key"), Role.LOGISTICS] = Field(
+        None, description="API key; None: OPENAI_API_KEY; never written anywhere", exclude=True, repr=False
+    )
+    model: str | None = Field(None, description="name of the model at the endpoint; None: queries.llm.model")
+    requests_in_flight: Annotated[int, Role.LOGISTICS] = Field(
+        64, ge=1, le=4096, description="requests that wait for an answer at the same time"
+    )
+    timeout_s: Annotated[float, Role.LOGISTICS] = Field(
+        60, gt=0, description="seconds after which one request counts as failed"
+    )
+    retries: Annotated[int, Role.LOGISTICS] = Field(
+        5, ge=0, description="more tries after 408, 409, 429, 5xx, a time-out or a broken answer"
+    )
+    max_wait_s: Annotated[float, Role.LOGISTICS] = Field(
+        120, gt=0, description="longest pause in seconds before a retry, also when Retry-After asks for more"
+    )
+    requests_per_minute: Annotated[int | None, Role.LOGISTICS] = Field(
+        None, ge=1, description="requests a minute, at most; None: no limit"
+    )
+    max_total_tokens: Annotated[int | None, Role.LOGISTICS] = Field(
+        None, ge=1, description="no request is sent once this many tokens are used; None: no limit"
+    )
 
 
 class LlmConfig(Section):
-    model: str = Field("Qwen/Qwen2.5-7B-Instruct", description="hub id or local folder of the query writer")
-    replicas: int = Field(1, ge=1, description="engines")
-    tensor_parallel_size: int = Field(1, ge=1, description="GPUs an engine, of one node")
-    batch_size: int = Field(256, ge=1, description="prompts handed to an engine at once")
-    max_concurrent_batches: int = Field(8, ge=1, description="batches an engine holds, so that it never runs dry")
-    max_model_len: int = Field(4096, ge=256, description="tokens of prompt and answer together")
-    engine: dict[str, Any] = Field(default_factory=dict, description="further vLLM engine arguments")
+    """The vLLM engines of ``backend: llm``."""
+
+    model: Annotated[str, Cli("llm_model", "query-writing model, local or at the endpoint")] = Field(
+        "Qwen/Qwen2.5-7B-Instruct", description="hub id or local folder of the model that writes the queries"
+    )
+    replicas: Annotated[int, Role.LOGISTICS] = Field(1, ge=1, description="engines that run at the same time")
+    tensor_parallel_size: Annotated[int, Role.LOGISTICS] = Field(
+        1, ge=1, description="GPUs of one node that an engine is spread over"
+    )
+    batch_size: Annotated[int, Role.LOGISTICS] = Field(
+        256, ge=1, description="prompts that are handed to an engine at once"
+    )
+    max_concurrent_batches: Annotated[int, Role.LOGISTICS] = Field(
+        8, ge=1, description="batches that an engine holds, so that it never runs dry"
+    )
+    max_model_len: Annotated[int, Role.LOGISTICS] = Field(
+        4096, ge=256, description="tokens of prompt and answer together, at most"
+    )
+    engine: Annotated[dict[str, Any], Role.LOGISTICS] = Field(
+        default_factory=dict, description="further vLLM engine arguments"
+    )
     sampling: dict[str, Any] = Field(default_factory=dict, description="further vLLM sampling parameters")
-    node_wait_s: float = Field(600, gt=0, description="how long no answer may come after a node is lost")
+    node_wait_s: Annotated[float, Role.LOGISTICS] = Field(
+        600, gt=0, description="seconds without any answer, after a node is lost, until the run stops"
+    )
 
 
 class RoundTripConfig(Section):
     """A filter that also drops val and test queries which this encoder finds hard: its figures then flatter it."""
 
-    encoder: str | None = Field(None, description="hub id, local folder or 'bundled'; None: no such filter")
+    encoder: Annotated[str | None, Role.LOGISTICS] = Field(
+        None, description="encoder that looks for the patents: hub id, local folder or 'bundled'; None: no such filter"
+    )
     k: int = Field(10, ge=1, description="a query must find its own patent among the first k of its split")
 
 
-QueryKind = Literal["question", "keywords", "scenario", "claim"]
-
-
 class QueriesConfig(Section):
-    backend: Literal["llm", "api", "rules"] = Field("llm", description="who writes the queries")
-    use_cache: bool = Field(True, description="use queries that an earlier run or a cache file already holds")
-    cache: str | None = Field(None, description="an llm_queries_cache.json to read; None looks in the data folder")
-    min_chars: int = Field(8, ge=1, description="shorter queries are rejected")
-    max_chars: int = Field(60, ge=10, description="longer queries are cut at a clause, or rejected; Latin text: x 3")
-    queries_per_patent: int = Field(1, ge=1, le=16, description="written by a model; the rules write one")
+    """Who writes the queries, what they are like, and what is refused."""
+
+    backend: Annotated[
+        Literal["llm", "api", "rules"],
+        Cli("query_backend"),
+        Cli("use_api_llm", "same as --query_backend api", value="api"),
+    ] = Field(
+        "llm",
+        description="who writes the queries: vLLM engines on Ray (llm), an OpenAI-compatible endpoint (api), or rules "
+        "without a model",
+    )
+    # Not in a digest as such: what was written without the cache is another artifact, marked as fresh.
+    use_cache: Annotated[bool, Cli("no_query_cache", "write every query anew", value=False)] = Field(
+        True, description="use queries that an earlier run or a cache file already holds"
+    )
+    cache: Annotated[str | None, Role.LOGISTICS] = Field(
+        None, description="an llm_queries_cache.json to read; None: the one in the data folder, where there is one"
+    )
+    min_chars: int = Field(
+        8, ge=1, description="queries with fewer characters are rejected; Latin text: three times as many"
+    )
+    max_chars: int = Field(
+        60,
+        ge=10,
+        description="queries with more characters are cut at a clause, or rejected; Latin text: three times as many",
+    )
+    queries_per_patent: int = Field(
+        1, ge=1, le=16, description="queries that a model writes for each patent; the rules write one"
+    )
     kinds: dict[QueryKind, float] = Field(
         {"question": 0.5, "scenario": 0.2, "keywords": 0.15, "claim": 0.15},
         description="mix of what a model is asked for, as weights",
     )
-    fallback: Literal["rules", "none"] = Field("rules", description="for a patent whose queries all failed")
-    copy_chars: int = Field(12, ge=4, description="a query that lifts more characters in a row is rejected; Latin: x 3")
-    temperature: float = Field(0.7, ge=0, le=2)
-    top_p: float = Field(0.9, gt=0, le=1)
-    max_tokens: int = Field(128, ge=16, description="of one answer")
-    max_prompt_chars: int = Field(3000, ge=200, description="of an abstract in a prompt; the rest is left out")
-    round_trip: RoundTripConfig = Field(default_factory=RoundTripConfig)
-    export_cache: bool = Field(False, description="also write llm_queries_cache.json into the output folder")
-    llm: LlmConfig = Field(default_factory=LlmConfig)
-    api: ApiConfig = Field(default_factory=ApiConfig)
+    fallback: Literal["rules", "none"] = Field(
+        "rules", description="for a patent whose queries all failed: a query by rules, or none"
+    )
+    copy_chars: int = Field(
+        12,
+        ge=4,
+        description="a query that lifts more characters in a row from its abstract is rejected; Latin text: three "
+        "times as many",
+    )
+    temperature: float = Field(
+        0.7, ge=0, le=2, description="sampling temperature of the model; 0: always the likeliest"
+    )
+    top_p: float = Field(
+        0.9, gt=0, le=1, description="the model chooses among the likeliest tokens that together have this probability"
+    )
+    max_tokens: int = Field(128, ge=16, description="tokens of one answer, at most")
+    max_prompt_chars: int = Field(
+        3000, ge=200, description="characters of an abstract in a prompt; the rest is left out"
+    )
+    round_trip: RoundTripConfig = Field(
+        default_factory=RoundTripConfig, description="the filter that asks whether a query finds its own patent"
+    )
+    export_cache: Annotated[bool, Role.LOGISTICS] = Field(
+        False, description="also write llm_queries_cache.json into the output folder"
+    )
+    llm: LlmConfig = Field(default_factory=LlmConfig, description="the vLLM engines of backend llm")
+    api: ApiConfig = Field(default_factory=ApiConfig, description="the endpoint of backend api")
 
     @model_validator(mode="after")
     def _kinds_have_weight(self) -> QueriesConfig:

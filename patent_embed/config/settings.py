@@ -1,7 +1,7 @@
 """Every setting, once: one pydantic model a step, with its default, bounds and meaning.
 
-The command line (``OPTIONS``), YAML overlays and ``--set section.key=value`` all end in these models, so a value
-is checked in one place and a typo is an error with the path of the key in it.
+The command line (``options``), YAML overlays, presets and ``--set section.key=value`` all end in these models, so a
+value is checked in one place and a typo is an error with the path of the key in it. docs/settings.md lists them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from patent_embed.section import Section
 
 
 class Config(Section):
-    run: RunConfig = Field(default_factory=RunConfig)
-    data: DataConfig = Field(default_factory=DataConfig)
-    splits: SplitsConfig = Field(default_factory=SplitsConfig)
-    queries: QueriesConfig = Field(default_factory=QueriesConfig)
-    negatives: NegativesConfig = Field(default_factory=NegativesConfig)
-    model: ModelConfig = Field(default_factory=ModelConfig)
-    training: TrainingConfig = Field(default_factory=TrainingConfig)
-    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
-    tune: TuneConfig = Field(default_factory=TuneConfig)
+    """All settings of a command, resolved and checked."""
+
+    run: RunConfig = Field(default_factory=RunConfig, description="the run as a whole")
+    data: DataConfig = Field(default_factory=DataConfig, description="the patents that are read")
+    splits: SplitsConfig = Field(default_factory=SplitsConfig, description="what is trained, validated and tested on")
+    queries: QueriesConfig = Field(default_factory=QueriesConfig, description="who writes the queries, and how")
+    negatives: NegativesConfig = Field(default_factory=NegativesConfig, description="wrong answers to learn from")
+    model: ModelConfig = Field(default_factory=ModelConfig, description="the encoder")
+    training: TrainingConfig = Field(default_factory=TrainingConfig, description="the training")
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="the evaluation")
+    tune: TuneConfig = Field(default_factory=TuneConfig, description="a sweep")

@@ -8,9 +8,11 @@ from patent_embed.section import Section
 
 
 class SplitsConfig(Section):
-    train: float = Field(0.7, gt=0, lt=1)
-    val: float = Field(0.15, gt=0, lt=1)
-    test: float = Field(0.15, gt=0, lt=1)
+    """Shares of the patents that are trained, validated and tested on. Together they are 1; families stay together."""
+
+    train: float = Field(0.7, gt=0, lt=1, description="share of the patents that training learns from")
+    val: float = Field(0.15, gt=0, lt=1, description="share of the patents that choose the best epoch and settings")
+    test: float = Field(0.15, gt=0, lt=1, description="share of the patents that only the final evaluation sees")
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> SplitsConfig:

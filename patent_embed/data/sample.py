@@ -20,17 +20,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Any, TypeVar
 
 import orjson
 
+from patent_embed.config.commands import Layout
 from patent_embed.data.records import QUERY_CACHE_NAME
 from patent_embed.data.sample_terms import TERMS
 from patent_embed.errors import UserError
 from patent_embed.hashing import text_key
 
 T = TypeVar("T")
-Layout = Literal["files", "jsonl", "jsonl.gz"]
 _FILES_PER_FOLDER = 1000
 _FLAT_UP_TO = 10_000
 _NUMBERS = 10**8

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from patent_embed.encoder.model_folder import Kind, write_sentence_transformer_files
+from patent_embed.config.model import Kind
+from patent_embed.encoder.model_folder import write_sentence_transformer_files
 from patent_embed.errors import UserError
 from patent_embed.hashing import file_digest
 

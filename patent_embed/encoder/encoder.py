@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from patent_embed.arrays import pieces_within
-from patent_embed.config.model import ModelConfig
+from patent_embed.config.model import Kind, ModelConfig
 from patent_embed.config.training import LoraConfig
 from patent_embed.encoder import packing
-from patent_embed.encoder.model_folder import Kind, Pooling, read_sentence_transformer_files
+from patent_embed.encoder.model_folder import Pooling, read_sentence_transformer_files
 from patent_embed.encoder.packing import PackedBatch, Tokens, pack
 from patent_embed.errors import UserError
 

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 import yaml
 
+from patent_embed.config.commands import Format
+from patent_embed.config.model import Kind
 from patent_embed.encoder.encoder import Encoder
-from patent_embed.encoder.model_folder import Kind, read_sentence_transformer_files, write_sentence_transformer_files
+from patent_embed.encoder.model_folder import read_sentence_transformer_files, write_sentence_transformer_files
 from patent_embed.errors import UserError
 
 Dtype = Literal["fp32", "bf16", "fp16"]
-Format = Literal["fp32", "bf16", "fp16", "onnx", "onnx-int8"]
 Encode = Callable[[list[str], Kind], np.ndarray]
 ONNX_FILE = "onnx/model.onnx"  # where sentence-transformers looks for it
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")

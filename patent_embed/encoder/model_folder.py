@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from patent_embed.config.model import Kind
 from patent_embed.errors import UserError
 
 Pooling = Literal["mean", "cls", "lasttoken"]
-Kind = Literal["query", "passage"]
 
 _LEGACY_POOLING = {
     "pooling_mode_cls_token": "cls",

@@ -1,0 +1,156 @@
+"""The commands of the command line, and what each takes besides settings: a model a command.
+
+A field with a ``Cli`` mark is an argument; which settings of ``Config`` a command takes as options, ``COMMANDS`` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from patent_embed.config.load import flat, preset_names, preset_settings
+from patent_embed.config.model import Kind
+from patent_embed.config.options import Option, options_of
+from patent_embed.config.settings import Config
+from patent_embed.errors import UserError
+from patent_embed.section import Choices, Cli, Section
+
+Format = Literal["fp32", "fp16", "bf16", "onnx", "onnx-int8"]
+Layout = Literal["files", "jsonl", "jsonl.gz"]
+
+
+def _told(preset: str) -> str:
+    return ", ".join(f"{path}={value}" for path, value in flat(preset_settings(preset)).items())
+
+
+class SettingsArguments(Section):
+    """Where a command's settings come from, besides their own options."""
+
+    config: Annotated[list[Path], Cli("config", metavar="FILE", repeated=True)] = Field(
+        default_factory=list, description="YAML overlay; may be repeated"
+    )
+    set: Annotated[list[str], Cli("set", metavar="SECTION.KEY=VALUE", repeated=True)] = Field(
+        default_factory=list, description="any setting (docs/settings.md lists them); may be repeated"
+    )
+
+    def presets(self) -> list[str]:
+        """The presets to merge, in order."""
+        return []
+
+
+class RunArguments(SettingsArguments):
+    """What ``run`` and ``tune`` take."""
+
+    recommended: Annotated[bool, Cli("recommended", value=True)] = Field(
+        False, description="pin the recommended recipe against the config file (--preset recommended)"
+    )
+    quick_test: Annotated[bool, Cli("quick_test", value=True)] = Field(
+        False, description=f"smoke run: {_told('quick_test')}"
+    )
+    plan: Annotated[bool, Cli("plan", value=True)] = Field(
+        False, description="print what would run or be reused, and stop"
+    )
+    preset: Annotated[str | None, Choices(preset_names), Cli("preset")] = Field(
+        None, description="a recipe: the recommended one, what did best on val, or the smoke run"
+    )
+
+    @model_validator(mode="after")
+    def _one_recipe(self) -> RunArguments:
+        if self.recommended and self.preset not in (None, "recommended"):
+            raise UserError(f"--recommended and --preset {self.preset} are two recipes; choose one")
+        return self
+
+    def presets(self) -> list[str]:
+        recipe = "recommended" if self.recommended else self.preset
+        return [*([recipe] if recipe else []), *(["quick_test"] if self.quick_test else [])]
+
+
+class CompareArguments(RunArguments):
+    """What ``compare`` takes."""
+
+    models: Annotated[list[str], Cli("models", metavar="MODEL", positional=True)] = Field(
+        min_length=1, description="hub ids or folders; the first is the baseline"
+    )
+
+
+class EncodeArguments(SettingsArguments):
+    """What ``encode`` takes."""
+
+    text_column: Annotated[str | None, Cli("text_column")] = Field(
+        None, description="column or field with the texts; without it: patents"
+    )
+    id_column: Annotated[str | None, Cli("id_column")] = Field(
+        None, description="column or field that names the texts; without it: file and row"
+    )
+    kind: Annotated[Kind, Cli("kind")] = Field("passage", description="whose prompt is used")
+    rows_per_file: Annotated[int, Cli("rows_per_file")] = Field(
+        4096, ge=1, description="embeddings in a file of the result"
+    )
+
+    @model_validator(mode="after")
+    def _an_id_names_a_text(self) -> EncodeArguments:
+        if self.id_column is not None and self.text_column is None:
+            raise UserError(
+                f"--id_column {self.id_column!r} names texts, but without --text_column the folder holds patents, "
+                "which are named by their publication numbers; set --text_column too"
+            )
+        return self
+
+
+class ExportArguments(Section):
+    """What ``export`` takes."""
+
+    output_dir: Annotated[str, Cli("output_dir", positional=True)] = Field(
+        description="output folder of a finished run"
+    )
+    format: Annotated[list[Format], Cli("format")] = Field(min_length=1, description="one or more")
+    force: Annotated[bool, Cli("force", value=True)] = Field(
+        False, description="also write what loses more than 0.5 % of nDCG@10"
+    )
+    max_documents: Annotated[int, Cli("max_documents")] = Field(
+        20_000, ge=1, description="documents that are searched to measure the formats, at most"
+    )
+
+
+class SampleArguments(Section):
+    """What ``sample`` takes."""
+
+    folder: Annotated[Path, Cli("folder", positional=True)] = Field(description="where the files go")
+    count: Annotated[int, Cli("count")] = Field(600, description="how many patents")
+    seed: Annotated[int, Cli("seed")] = Field(0, description="another seed: other patents")
+    layout: Annotated[Layout, Cli("layout")] = Field(
+        "files", description="one JSON file a patent, or one file with a patent a line"
+    )
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its name, what it does, its own arguments, and the settings (dotted, or a whole section) that are
+    options of it."""
+
+    name: str
+    help: str
+    arguments: type[Section]
+    settings: tuple[str, ...] = ()
+
+    def options(self) -> Iterator[Option]:
+        """The options that write settings."""
+        return (o for o in options_of(Config) if any(f"{o.path}.".startswith(f"{path}.") for path in self.settings))
+
+
+_OF_A_RUN = tuple(name for name in Config.model_fields if name != "tune")
+_OF_ENCODE = ("data.data_dir", "data.max_samples", "model.name", "run.output_dir", "run.seed", "run.log_level")
+
+_COMMANDS = (
+    Command("run", "prepare, train, evaluate", RunArguments, _OF_A_RUN),
+    Command("tune", "search for training settings", RunArguments, tuple(Config.model_fields)),
+    Command("compare", "measure any models on one test set", CompareArguments, _OF_A_RUN),
+    Command("encode", "embed a corpus", EncodeArguments, _OF_ENCODE),
+    Command("export", "a run's model in other formats", ExportArguments),
+    Command("sample", "write generated sample patents", SampleArguments),
+)
+COMMANDS = {command.name: command for command in _COMMANDS}
