@@ -25,8 +25,8 @@ NO_TORCH = (
         "ipc",
     ),
     *("evaluation.forgetting", "evaluation.measure", "evaluation.patent_map", "evaluation.rank_changes"),
-    *("evaluation.slices", "evaluation.systems", "negatives.drawn", "progress.log", "queries.rules", "report.charts"),
-    *("ipc", "report.html", "report.markdown", "text"),
+    *("evaluation.slices", "evaluation.systems", "negatives.drawn", "queries.rules", "report.charts"),
+    *("ipc", "progress.loss_curve", "progress.trackers", "report.html", "report.markdown", "text"),
 )
 
 

@@ -8,28 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from patent_embed.progress import trackers
-from patent_embed.progress.trackers import Trackers
+from patent_embed.progress.events import EpochEnded, Event, TrainingStarted, TrainingStep
+from patent_embed.progress.trackers import TRACKERS, TensorBoard, Tracker, Trackers
 
-EVENTS = [
-    {"event": "start", "triplets": 40},
-    {"event": "epoch", "epoch": 0, "val_ndcg@10": 0.25},
-    {"event": "step", "step": 1, "loss": 0.5, "lr": 1e-3, "triplets_per_s": 100.0},
-    {"event": "step", "step": 2, "loss": 0.375, "lr": 5e-4, "triplets_per_s": 110.0},
-    {"event": "epoch", "epoch": 1, "loss": 0.4375, "val_ndcg@10": 0.5},
+EVENTS: list[Event] = [
+    TrainingStarted(40, 30, 900, 5, 64, "cpu", 17, "192.0.2.1", from_epoch=0),
+    EpochEnded(0, val_ndcg=0.25, best_val=0.25),
+    TrainingStep(1, 1, 1, 2, lr=1e-3, loss=0.5, triplets_per_s=100.0, eta_s=1.0),
+    TrainingStep(1, 1, 2, 2, lr=5e-4, loss=0.375, triplets_per_s=110.0, eta_s=0.0),
+    EpochEnded(1, 0.4375, 2.0, val_ndcg=0.5, kept_epoch=1, best_val=0.5, stopped=False),
 ]
 
 
 def scalars(folder: Path) -> dict[tuple[str, int], float]:
     """All scalars of TensorBoard's record files (length, its checksum, event, its checksum)."""
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto import event_pb2
 
     found = {}
     for path in folder.glob("events.out.tfevents.*"):
         data, at = path.read_bytes(), 0
         while at < len(data):
             (length,) = struct.unpack_from("<Q", data, at)
-            event = Event.FromString(data[at + 12 : at + 12 + length])
+            event = event_pb2.Event.FromString(data[at + 12 : at + 12 + length])
             found.update({(value.tag, event.step): value.simple_value for value in event.summary.value})
             at += 16 + length
     return found
@@ -38,7 +38,7 @@ def scalars(folder: Path) -> dict[tuple[str, int], float]:
 def feed(names: list[str], folder: Path) -> None:
     open_trackers = Trackers(names, folder, {"batch_size": 8})
     for event in EVENTS:
-        open_trackers.event(event)
+        open_trackers.on_event(event)
     open_trackers.close()
 
 
@@ -56,15 +56,15 @@ def test_tensorboard_files_hold_the_curves(tmp_path: Path) -> None:
 def test_a_tracker_that_fails_or_is_missing_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Failing(trackers.TensorBoard):
+    class Failing(TensorBoard):
         def log(self, *_: object) -> None:
             raise ConnectionError("no such server")
 
-    def missing(*_: object) -> trackers.Tracker:
+    def missing(*_: object) -> Tracker:
         raise ModuleNotFoundError("No module named 'wandb'", name="wandb")
 
-    monkeypatch.setitem(trackers._TRACKERS, "mlflow", Failing)
-    monkeypatch.setitem(trackers._TRACKERS, "wandb", missing)
+    monkeypatch.setitem(TRACKERS, "mlflow", Failing)
+    monkeypatch.setitem(TRACKERS, "wandb", missing)
     with caplog.at_level(logging.WARNING, "patent_embed"):
         feed(["mlflow", "wandb", "tensorboard"], tmp_path / "train-1")
     assert caplog.messages == [
