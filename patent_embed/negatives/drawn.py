@@ -1,18 +1,9 @@
 """Negatives from the classification ladder: same main group, same subclass, random.
 
-One search serves the three rungs. On each rung, patents sit in *containers* and carry *keys*, and a negative is a
-patent of one of the anchor's containers that carries none of the anchor's keys and belongs to another family:
-
-=================  ===================  =============
-rung               container            key
-=================  ===================  =============
-same_main_group    main group           full code
-same_subclass      subclass             main group
-random             all patents          subclass
-=================  ===================  =============
-
-All codes of both patents count. So the rungs are disjoint, together they hold every allowed negative, and no negative
-shares a full code with its anchor. Containers never mix splits.
+One search serves the three rungs of the ``ladder``. On each, a negative is a patent of one of the anchor's containers
+that carries none of the anchor's keys and belongs to another family. All codes of both patents count. So the rungs are
+disjoint, together they hold every allowed negative, and no negative shares a full code with its anchor. Containers
+never mix splits.
 
 The search (``rings``) offers each candidate of a container at most once, in an order drawn for the anchor, until there
 are enough or there are no more. So a shortfall is exact, up to two bounds: a container of more than ``group_cap``
@@ -28,19 +19,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from patent_embed.arrays import Int32, Int64, UInt64, places_in
+from patent_embed.arrays import Int32, Int64, places_in
 from patent_embed.config.negatives import NegativesConfig
 from patent_embed.data.schemas import NEGATIVES
 from patent_embed.errors import UserError
 from patent_embed.hashing import hash_strings
-from patent_embed.negatives.ladder import GROUP_CAP, RUNGS, Ladder
+from patent_embed.negatives.ladder import GROUP_CAP, RUNGS, Ladder, climb
 from patent_embed.negatives.patents import Patents, read_patents
 from patent_embed.negatives.tally import Tally
 from patent_embed.strategies.base import STRATEGIES
@@ -50,7 +41,12 @@ _BLOCK = 1 << 16  # anchors handled at once
 
 @dataclass(frozen=True)
 class Mined:
-    """``table`` has the columns of ``SCHEMA``, sorted by publication_number and rank; ``report`` is JSON-able."""
+    """Negatives of anchors.
+
+    Attributes:
+        table: the columns of ``NEGATIVES``, sorted by publication_number and rank.
+        report: JSON-able, see ``Tally.report``.
+    """
 
     table: pa.Table
     report: dict[str, Any]
@@ -86,7 +82,7 @@ def mine_negatives(
         negatives, rungs, counts = climb(partial(ladder.candidates, block, tally.search), patents.hash[block], config)
         tally.count(counts, rungs)
         batches.append(to_batch(patents.ids, block, negatives, rungs, counts))
-    return Mined(pa.Table.from_batches(batches, NEGATIVES), tally.report(group_sizes(patents)))
+    return Mined(pa.Table.from_batches(batches, NEGATIVES), tally.report(patents.group_sizes()))
 
 
 def _anchor_rows(patents: Patents, anchors: pa.Array | None) -> Int32:
@@ -103,49 +99,17 @@ def _anchor_rows(patents: Patents, anchors: pa.Array | None) -> Int32:
     return np.sort(rows.to_numpy())
 
 
-def group_sizes(patents: Patents) -> dict[str, int]:
-    """Patents of each main group."""
-    sizes = np.bincount(patents.classes.keys(1)[1], minlength=len(patents.classes.main_groups))
-    return dict(zip(patents.classes.main_groups, sizes.tolist(), strict=True))
-
-
-class Draw(Protocol):
-    """``draw(rung, which, k)``: candidates of the block's anchors ``which``, see ``Ladder.candidates``."""
-
-    def __call__(self, rung: int, which: Int64, k: int) -> tuple[Int32, Int64]: ...
-
-
-def climb(draw: Draw, anchor_hash: UInt64, config: NegativesConfig) -> tuple[Int32, Int32, Int64]:
-    """Choose the negatives of a block of anchors: their rows, their rungs, and how many each anchor has.
-
-    Each rung is asked for its quota. What it lacks is asked of the rungs below it, and what those lack, of the rungs
-    above, from the bottom up; none is asked of those above the strategy's ``top``.
-    """
-    n, k = len(anchor_hash), config.per_positive
-    strategy = STRATEGIES[config.strategy]
-    quota, top = strategy.quotas(anchor_hash, k, config.shares.by_rung()), strategy.top
-    lists = np.full((n, len(RUNGS), k), -1, np.int32)
-    found = np.full((n, len(RUNGS)), -1, np.int64)  # -1: not asked yet
-    taken = np.zeros((n, len(RUNGS)), np.int64)
-    owed = np.zeros(n, np.int64)
-    for rung in (*range(top, len(RUNGS)), *range(len(RUNGS) - 2, top - 1, -1)):
-        owed += quota[:, rung]
-        quota[:, rung] = 0
-        which = np.flatnonzero((owed > 0) & (found[:, rung] < 0))
-        if len(which):
-            lists[which, rung], found[which, rung] = draw(rung, which, k)
-        more = np.minimum(owed, np.maximum(found[:, rung], 0) - taken[:, rung])
-        taken[:, rung] += more
-        owed -= more
-    kept = np.arange(k) < taken[:, :, None]
-    rungs = np.broadcast_to(np.arange(len(RUNGS), dtype=np.int32)[:, None], kept.shape)
-    return lists[kept], rungs[kept], taken.sum(axis=1)
-
-
 def to_batch(
     ids: pa.Array, anchors: Int32, negatives: Int32, rungs: Int32, counts: Int64, scores: NDArray[Any] | None = None
 ) -> pa.RecordBatch:
-    """Rows of ``SCHEMA`` for ``anchors`` with ``counts`` negatives each."""
+    """Rows of ``NEGATIVES``.
+
+    Args:
+        ids: of all patents, by row number.
+        anchors: (n,) rows, with ``counts`` (n,) negatives each.
+        negatives: (m,) rows, the anchors' one after the other, each with its rung (m,) and, where there is one, its
+            score (m,).
+    """
     columns = [
         ids.take(pa.array(np.repeat(anchors, counts))),
         pa.array(places_in(counts).astype(np.int32)),

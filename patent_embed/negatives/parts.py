@@ -1,4 +1,4 @@
-"""The negatives of ``negatives``, in parts that fit anywhere: what each task of a cluster does, without the cluster.
+"""The negatives of ``drawn``, in parts that fit anywhere: what each task of a cluster does, without the cluster.
 
 1. ``count_members``    corpus block    → its patents, by container
 2. ``entries``          corpus block    → one row for each (patent, container, rung), with the bucket's part number
@@ -25,8 +25,8 @@ from patent_embed.arrays import Int32, Int64, UInt64, changes, numbered, places_
 from patent_embed.config.negatives import NegativesConfig
 from patent_embed.errors import UserError
 from patent_embed.hashing import hash_strings, mix64
-from patent_embed.negatives.drawn import climb, to_batch
-from patent_embed.negatives.ladder import RUNGS
+from patent_embed.negatives.drawn import to_batch
+from patent_embed.negatives.ladder import RUNGS, climb
 from patent_embed.negatives.patents import Classes, read_classes, sorted_by_id
 from patent_embed.negatives.rings import assemble, bucket_of, take_turns, walk
 from patent_embed.negatives.tally import SEARCH_COUNTS, Tally
@@ -34,12 +34,18 @@ from patent_embed.negatives.tally import SEARCH_COUNTS, Tally
 
 @dataclass(frozen=True)
 class IdIndex:
-    """All patents in the order of their ids, and how to find one's row number. 21 bytes a patent, and the ids."""
+    """All patents in the order of their ids, and how to find one's row number. 21 bytes a patent, and the ids.
+
+    Attributes:
+        ids: (n,) publication numbers, ascending.
+        family, split: (n,) numbers of the names.
+        id_hash: (n,) of the ids, ascending; ``row_of_hash`` (n,) are their row numbers.
+    """
 
     ids: pa.Array
     family: Int32
     split: Int32
-    id_hash: UInt64  # ascending
+    id_hash: UInt64
     row_of_hash: Int32
 
     @classmethod
@@ -61,18 +67,20 @@ class IdIndex:
 
 @dataclass(frozen=True)
 class Buckets:
-    """Into how many buckets each container that is too large is cut, by ``place_of``."""
+    """Into how many buckets each container that is too large is cut: ``count`` (m,) by ``place`` (m,), ascending."""
 
-    place: UInt64  # ascending
+    place: UInt64
     count: Int64
 
     @classmethod
     def of(cls, place: UInt64, members: Int64, group_cap: int) -> Buckets:
+        """From all containers, in any order, and how many patents each has."""
         order = np.argsort(place)
         count = -(-members[order] // group_cap)
         return cls(place[order][count > 1], count[count > 1])
 
     def of_place(self, place: UInt64) -> Int64:
+        """The number of buckets of each container: 1 for one that is not cut."""
         out = np.ones(len(place), np.int64)
         if len(self.place):
             at = np.minimum(np.searchsorted(self.place, place), len(self.place) - 1)
@@ -99,23 +107,50 @@ def _memberships(classes: Classes, rung: int) -> tuple[Int32, UInt64, Int64, Int
 
 @dataclass(frozen=True)
 class ContainerCounts:
-    """The containers of a corpus and how many patents each has, and what shows that the corpus is the expected one."""
+    """The containers of a corpus, whole, and what shows that the corpus is the expected one.
+
+    Attributes:
+        place, members: (containers,) ``place_of`` each, and how many patents it has.
+        main_groups: patents of each main group.
+        patents: rows of the corpus.
+        checksum: of their row numbers.
+        unknown: ids that the splits do not have, one for each batch with any.
+    """
 
     place: UInt64
     members: Int64
     main_groups: dict[str, int]
     patents: int
-    checksum: int  # of the row numbers
-    unknown: tuple[str, ...]  # ids that the splits do not have
+    checksum: int
+    unknown: tuple[str, ...]
 
-    def check(self, directory: IdIndex) -> None:
-        """Raises UserError unless the corpus has every patent of ``directory`` once, and no other."""
+    @classmethod
+    def of(cls, counts: pa.Table) -> ContainerCounts:
+        """From all rows of ``count_members`` together."""
+
+        def rows(kind: str) -> pa.Table:
+            return counts.filter(pc.equal(counts["kind"], kind)).combine_chunks()
+
+        container, patents, groups = rows("container"), rows("patents"), rows("main_group")
+        places = container.group_by("place").aggregate([("members", "sum")])
+        by_name = groups.group_by("name").aggregate([("members", "sum")]).to_pylist()
+        return cls(
+            place=places["place"].to_numpy(),
+            members=places["members_sum"].to_numpy(),
+            main_groups={row["name"]: row["members_sum"] for row in by_name},
+            patents=int(patents["members"].to_numpy().sum()),
+            checksum=int(np.bitwise_xor.reduce(patents["place"].to_numpy(), initial=0)),
+            unknown=tuple(rows("unknown")["name"].to_pylist()),
+        )
+
+    def check(self, index: IdIndex) -> None:
+        """Raises UserError unless the corpus has every patent of ``index`` once, and no other."""
         if self.unknown:
             raise UserError(
                 f"the corpus has {self.unknown[0]!r}, which has no split: negatives must come from their anchor's own "
                 "split; run the split step on this very corpus"
             )
-        known = len(directory.ids)
+        known = len(index.ids)
         if self.patents != known or self.checksum != _checksum(np.arange(known, dtype=np.int32)):
             raise UserError(
                 f"the corpus has {self.patents} patents, the splits have {known}, or a patent is repeated: a patent "
@@ -123,10 +158,11 @@ class ContainerCounts:
             )
 
 
-def count_members(batch: pa.Table, directory: IdIndex) -> pa.Table:
-    """A batch's share of the census, as rows of ``kind, place, members, name``."""
+def count_members(batch: pa.Table, index: IdIndex) -> pa.Table:
+    """A batch's share of ``ContainerCounts``, as rows of ``kind, place, members, name``; of ``batch``
+    (``publication_number, codes``)."""
     ids = batch["publication_number"].combine_chunks()
-    rows = directory.rows(ids)
+    rows = index.rows(ids)
     unknown = ids.filter(pa.array(rows < 0)).slice(0, 1)
     tables = [
         _counts("patents", np.array([_checksum(rows)], np.uint64), np.array([len(rows)])),
@@ -135,32 +171,13 @@ def count_members(batch: pa.Table, directory: IdIndex) -> pa.Table:
     classes = read_classes(batch["codes"])
     for rung in range(len(RUNGS)):
         local, container_hash, *_ = _memberships(classes, rung)
-        place, members = np.unique(place_of(rung, directory.split[rows[local]], container_hash), return_counts=True)
+        place, members = np.unique(place_of(rung, index.split[rows[local]], container_hash), return_counts=True)
         tables.append(_counts("container", place, members))
     _, group = classes.keys(1)
     sizes = np.bincount(group, minlength=len(classes.main_groups))
     names = pa.array(classes.main_groups, pa.string())
     tables.append(_counts("main_group", np.zeros(len(sizes), np.uint64), sizes, names))
     return pa.concat_tables(tables)
-
-
-def census(counts: pa.Table) -> ContainerCounts:
-    """All rows of ``count_members`` together."""
-
-    def of(kind: str) -> pa.Table:
-        return counts.filter(pc.equal(counts["kind"], kind)).combine_chunks()
-
-    container, patents, groups = of("container"), of("patents"), of("main_group")
-    places = container.group_by("place").aggregate([("members", "sum")])
-    by_name = groups.group_by("name").aggregate([("members", "sum")]).to_pylist()
-    return ContainerCounts(
-        place=places["place"].to_numpy(),
-        members=places["members_sum"].to_numpy(),
-        main_groups={row["name"]: row["members_sum"] for row in by_name},
-        patents=int(patents["members"].to_numpy().sum()),
-        checksum=int(np.bitwise_xor.reduce(patents["place"].to_numpy(), initial=0)),
-        unknown=tuple(of("unknown")["name"].to_pylist()),
-    )
 
 
 def _checksum(rows: Int32) -> int:
@@ -178,17 +195,17 @@ def _counts(kind: str, place: UInt64, members: NDArray[Any], names: pa.Array | N
     )
 
 
-def entries(batch: pa.Table, directory: IdIndex, buckets: Buckets, seed: int, parts: int) -> pa.Table:
+def entries(batch: pa.Table, index: IdIndex, buckets: Buckets, seed: int, parts: int) -> pa.Table:
     """One row for each patent, rung and container: what ``search_part`` needs to know. ``keys`` are all keys of the
     patent on the rung, the first ``own`` of them are those of the container; ``turn`` numbers the patent's containers.
     """
     ids = batch["publication_number"].combine_chunks()
-    rows, hashes = directory.rows(ids), hash_strings(ids, seed)
+    rows, hashes = index.rows(ids), hash_strings(ids, seed)
     classes = read_classes(batch["codes"])
     tables = []
     for rung in range(len(RUNGS)):
         local, container_hash, begin, key_row, key = _memberships(classes, rung)
-        split = directory.split[rows[local]]
+        split = index.split[rows[local]]
         place = place_of(rung, split, container_hash)
         bucket = bucket_of(hashes[local], container_hash, buckets.of_place(place))
         place = place_of(rung, split, container_hash, bucket + 1)
@@ -208,7 +225,7 @@ def entries(batch: pa.Table, directory: IdIndex, buckets: Buckets, seed: int, pa
                     "place": place,
                     "container": container_hash,
                     "hash": hashes[local],
-                    "family": directory.family[rows[local]],
+                    "family": index.family[rows[local]],
                     "own": np.diff(begin).astype(np.int16),
                     "keys": pa.LargeListArray.from_arrays(list_start, classes.levels[rung].key_hash[key[at]]),
                 }

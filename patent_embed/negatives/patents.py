@@ -17,8 +17,17 @@ from patent_embed.hashing import hash_strings
 
 @dataclass(frozen=True)
 class Level:
-    """The keys of one rung and the containers they sit in. Numbers are in the order of the hashes of the names, keys
-    container by container, so that the numbers of any subset keep their order."""
+    """The keys of one rung and the containers they sit in.
+
+    Numbers are in the order of the hashes of the names, keys container by container, so that the numbers of any subset
+    keep their order.
+
+    Attributes:
+        key_of_code: (codes,) the key above each full code.
+        key_hash: (keys,) of the keys' names.
+        container_of_key: (keys,) ascending.
+        container_hash: (containers,) of the containers' names.
+    """
 
     key_of_code: Int32
     key_hash: UInt64
@@ -28,7 +37,10 @@ class Level:
 
 @dataclass(frozen=True)
 class Classes:
-    """Code lists as arrays: the codes of row ``i`` are ``code[start[i]:start[i + 1]]``."""
+    """Code lists as arrays: the codes of row ``i`` are ``code[start[i]:start[i + 1]]``.
+
+    ``levels`` are those of the rungs, ``main_groups`` the names of the second level's keys by number.
+    """
 
     start: Int64
     code: Int32
@@ -36,7 +48,7 @@ class Classes:
     main_groups: list[str]
 
     def keys(self, rung: int) -> tuple[Int32, Int32]:
-        """Distinct (row, key of the rung), in order."""
+        """Distinct (row, key of the rung), in order: two columns (m,)."""
         row = owners_of(np.diff(self.start))
         packed = np.sort((row << 32) | self.levels[rung].key_of_code[self.code])
         packed = packed[changes(packed)]
@@ -85,7 +97,13 @@ def _in_hash_order(names: list[str], above: Int32) -> tuple[Int32, UInt64]:
 
 @dataclass(frozen=True)
 class Patents:
-    """Patents in the order of their ids; everything else refers to them by row number."""
+    """Patents in the order of their ids; everything else refers to them by row number.
+
+    Attributes:
+        ids: (n,) publication numbers, ascending.
+        hash: (n,) of id and seed: what is random about an anchor.
+        family, split: (n,) numbers of the names.
+    """
 
     ids: pa.Array
     hash: UInt64
@@ -96,9 +114,18 @@ class Patents:
     def __len__(self) -> int:
         return len(self.hash)
 
+    def group_sizes(self) -> dict[str, int]:
+        """Patents of each main group."""
+        names = self.classes.main_groups
+        sizes = np.bincount(self.classes.keys(1)[1], minlength=len(names))
+        return dict(zip(names, sizes.tolist(), strict=True))
+
 
 def read_patents(corpus: pa.Table, splits: pa.Table, seed: int) -> Patents:
-    """The arrays of ``corpus`` and ``splits``. Raises UserError for repeated ids and ids without a split."""
+    """The arrays of ``corpus`` (``publication_number, codes``) and ``splits`` (``publication_number, family, split``).
+
+    Raises UserError for repeated ids and ids without a split.
+    """
     corpus = sorted_by_id(corpus.select(["publication_number", "codes"]), "the corpus")
     splits = sorted_by_id(splits.select(["publication_number", "family", "split"]), "the splits")
     ids = corpus["publication_number"].combine_chunks()

@@ -1,6 +1,6 @@
 """Containers of patents as rings, and the walks along them that find negatives.
 
-Patents sit in *containers* and carry *keys* (what these are depends on the rung, see ``negatives``). The candidates of
+Patents sit in *containers* and carry *keys* (what these are depends on the rung, see ``ladder``). The candidates of
 an anchor are the patents of its containers that carry none of its keys and belong to another family.
 
 A container is a ring: its patents ordered by key, each listed once. An anchor walks the ring from a start and with a
@@ -21,7 +21,12 @@ from numpy.typing import NDArray
 from patent_embed.arrays import Int32, Int64, UInt64, changes, owners_of, places_in, ranges_of, starts_of
 from patent_embed.hashing import mix64
 
+# Patents that a walk looks at, at most: who has found too few by then goes short (``walks_cut``). Another value gives
+# other negatives wherever a walk ends there.
 MAX_PROBES = 4096
+# Patents that a walk looks at in one go, at most. It changes only how many refused candidates are counted: those behind
+# the last one needed count as well, up to the end of the go.
+WIDEST_LOOK = 1024
 _CHUNK = 1 << 18  # probes handled at once
 
 
@@ -158,7 +163,7 @@ def _walk(ring: Ring, rows: Int32, pairs: Int64, anchor_hash: UInt64, found: Int
             found[piece[r], place[r, c]] = candidate[r, c]
             got[piece] += np.count_nonzero(allowed, axis=1)
         tried += width
-        width = min(2 * width, 1024)
+        width = min(2 * width, WIDEST_LOOK)
         cut = (got[active] < k) & (tried >= MAX_PROBES) & (outside[active] > MAX_PROBES)
         tally["walks_cut"] += int(np.count_nonzero(cut))
         active = active[(got[active] < k) & (tried < limit[active])]

@@ -5,7 +5,7 @@ than a negative; it is refused when its score to a query is above ``max_ratio`` 
 arXiv 2407.15831, "TopK-PercPos"), or above ``max_score``. Of what is left, the hardest are taken, ``skip_hardest`` and
 ``take_within`` permitting.
 
-The candidates of a rung are those of ``negatives``, and the same rules hold: ``pool`` of them are drawn and scored. The
+The candidates of a rung are those of ``ladder``, and the same rules hold: ``pool`` of them are drawn and scored. The
 strategy ``hard`` does not draw them: it takes the ``pool`` best of the anchor's main groups and of its subclasses, by
 products of blocks of queries with a container's patents (containers of more than ``HARD_CAP`` patents are cut), and
 chooses the hardest of both together; drawn patents of other subclasses only fill what is missing.
@@ -27,24 +27,32 @@ from patent_embed.arrays import Int32, Int64, UInt64, grouped, owners_of, ranges
 from patent_embed.config.negatives import NegativesConfig, ScoringConfig
 from patent_embed.data.schemas import NEGATIVES
 from patent_embed.errors import UserError
-from patent_embed.negatives.drawn import Draw, Mined, climb, group_sizes, to_batch
-from patent_embed.negatives.ladder import GROUP_CAP, Ladder
+from patent_embed.negatives.drawn import Mined, to_batch
+from patent_embed.negatives.ladder import GROUP_CAP, Draw, Ladder, climb
 from patent_embed.negatives.patents import Patents, read_patents
 from patent_embed.negatives.products import MAX_PRODUCTS, Float32, Products
 from patent_embed.negatives.rings import Ring, common_key, take_turns
 from patent_embed.negatives.tally import Tally
 from patent_embed.strategies.base import STRATEGIES
 
+# Patents in a container that is searched exactly, about; larger ones are cut, as by ``GROUP_CAP``.
 HARD_CAP = 1 << 14
+# So many more of the best of a container are looked at than the pool holds, since some of them are of the family or
+# share a key that belongs to another container. Where still more are refused, the pool stays short.
+SPARE = 16
+# Of the scores, in the report.
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BLOCK = 1 << 13  # anchors whose pools are scored at once
-_SPARE = 16
-_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Unit vectors: ``passages`` (patents, dim) in the order of the corpus; ``queries`` (queries, dim), any number a
-    patent, with the publication number of each. May be memory-mapped, and of 16 bits."""
+    """Unit vectors, which may be memory-mapped, and of 16 bits. Raises ValueError where they do not fit or are longer.
+
+    Attributes:
+        passages: (patents, dim) in the order of the corpus.
+        queries: (queries, dim), any number a patent, with the publication number of each in ``query_ids``.
+    """
 
     passages: Float32
     queries: Float32
@@ -70,7 +78,7 @@ def mine_scored_negatives(
     device: str = "cpu",
     group_cap: int | None = None,
 ) -> Mined:
-    """Negatives of every patent that has a query, scored and filtered; any strategy. See ``negatives.mine_negatives``.
+    """Negatives of every patent that has a query, scored and filtered; any strategy. See ``mine_negatives``.
 
     ``device``: where the products are computed; other than ``cpu``, all passages must fit into its memory. The choice
     is the same for any order of rows up to the rounding of the products. Raises UserError as ``mine_negatives`` does,
@@ -86,24 +94,24 @@ def mine_scored_negatives(
     patents = read_patents(corpus, splits, seed)
     ranked = STRATEGIES[config.strategy].ranked
     ladder = Ladder(patents, group_cap or (HARD_CAP if ranked else GROUP_CAP))
-    judge = CandidateScorer(patents, corpus["publication_number"].combine_chunks(), embeddings, config.scoring, device)
+    scorer = CandidateScorer(patents, corpus["publication_number"].combine_chunks(), embeddings, config.scoring, device)
     tally = Tally(config.per_positive)
-    searches = [judge.search(ladder.ring(rung), tally) for rung in range(ranked)]
+    searches = [scorer.search(ladder.ring(rung), tally) for rung in range(ranked)]
     batches, scores = [], []
-    for low in range(0, len(judge.anchors), _BLOCK):
-        block = judge.anchors[low : low + _BLOCK]
+    for low in range(0, len(scorer.anchors), _BLOCK):
+        block = scorer.anchors[low : low + _BLOCK]
         draw = partial(ladder.candidates, block, tally.search)
         if ranked:
             pools = [search.candidates(low, low + len(block)) for search in searches]
-            negatives, rungs, counts = _hardest(judge, block, pools, draw, config, tally)
+            negatives, rungs, counts = _hardest(scorer, block, pools, draw, config, tally)
         else:
-            negatives, rungs, counts = climb(partial(judge.draw, draw, block, tally), patents.hash[block], config)
+            negatives, rungs, counts = climb(partial(scorer.draw, draw, block, tally), patents.hash[block], config)
         tally.count(counts, rungs)
-        scores.append(judge.scores(np.repeat(block, counts), negatives))
+        scores.append(scorer.scores(np.repeat(block, counts), negatives))
         batches.append(to_batch(patents.ids, block, negatives, rungs, counts, scores[-1]))
-    report = tally.report(group_sizes(patents))
+    report = tally.report(patents.group_sizes())
     report["scores"] = {
-        "positive": quantiles(judge.scores(judge.anchors, judge.anchors)),
+        "positive": quantiles(scorer.scores(scorer.anchors, scorer.anchors)),
         "negative": quantiles(np.concatenate([*scores, np.zeros(0, np.float32)])),
     }
     return Mined(pa.Table.from_batches(batches, NEGATIVES), report)
@@ -111,8 +119,8 @@ def mine_scored_negatives(
 
 def quantiles(scores: Float32) -> dict[str, float]:
     """Of the scores, by name, e.g. ``{"0.5": 0.71}``; empty when there are none."""
-    values = np.quantile(scores, _QUANTILES).tolist() if len(scores) else []
-    return {f"{q:g}": round(value, 4) for q, value in zip(_QUANTILES, values, strict=False)}
+    values = np.quantile(scores, QUANTILES).tolist() if len(scores) else []
+    return {f"{q:g}": round(value, 4) for q, value in zip(QUANTILES, values, strict=False)}
 
 
 class CandidateScorer:
@@ -179,7 +187,7 @@ class CandidateScorer:
         return out, counts
 
     def search(self, ring: Ring, tally: Tally) -> SearchHits:
-        """The best of each container for each of the anchors' queries."""
+        """The best ``pool`` of each container of ``ring``, exactly, for each of the anchors' queries."""
         queries = np.diff(self._first)
         pair_start = ring.patent_start[self.anchors]
         pairs = ring.patent_start[self.anchors + 1] - pair_start
@@ -187,7 +195,7 @@ class CandidateScorer:
         entry_pair = ranges_of(pair_start[of_query], pairs[of_query])
         entry_query = np.repeat(self._query, pairs[of_query])
         entry_anchor = np.repeat(self.anchors[of_query], pairs[of_query]).astype(np.int32)
-        found = np.full((len(entry_pair), self._config.pool), -1, np.int32)
+        best = np.full((len(entry_pair), self._config.pool), -1, np.int32)
         carriers = Carriers.of(ring)
         container = ring.pair_container[entry_pair]
         order, start = grouped(container, len(ring.container_hash))
@@ -199,8 +207,8 @@ class CandidateScorer:
                 some = group[low : low + step]
                 vectors = self._queries[entry_query[some]].astype(np.float32, copy=False)
                 who = entry_anchor[some], entry_pair[some]
-                found[some] = self._best(ring, carriers, begin, end, *who, vectors, tally)
-        return SearchHits(found, queries * pairs, starts_of(queries * pairs), self._hash[self.anchors])
+                best[some] = self._best(ring, carriers, begin, end, *who, vectors, tally)
+        return SearchHits(best, queries * pairs, starts_of(queries * pairs), self._hash[self.anchors])
 
     def _best(
         self,
@@ -220,8 +228,7 @@ class CandidateScorer:
         sizes = carriers.start[own + 1] - carriers.start[own]
         line = owners_of(cells) * len(members) - begin
         hidden = np.repeat(line, sizes) + carriers.place[ranges_of(carriers.start[own], sizes)]
-        # More than needed, since some of the best are of the family or share a key that belongs to another container.
-        scores, best = self._products.top(queries, members, hidden, min(k + _SPARE, len(members)))
+        scores, best = self._products.top(queries, members, hidden, min(k + SPARE, len(members)))
         rows, real = members[best], scores > -np.inf
         kin = real & (ring.family[rows] == ring.family[anchors[:, None]])
         allowed = real & ~kin
@@ -253,6 +260,7 @@ class Carriers:
 
     @classmethod
     def of(cls, ring: Ring) -> Carriers:
+        """The carriers of every cell of ``ring``, whichever of their keys they are listed under."""
         pair_patent = owners_of(np.diff(ring.patent_start))
         member_container = owners_of(np.diff(ring.container_start))
         place_of_pair = np.empty(len(pair_patent), np.int64)
@@ -264,10 +272,16 @@ class Carriers:
 
 @dataclass(frozen=True)
 class SearchHits:
-    """The best candidates of each (anchor, query, container), in the order of the anchors."""
+    """The best candidates of each (anchor, query, container), in the order of the anchors.
+
+    Attributes:
+        rows: (lists, pool) rows of patents, best first, -1 after the last.
+        counts: (anchors,) lists of each anchor, which begin at ``start`` (anchors + 1,).
+        anchor_hash: (anchors,)
+    """
 
     rows: Int32
-    counts: Int64  # of lists, for each anchor
+    counts: Int64
     start: Int64
     anchor_hash: UInt64
 
@@ -278,17 +292,17 @@ class SearchHits:
 
 
 def _hardest(
-    judge: CandidateScorer, anchors: Int32, pools: list[Int32], draw: Draw, config: NegativesConfig, tally: Tally
+    scorer: CandidateScorer, anchors: Int32, pools: list[Int32], draw: Draw, config: NegativesConfig, tally: Tally
 ) -> tuple[Int32, Int32, Int64]:
     """As ``climb``: the hardest of the pools of the first rungs together, then drawn ones of the last rung."""
     k, pool = config.per_positive, config.scoring.pool
-    rows, place, counts = judge.rank(anchors, np.concatenate(pools, axis=1), tally)
+    rows, place, counts = scorer.rank(anchors, np.concatenate(pools, axis=1), tally)
     rows, rungs = rows[:, :k], (place[:, :k] // pool).astype(np.int32)
     counts = np.minimum(counts, rows.shape[1])
     rest, rest_counts = np.full((len(anchors), k), -1, np.int32), np.zeros(len(anchors), np.int64)
     lacking = np.flatnonzero(counts < k)
     if len(lacking):
-        rest[lacking], rest_counts[lacking] = judge.draw(draw, anchors, tally, len(pools), lacking, k)
+        rest[lacking], rest_counts[lacking] = scorer.draw(draw, anchors, tally, len(pools), lacking, k)
     rest_counts = np.minimum(rest_counts, k - counts)
     kept = np.concatenate([np.arange(rows.shape[1]) < counts[:, None], np.arange(k) < rest_counts[:, None]], axis=1)
     rungs = np.concatenate([rungs, np.full(rest.shape, len(pools), np.int32)], axis=1)

@@ -17,17 +17,25 @@ SEARCH_COUNTS = ("same_family", "shared_code", "walks_cut")
 
 @dataclass
 class Tally:
-    """What the report counts; ``k`` is the number of negatives that every anchor should have."""
+    """What the report counts.
+
+    Attributes:
+        k: negatives that every anchor should have.
+        rungs: negatives of each rung.
+        anchors: by their number of negatives, 0 to k.
+        search: candidates that were refused, by reason, and walks that ended early.
+    """
 
     k: int
     rungs: Int64 = field(default_factory=lambda: np.zeros(len(RUNGS), np.int64))
-    anchors: Int64 = field(init=False)  # by number of negatives, 0..k
+    anchors: Int64 = field(init=False)
     search: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(SEARCH_COUNTS, 0)))
 
     def __post_init__(self) -> None:
         self.anchors = np.zeros(self.k + 1, np.int64)
 
     def count(self, counts: Int64, rungs: Int32) -> None:
+        """Add a block of anchors that have ``counts`` (n,) negatives each, from ``rungs`` (m,)."""
         self.rungs += np.bincount(rungs, minlength=len(RUNGS))
         self.anchors += np.bincount(counts, minlength=self.k + 1)
 
@@ -43,7 +51,7 @@ class Tally:
         self.search.update(dict(zip(SEARCH_COUNTS, rest[self.k + 1 :], strict=True)))
 
     def report(self, group_sizes: Mapping[str, int]) -> dict[str, Any]:
-        """``group_sizes``: patents of each main group; the ten largest are named."""
+        """The counts by name, JSON-able. ``group_sizes``: patents of each main group; the ten largest are named."""
         anchors = self.anchors.tolist()
         largest = sorted(group_sizes.items(), key=lambda item: (-item[1], item[0]))[:10]
         return {
