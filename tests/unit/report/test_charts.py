@@ -1,3 +1,7 @@
+"""Charts as SVG."""
+
+from __future__ import annotations
+
 import re
 from xml.etree import ElementTree
 
@@ -5,38 +9,8 @@ import numpy as np
 import pytest
 
 from patent_embed.report import charts
-from patent_embed.report.charts import Axis
-from patent_embed.text import columns, cut
-
-
-@pytest.mark.parametrize(
-    ("values", "ticks", "first"),
-    [
-        ([0.0, 1.0], [0, 0.5, 1], "0.0"),
-        ([0.12, 0.19], [0.12, 0.14, 0.16, 0.18], "0.12"),
-        ([1, 114], [50, 100], "50"),
-        ([0, 250_000], [0, 100_000, 200_000], "0"),
-        ([0.61, 0.61], [0.5, 1.0], "0.5"),
-        ([-3e-5, 4e-5], [-2e-5, 0, 2e-5, 4e-5], "-0.00002"),
-    ],
-)
-def test_ticks_are_round_and_inside(values: list[float], ticks: list[float], first: str) -> None:
-    axis = Axis.over(values, "")
-    assert list(axis.ticks) == pytest.approx(ticks)
-    assert axis.shown(axis.ticks[0]) == first
-
-
-def test_whole_axes_and_margins() -> None:
-    assert list(Axis.over([0, 2], "", whole=True).ticks) == [0, 1, 2]
-    assert list(Axis.over([3, 3], "", whole=True).ticks) == [3]
-    axis = Axis.over([0, 10], "", margin=0.1)
-    assert (axis.low, axis.high) == pytest.approx((-1, 11))
-    assert axis.place([-1, 5, 11], 100, 200) == pytest.approx([100, 150, 200])
-    top = Axis.over([1.0, 1.0], "", margin=0.06, most=1.0)
-    assert (top.low, top.high) == pytest.approx((0.47, 1.03))
-    assert max(top.ticks) == pytest.approx(1.0)  # of a share, nothing above all of it
-    assert max(Axis.over([0.2, 0.9], "", margin=0.3, most=1.0).ticks) <= 1.0
-    assert Axis.over([], "").ticks  # nothing to show still has a frame
+from patent_embed.report.axes import COLUMN, Axis
+from patent_embed.report.charts import Dot, Line
 
 
 def test_texts_of_the_data_are_escaped() -> None:
@@ -69,7 +43,42 @@ def test_a_histogram_and_a_map_hold_all_their_data() -> None:
     assert [len(re.findall("M", path)) for path in re.findall(r'class="dots c\d" d="([^"]+)"', drawn)] == [20, 10]
 
 
-def test_columns_of_a_text() -> None:
-    assert columns("专利ab") == 6
-    assert cut("专利检索模型", 8) == "专利检…"
-    assert cut("model", 5) == "model"
+def test_a_plot_draws_every_trial_and_says_which_it_is() -> None:
+    x, y = Axis.over([0, 4], "epoch", whole=True), Axis.over([0, 1], "")
+    drawn = ElementTree.fromstring(
+        str(
+            charts.plot(
+                [Line([0, 4], [0.1, 0.9], "best", "trial <1>")],
+                [Dot(2, 0.5, "halted", "trial 2"), Dot(4, None, "failed", "trial 3 failed")],
+                x,
+                y,
+                name="n",
+            )
+        )
+    )
+    assert [title.text for title in drawn.iter("title")] == ["trial <1>", "trial 2", "trial 3 failed"]
+    (circle,) = drawn.iter("circle")
+    assert (circle.get("class"), circle.get("cx")) == ("dot halted", "198.0")  # in the middle of 46 to 350
+    (cross,) = (path for path in drawn.iter("path") if (path.get("class") or "").startswith("cross"))
+    assert cross.get("d", "").startswith("M346.5 182")  # at the bottom
+
+
+def test_profiles_place_every_value_on_its_own_scale() -> None:
+    scales = [Axis.logarithmic(1e-5, 1e-3, "rate"), Axis.of(["a", "b", "c"], "loss", length=320.0)]
+    drawn = str(charts.profiles(scales, [((1e-4, 2), "best", "trial 1"), ((1e-5, 0), "done", "trial 2")], name="n"))
+    assert re.findall(r'class="line (\w+)" d="([^"]+)"', drawn) == [
+        ("best", "M180.0 22.0L286.7 78.0"),
+        ("done", "M20.0 22.0L73.3 78.0"),
+    ]
+    assert all(text in re.findall(r">([^<]+)</text>", drawn) for text in ("rate", "1e-4", "loss", "a", "b", "c"))
+
+
+def test_long_labels_widen_the_margin_they_stand_in() -> None:
+    x, y = Axis.over([0, 1], ""), Axis.over([0, 30_000_000], "")
+    ends = [
+        float(text.get("x", ""))
+        for text in ElementTree.fromstring(str(charts.lines({}, x, y, name=""))).iter("text")
+        if text.get("class") == "end"
+    ]
+    assert len(ends) == 4
+    assert min(ends) >= len("30,000,000") * COLUMN - 1

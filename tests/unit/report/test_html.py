@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from patent_embed.evaluation.measure import EvalResult
-from patent_embed.report.content import RunReport
+from patent_embed.report.content import RunReport, evidence_lines, sentence
 from patent_embed.report.html import write_report_html
 from tests.evidence import full_report, world
+from tests.unit.report.conftest import regressed
 
 EVIL = "<script>alert(1)</script>\"'&{{ 7*7 }}"
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -146,3 +147,10 @@ def test_the_page_grows_slowly_with_the_test_set(tmp_path: Path) -> None:
 
 def test_the_same_report_gives_the_same_page(tmp_path: Path) -> None:
     assert page(tmp_path, full_report()).source == page(tmp_path, full_report()).source
+
+
+def test_a_regression_in_a_slice_is_marked(tmp_path: Path) -> None:
+    found = page(tmp_path, regressed())
+    said = sentence(evidence_lines(regressed())[0])
+    assert said.startswith("But tuned is worse than base in section G (")
+    assert f'<li class="worse">{said.split(";")[0]}' in found.source
