@@ -161,12 +161,11 @@ def prepare(
     tokens: Tokens = encoder.tokenize(list(places), "passage")
     data = TripletData(tokens, triplets, np.arange(len(places)))
     needed = int(1.1 * batch / ranks * tokens.lengths[triplets].sum(1).mean())
-    config = TrainingConfig(batch_size=batch, epochs=1, loss=loss, max_tokens_per_forward=max(65_536, needed))  # type: ignore[arg-type]
+    config = TrainingConfig(batch_size=batch, epochs=1, loss=loss, max_tokens_per_forward=max(65_536, needed))
     encoder.add_lora(LoraConfig(r=16, alpha=32, dropout=0.1))
-    precision = "bf16" if device.startswith("cuda") else "fp32"
     fused.PAYS_FROM_TRIPLETS = 0  # few steps of what a long training does
     Graphs.LARGEST = largest_graph
-    return Trainer(encoder, data, config, seed=0, fingerprint="0" * 64, validate=None, precision=precision)
+    return Trainer(encoder, data, config, seed=0, fingerprint="0" * 64, validate=None)
 
 
 def _rank(rank: int, gpus: int, port: int, job: dict[str, Any], out: str) -> None:

@@ -201,7 +201,7 @@ def _trial(values: dict[str, Any], shared: dict[str, Any]) -> None:
         config = with_values(Config.model_validate(shared["config"]), values)
     except UserError as error:  # every range is valid, these values together are not
         _fail(folder / name, str(error))
-    scaling, precision = scale(
+    scaling = scale(
         config,
         trials=shared["concurrent"],
         gpu_per_worker=config.tune.gpu_per_trial,
@@ -213,7 +213,6 @@ def _trial(values: dict[str, Any], shared: dict[str, Any]) -> None:
         "tokens": shared["tokens"],
         "fingerprint": f"trial {name}",
         "resume_from": None,
-        "precision": precision,
         "out": None,
         "events": None,
         "memory_share": config.tune.gpu_per_trial,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from patent_embed.errors import UserError
 
@@ -28,6 +32,37 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+@dataclass
+class Checkpoint:
+    """All that a training goes on from. Tensors are on the CPU, by the name of their parameter.
+
+    Attributes:
+        weights: of the newest epoch.
+        kept: of the epoch that is to be published; empty before there is one.
+        moments: the optimizer's state of each parameter, as ``parameter/moment``.
+    """
+
+    state: TrainState
+    weights: dict[str, Tensor]
+    kept: dict[str, Tensor]
+    moments: dict[str, Tensor]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write it into the existing ``folder``. The state file comes last and vouches for the rest."""
+    save_file(checkpoint.weights, folder / WEIGHTS_FILE)
+    save_file(checkpoint.kept, folder / KEPT_FILE)
+    save_file(checkpoint.moments, folder / OPTIMIZER_FILE)
+    (folder / STATE_FILE).write_text(json.dumps(asdict(checkpoint.state), indent=1), encoding="utf-8")
+
+
+def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint:
+    """What ``save_checkpoint`` wrote. Raises UserError as ``read_state`` does."""
+    state = read_state(folder, fingerprint)
+    weights, kept, moments = (load_file(folder / name) for name in (WEIGHTS_FILE, KEPT_FILE, OPTIMIZER_FILE))
+    return Checkpoint(state, weights, kept, moments)
+
+
 def read_state(folder: Path, fingerprint: str) -> TrainState:
     """The state of a checkpoint of the training ``fingerprint``. Raises UserError when the folder holds no whole one,
     or that of another model, data or setting."""
@@ -44,3 +79,22 @@ def read_state(folder: Path, fingerprint: str) -> TrainState:
             "model, data or settings differ; use the settings it was made with, or train without --resume"
         )
     return state
+
+
+def moments_of(optimizer: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter]) -> dict[str, Tensor]:
+    """The optimizer's state of each of its ``parameters``, on the CPU, as ``parameter/moment``."""
+    return {
+        f"{name}/{key}": torch.as_tensor(value).detach().cpu().contiguous()
+        for name, parameter in parameters.items()
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def restore_moments(
+    optimizer: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter], moments: dict[str, Tensor]
+) -> None:
+    """Put ``moments`` into the optimizer; counters stay on the CPU, where it keeps them."""
+    for key, value in moments.items():
+        name, _, moment = key.rpartition("/")
+        parameter = parameters[name]
+        optimizer.state[parameter][moment] = value.to(parameter.device) if value.ndim else value

@@ -14,18 +14,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from patent_embed.arrays import pieces_within
@@ -35,12 +32,21 @@ from patent_embed.encoder.kernels import fused
 from patent_embed.encoder.kernels.cpu_dropout import use_fast_dropout
 from patent_embed.encoder.kernels.fused import Fused
 from patent_embed.encoder.kernels.graphs import Graphs
-from patent_embed.encoder.packing import Tokens, pack, to_device
+from patent_embed.encoder.packing import Tokens, pack
 from patent_embed.errors import UserError
 from patent_embed.progress.events import EpochEnded, TrainingStep
-from patent_embed.training import distributed, losses
-from patent_embed.training.checkpoint import KEPT_FILE, OPTIMIZER_FILE, STATE_FILE, WEIGHTS_FILE, TrainState, read_state
+from patent_embed.training import distributed
+from patent_embed.training.checkpoint import (
+    Checkpoint,
+    TrainState,
+    load_checkpoint,
+    moments_of,
+    restore_moments,
+    save_checkpoint,
+)
 from patent_embed.training.data import TripletData
+from patent_embed.training.objective import Objective
+from patent_embed.training.published import toward_base
 from patent_embed.training.query_dropout import QueryDropout
 
 
@@ -83,22 +89,22 @@ class Trainer:
         seed: int,
         fingerprint: str,
         validate: Callable[[], float] | None,
-        precision: str,
     ) -> None:
         if not len(data.triplets):
             raise UserError("there are no training triplets: no training patent has both a query and a negative")
         self.encoder, self.data, self.config = encoder, data, config
-        self.seed, self.validate, self.precision = seed, validate, precision
+        self.seed, self.validate = seed, validate
         self.state = TrainState(fingerprint)
         self.parameters: dict[str, torch.nn.Parameter] = dict(encoder.trainable_parameters())
         self.device = next(iter(self.parameters.values())).device
+        self.precision = precision_on(self.device, config.precision)
         self.steps_per_epoch = math.ceil(len(data.triplets) / config.batch_size)
         self.total_steps = self.steps_per_epoch * config.epochs
-        self._dims = _checked_dims(config.matryoshka_dims, encoder.dim)
+        self.objective = Objective(config, encoder.dim)
         self._fused: Fused | None = None
         self._graphs: Graphs | None = None
         pays = len(data.triplets) * config.epochs >= fused.PAYS_FROM_TRIPLETS
-        if precision == "bf16" and pays and fused.supported(encoder.model, self.device):
+        if self.precision == "bf16" and pays and fused.supported(encoder.model, self.device):
             self._fused = Fused(encoder.model)
             self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
         if self.device.type == "cpu":
@@ -232,7 +238,7 @@ class Trainer:
         ]
         local = torch.cat(outputs) if outputs else torch.zeros((0, self.encoder.dim), device=self.device)
         everything = distributed.gather_rows(local, [s.stop - s.start for s in shares]).requires_grad_()
-        loss = self._loss(everything, inverse, self.data.family[texts])
+        loss = self.objective(everything, inverse, self.data.family[texts])
         (gradient,) = torch.autograd.grad(loss, everything)
         gradient = gradient[mine]
         parts = torch.split(gradient, [len(chunk) for chunk in chunks])
@@ -279,82 +285,30 @@ class Trainer:
         pieces = pieces_within(tokens.lengths_of(texts), self.config.max_tokens_per_forward)
         return (texts[piece] for piece in pieces)
 
-    def _loss(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray) -> Tensor:
-        """Mean loss of the global batch; with Matryoshka dimensions the mean over them (Kusupati et al., arXiv
-        2205.13147, eq. 1 with equal weights). ``triplets`` are rows of ``embeddings``, which have unit length."""
-        if not self._dims:
-            return self._plain_loss(embeddings, triplets, family)
-        parts = [torch.nn.functional.normalize(embeddings[:, :dim], dim=-1) for dim in self._dims]
-        return torch.stack([self._plain_loss(part, triplets, family) for part in parts]).mean()
-
-    def _plain_loss(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray) -> Tensor:
-        rows = to_device(torch.from_numpy(triplets), embeddings.device)
-        if self.config.loss == "triplet":
-            anchor, positive, negative = (embeddings[rows[:, i]] for i in range(3))
-            return losses.triplet_loss(anchor, positive, negative, self.config.margin, self.config.distance).mean()
-        queries, first = np.unique(triplets[:, 0], return_index=True)
-        candidates = np.unique(triplets[:, 1:])
-        target = np.searchsorted(candidates, triplets[first, 1])
-        arrays = (queries, candidates, target, family[queries], family[candidates])
-        query, candidate, own, family_of_query, family_of_candidate = (
-            to_device(torch.from_numpy(array), embeddings.device) for array in arrays
-        )
-        return losses.info_nce_loss(
-            embeddings[query],
-            embeddings[candidate],
-            own,
-            family_of_query[:, None] == family_of_candidate[None, :],
-            self.config.temperature,
-        ).mean()
-
-    # Checkpoints: plain tensors and JSON.
-
     def save(self, folder: Path) -> None:
-        """Write weights, kept weights, optimizer and position. The state file comes last and vouches for the rest."""
-        save_file(self.encoder.adapter_state(), folder / WEIGHTS_FILE)
-        save_file(self._kept, folder / KEPT_FILE)
-        moments = {
-            f"{name}/{key}": torch.as_tensor(value).detach().cpu().contiguous()
-            for name, p in self.parameters.items()
-            for key, value in self.optimizer.state[p].items()
-        }
-        save_file(moments, folder / OPTIMIZER_FILE)
-        (folder / STATE_FILE).write_text(json.dumps(asdict(self.state), indent=1), encoding="utf-8")
+        """Write weights, kept weights, optimizer and position."""
+        moments = moments_of(self.optimizer, self.parameters)
+        save_checkpoint(folder, Checkpoint(self.state, self.encoder.adapter_state(), self._kept, moments))
 
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint. Raises UserError when it is torn or belongs to another model, data or setting."""
-        state = read_state(folder, self.state.fingerprint)
-        weights, kept = load_file(folder / WEIGHTS_FILE), load_file(folder / KEPT_FILE)
-        moments = load_file(folder / OPTIMIZER_FILE)
-        self.encoder.load_adapter_state(weights)
-        for key, value in moments.items():
-            name, _, moment = key.rpartition("/")
-            self.optimizer.state[self.parameters[name]][moment] = value.to(self.device) if value.ndim else value
-        self.state, self._kept = state, kept
+        found = load_checkpoint(folder, self.state.fingerprint)
+        self.encoder.load_adapter_state(found.weights)
+        restore_moments(self.optimizer, self.parameters, found.moments)
+        self.state, self._kept = found.state, found.kept
 
     def load_kept(self) -> None:
-        """Put the kept epoch's weights into the encoder, ``base_share`` of the way back to the base model's (Xiao et
-        al., LM-Cocktail, arXiv 2311.13534)."""
+        """Put the weights that are published into the encoder: the kept epoch's, or a mean with the base model's."""
         if set(self._kept) != set(self.parameters):
             raise RuntimeError(f"the kept epoch ({self.state.kept_epoch}) has no weights for every trained parameter")
-        share = self.config.base_share
-        if not share:
-            weights = self._kept
-        elif self._base:
-            weights = {name: torch.lerp(value, self._base[name], share) for name, value in self._kept.items()}
-        else:  # a layer's change is B A: one factor is shortened
-            weights = {n: value * (1 - share) if ".lora_B." in n else value for n, value in self._kept.items()}
-        self.encoder.load_adapter_state(weights)
+        self.encoder.load_adapter_state(toward_base(self._kept, self._base, self.config.base_share))
 
 
-def _checked_dims(dims: list[int] | None, full: int) -> list[int]:
-    """``dims`` and the whole embedding, largest first; nothing where no other is asked for."""
-    if wrong := [dim for dim in dims or () if not 1 <= dim <= full]:
-        raise UserError(
-            f"training.matryoshka_dims has {wrong}, the encoder's embeddings have {full} numbers: there would be "
-            f"nothing to cut; set dimensions from 1 to {full}"
-        )
-    return sorted({*dims, full}, reverse=True) if dims else []
+def precision_on(device: torch.device, asked: str) -> str:
+    """``fp32`` or ``bf16``: the ``training.precision`` that is asked for, or, for ``auto``, what fits the device."""
+    if asked != "auto":
+        return asked
+    return "bf16" if device.type == "cuda" else "fp32"
 
 
 @contextlib.contextmanager

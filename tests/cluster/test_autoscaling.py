@@ -38,8 +38,8 @@ with ray_session("INFO", grown.run.grows_to):
     root, files, _ = ingest.find_input(str(data))
     ingest.ingest(out, root, files, Config().data, 42)
     print("ingest", *kinds(), flush=True)
-    scaling, precision = scale(Config())
-    assert (scaling.resources_per_worker, precision) == ({"CPU": 1, "GPU": 1}, "bf16")
+    scaling = scale(Config())
+    assert scaling.resources_per_worker == {"CPU": 1, "GPU": 1}
     DataParallelTrainer(
         lambda: None, scaling_config=scaling, run_config=ray.train.RunConfig(storage_path=str(out.parent / "train"))
     ).fit()

@@ -73,7 +73,7 @@ def losses_of(
     encoder.add_lora(LoraConfig(dropout=dropout))
     config = TrainingConfig(**{"batch_size": 8, "learning_rate": 5e-3, "epochs": 10, **settings})
     data = make_data(encoder)
-    trainer = Trainer(encoder, data, config, seed=seed, fingerprint="f" * 64, validate=None, precision="bf16")
+    trainer = Trainer(encoder, data, config, seed=seed, fingerprint="f" * 64, validate=None)
     assert trainer._fused is not None
     if not fused:
         trainer._fused = None

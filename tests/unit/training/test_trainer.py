@@ -21,7 +21,7 @@ from patent_embed.errors import UserError
 from patent_embed.progress.events import EpochEnded, TrainingStep
 from patent_embed.training.data import TripletData, load_training_data, save_training_data
 from patent_embed.training.query_dropout import QueryDropout
-from patent_embed.training.trainer import Trainer
+from patent_embed.training.trainer import Trainer, precision_on
 from patent_embed.training.validation import RetrievalSet
 
 WORDS = ["转轴", "壳体", "滤网", "电机", "阀门", "弹簧", "传感器", "支架", "水泵", "齿轮", "线圈", "活塞"]
@@ -71,9 +71,7 @@ def make_trainer(
     config = TrainingConfig(**settings)
     if config.use_lora:
         encoder.add_lora(LoraConfig(dropout=dropout))
-    return Trainer(
-        encoder, make_data(encoder), config, seed=5, fingerprint="f" * 64, validate=validate, precision="fp32"
-    )
+    return Trainer(encoder, make_data(encoder), config, seed=5, fingerprint="f" * 64, validate=validate)
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -108,6 +106,11 @@ def test_learning_rate_warms_up_and_decays_to_zero(tiny_model: Path) -> None:
     rates = [trainer.learning_rate_at(step) / 1e-3 for step in range(33)]
     assert rates[:8] == pytest.approx([i / 8 for i in range(1, 9)])
     assert rates[8:] == pytest.approx([(32 - i) / 24 for i in range(8, 33)])
+
+
+@pytest.mark.parametrize(("device", "auto"), [("cpu", "fp32"), ("cuda", "bf16")])
+def test_the_precision_follows_the_device_unless_it_is_set(device: str, auto: str) -> None:
+    assert [precision_on(torch.device(device), asked) for asked in ("auto", "fp32", "bf16")] == [auto, "fp32", "bf16"]
 
 
 def test_training_reduces_the_loss_and_changes_only_adapters(tiny_model: Path) -> None:
@@ -340,15 +343,15 @@ def test_matryoshka_trains_the_first_numbers(tiny_model: Path) -> None:
     embeddings = torch.nn.functional.normalize(torch.randn(30, full), dim=-1)
     triplets, family = np.arange(30).reshape(10, 3), np.arange(30)
     small = torch.nn.functional.normalize(embeddings[:, :8], dim=-1)
-    parts = [trainer._plain_loss(each, triplets, family) for each in (embeddings, small)]
-    assert trainer._loss(embeddings, triplets, family).item() == pytest.approx(sum(parts).item() / 2)
+    parts = [trainer.objective.of_whole(each, triplets, family) for each in (embeddings, small)]
+    assert trainer.objective(embeddings, triplets, family).item() == pytest.approx(sum(parts).item() / 2)
 
     def small_loss(state: Trainer) -> float:
         state.encoder.model.eval()
         with torch.no_grad():
             texts = state.encoder.forward(pack(state.data.tokens))
         cut = torch.nn.functional.normalize(texts[:, :8], dim=-1)
-        return state._plain_loss(cut, state.data.triplets, state.data.family).item()
+        return state.objective.of_whole(cut, state.data.triplets, state.data.family).item()
 
     before = small_loss(trainer)
     trainer.fit(Silent())
@@ -370,7 +373,7 @@ def test_no_triplets_is_an_error(tiny_model: Path) -> None:
     empty = TripletData(data.tokens, np.empty((0, 3), np.int64), data.family)
     encoder = Encoder.load(tiny_model, ModelConfig(), device=torch.device("cpu"))
     with pytest.raises(UserError, match="no training triplets"):
-        Trainer(encoder, empty, TrainingConfig(), seed=0, fingerprint="", validate=None, precision="fp32")
+        Trainer(encoder, empty, TrainingConfig(), seed=0, fingerprint="", validate=None)
 
 
 LOSSES = ("triplet", "infonce")

@@ -1,9 +1,14 @@
+"""The triplet loss by hand, and against another implementation."""
+
+from __future__ import annotations
+
 import math
 
 import pytest
 import torch
 
-from patent_embed.training.losses import info_nce_loss, triplet_loss
+from patent_embed.config.training import TrainingConfig
+from patent_embed.losses.triplet import triplet_loss
 
 # Unit vectors in the plane at 0, 60, 90 and 180 degrees.
 E0 = torch.tensor([[1.0, 0.0]])
@@ -45,17 +50,9 @@ def test_triplet_loss_equals_sentence_transformers() -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
-def test_info_nce_by_hand() -> None:
-    candidates = torch.cat([E0, E60, E90])
-    none = torch.zeros(1, 3, dtype=torch.bool)
-    temperature = 0.5  # logits 2, 1, 0
-    total = math.exp(2) + math.exp(1) + 1
-    loss = info_nce_loss(E0, candidates, torch.tensor([0]), none, temperature)
-    assert loss.item() == pytest.approx(math.log(total) - 2, abs=1e-6)
-
-
-def test_info_nce_leaves_out_the_excluded_but_never_the_target() -> None:
-    candidates = torch.cat([E0, E60, E90])
-    family = torch.tensor([[True, True, False]])
-    loss = info_nce_loss(E0, candidates, torch.tensor([0]), family, 0.5)
-    assert loss.item() == pytest.approx(math.log(math.exp(2) + 1) - 2, abs=1e-6)
+def test_a_margin_that_cannot_be_reached_is_refused_where_it_counts() -> None:
+    with pytest.raises(ValueError, match=r"margin 2\.5 cannot be reached"):
+        TrainingConfig(margin=2.5)
+    assert TrainingConfig(margin=2.5, loss="infonce").margin == 2.5
+    with pytest.raises(ValueError, match=r"margin 2\.5 cannot be reached"):
+        TrainingConfig(margin=2.5, loss="infonce").loss = "triplet"
