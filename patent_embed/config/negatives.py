@@ -13,9 +13,11 @@ from patent_embed.strategies.base import STRATEGIES
 class RungShares(Section):
     """Share of an anchor's negatives that each rung is asked for; what a rung lacks, the next ones give."""
 
-    same_main_group: float = Field(0.6, ge=0, le=1, description="of patents that share a main group (G06T3)")
-    same_subclass: float = Field(0.3, ge=0, le=1, description="of those that share a subclass (G06T), no main group")
-    random: float = Field(0.1, ge=0, le=1, description="of those that share no subclass")
+    same_main_group: float = Field(0.6, ge=0, le=1, description="share from patents of the same main group (G06T3)")
+    same_subclass: float = Field(
+        0.3, ge=0, le=1, description="share from patents of the same subclass (G06T) in another main group"
+    )
+    random: float = Field(0.1, ge=0, le=1, description="share from patents of other subclasses")
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> RungShares:
@@ -35,9 +37,14 @@ class ScoringConfig(Section):
     enabled: bool = Field(True, description="score and filter the training negatives with the base encoder")
     pool: int = Field(32, ge=1, le=1024, description="candidates of a rung that are scored, for each anchor")
     max_ratio: float | None = Field(
-        0.95, gt=0, le=1, description="refuse a candidate that scores above this share of the positive's score"
+        0.95,
+        gt=0,
+        le=1,
+        description="refuse a candidate that scores above this share of the positive's score; None: none",
     )
-    max_score: float | None = Field(None, gt=-1, le=1, description="refuse a candidate that scores above this")
+    max_score: float | None = Field(
+        None, gt=-1, le=1, description="refuse a candidate that scores above this; None: none"
+    )
     skip_hardest: int = Field(0, ge=0, description="pass over this many of the hardest that are left")
     take_within: int | None = Field(
         None, ge=1, description="take none that is easier than the first this many that are left; None: any"
@@ -58,20 +65,23 @@ class NegativesConfig(Section):
     """Which patents stand against each query's own."""
 
     strategy: Annotated[str, Choices(STRATEGIES.names), Cli("negative_strategy")] = Field(
-        "optimized_mixed", description="how negatives are chosen"
+        "optimized_mixed", description="how negatives are chosen, from which patents; docs/negatives.md"
     )
     per_positive: Annotated[int, Cli("negatives_per_positive")] = Field(
-        3, ge=1, le=64, description="negatives an anchor"
+        3, ge=1, le=64, description="negatives for each query and its patent (an anchor)"
     )
     shares: RungShares = Field(
-        default_factory=RungShares, description="optimized_mixed: quota a rung; mixed: chance of a rung for a slot"
+        default_factory=RungShares,
+        description="a rung's quota (optimized_mixed), or its chance for each negative (mixed)",
     )
     scoring: ScoringConfig = Field(
-        default_factory=ScoringConfig, description="of the negatives to train on, by the base encoder's scores"
+        default_factory=ScoringConfig, description="it chooses what is trained on, not what models are measured by"
     )
-    rounds: int = Field(1, ge=1, le=5, description="2: train, mine again with the tuned encoder, train anew; and so on")
+    rounds: int = Field(
+        1, ge=1, le=5, description="trainings in a row; 2: train, mine again with the tuned encoder, train anew"
+    )
     distributed: Annotated[bool, Role.LOGISTICS] = Field(
-        False, description="mine by Ray Data instead of in one process, which is faster up to tens of millions"
+        False, description="mine by Ray Data, not in one process, which is faster up to tens of millions of patents"
     )
 
     @model_validator(mode="after")

@@ -71,7 +71,9 @@ class LlmConfig(Section):
 
 
 class RoundTripConfig(Section):
-    """A filter that also drops val and test queries which this encoder finds hard: its figures then flatter it."""
+    """A filter that asks whether a query finds its own patent.
+
+    It also drops val and test queries which this encoder finds hard: its figures then flatter it."""
 
     encoder: Annotated[str | None, Role.LOGISTICS] = Field(
         None, description="encoder that looks for the patents: hub id, local folder or 'bundled'; None: no such filter"
@@ -132,14 +134,12 @@ class QueriesConfig(Section):
     max_prompt_chars: int = Field(
         3000, ge=200, description="characters of an abstract in a prompt; the rest is left out"
     )
-    round_trip: RoundTripConfig = Field(
-        default_factory=RoundTripConfig, description="the filter that asks whether a query finds its own patent"
-    )
+    round_trip: RoundTripConfig = Field(default_factory=RoundTripConfig)
     export_cache: Annotated[bool, Role.LOGISTICS] = Field(
         False, description="also write llm_queries_cache.json into the output folder"
     )
-    llm: LlmConfig = Field(default_factory=LlmConfig, description="the vLLM engines of backend llm")
-    api: ApiConfig = Field(default_factory=ApiConfig, description="the endpoint of backend api")
+    llm: LlmConfig = Field(default_factory=LlmConfig)
+    api: ApiConfig = Field(default_factory=ApiConfig)
 
     @model_validator(mode="after")
     def _kinds_have_weight(self) -> QueriesConfig:

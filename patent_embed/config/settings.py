@@ -23,12 +23,12 @@ from patent_embed.section import Section
 class Config(Section):
     """All settings of a command, resolved and checked."""
 
-    run: RunConfig = Field(default_factory=RunConfig, description="the run as a whole")
-    data: DataConfig = Field(default_factory=DataConfig, description="the patents that are read")
-    splits: SplitsConfig = Field(default_factory=SplitsConfig, description="what is trained, validated and tested on")
-    queries: QueriesConfig = Field(default_factory=QueriesConfig, description="who writes the queries, and how")
-    negatives: NegativesConfig = Field(default_factory=NegativesConfig, description="wrong answers to learn from")
-    model: ModelConfig = Field(default_factory=ModelConfig, description="the encoder")
-    training: TrainingConfig = Field(default_factory=TrainingConfig, description="the training")
-    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="the evaluation")
-    tune: TuneConfig = Field(default_factory=TuneConfig, description="a sweep")
+    run: RunConfig = Field(default_factory=RunConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    splits: SplitsConfig = Field(default_factory=SplitsConfig)
+    queries: QueriesConfig = Field(default_factory=QueriesConfig)
+    negatives: NegativesConfig = Field(default_factory=NegativesConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    tune: TuneConfig = Field(default_factory=TuneConfig)

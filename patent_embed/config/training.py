@@ -15,7 +15,9 @@ class LoraConfig(Section):
 
     r: int = Field(16, ge=1, description="rank of the adapters")
     alpha: int = Field(32, ge=1, description="the adapters' output is scaled by alpha / r")
-    dropout: float = Field(0.1, ge=0, lt=1, description="of the adapters' input")
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="share of the adapters' input that is set to 0, other numbers each time"
+    )
     target_modules: list[str] | None = Field(
         None, description="module names to adapt; None: attention and feed-forward projections of the architecture"
     )
@@ -30,8 +32,10 @@ class _Schedule(Section):
     warmup_ratio: float = Field(
         0.1, ge=0, lt=1, description="share of all steps in which the learning rate rises to its peak; then it falls"
     )
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's, of all weights but biases and norms")
-    loss: Annotated[str, Choices(LOSSES.names), Cli("loss")] = Field("triplet", description="training loss")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay, of all weights but biases and norms")
+    loss: Annotated[str, Choices(LOSSES.names), Cli("loss")] = Field(
+        "triplet", description="training loss: what is made smaller"
+    )
 
 
 if TYPE_CHECKING:  # their names are not known before the losses are read
@@ -55,14 +59,14 @@ class TrainingConfig(_LossSettings, _Schedule):
         1, ge=1, le=16, description="trainings with other seeds whose mean weights are published (model soup)"
     )
     matryoshka_dims: list[int] | None = Field(
-        None, min_length=1, description="also train the first so many numbers of each embedding, for every entry"
+        None,
+        min_length=1,
+        description="for every entry, also train the first so many numbers of each embedding; None: only all of them",
     )
     use_lora: Annotated[
         bool, Cli("use_lora", "train LoRA adapters", value=True), Cli("no_use_lora", "train all weights", value=False)
     ] = Field(True, description="train LoRA adapters; false: all weights")
-    lora: Annotated[LoraConfig, Needs("use_lora", True)] = Field(
-        default_factory=LoraConfig, description="the adapters, with use_lora"
-    )
+    lora: Annotated[LoraConfig, Needs("use_lora", True)] = Field(default_factory=LoraConfig)
     query_sources: Annotated[list[str] | None, Role.PREPARED] = Field(
         None,
         description="train on queries of these sources (cache, llm, api, rules); None: all but rules where 500 such "
@@ -70,7 +74,7 @@ class TrainingConfig(_LossSettings, _Schedule):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
     max_tokens_per_forward: int = Field(
-        65_536, ge=512, description="a step's texts are split so that one packed forward stays below this"
+        65_536, ge=512, description="tokens of one packed forward pass, at most; a step's texts are split for it"
     )
     checkpoint_every_n_epochs: Annotated[
         int, Cli("checkpoint_every_n_epochs", "epochs between checkpoints"), Role.LOGISTICS
@@ -78,15 +82,19 @@ class TrainingConfig(_LossSettings, _Schedule):
     keep_checkpoints: Annotated[int, Role.LOGISTICS] = Field(
         2, ge=1, description="newest checkpoints kept, besides the best"
     )
-    early_stopping_patience: int = Field(3, ge=0, description="evaluations without a better val nDCG@10; 0: never stop")
-    early_stopping_threshold: float = Field(0.0, ge=0, description="a better value is better by more than this")
+    early_stopping_patience: int = Field(
+        3, ge=0, description="stop after so many evaluations without a better val nDCG@10; 0: never"
+    )
+    early_stopping_threshold: float = Field(0.0, ge=0, description="a better val nDCG@10 is better by more than this")
     publish: Annotated[Literal["best", "last"], Role.PUBLISHED] = Field(
         "best", description="the epoch whose weights are published: best by val nDCG@10, or the last one trained"
     )
     num_workers: Annotated[int, Cli("num_workers", "data-parallel training workers"), Role.LOGISTICS] = Field(
         1, ge=1, description="data-parallel Ray Train workers"
     )
-    use_gpu: Annotated[bool | None, Role.LOGISTICS] = Field(None, description="None: when the cluster has GPUs")
+    use_gpu: Annotated[bool | None, Role.LOGISTICS] = Field(
+        None, description="train on GPUs; None: where the cluster has any"
+    )
     log_every: Annotated[int, Role.LOGISTICS] = Field(
         10, ge=1, description="steps between progress lines on the terminal; the JSONL has all"
     )

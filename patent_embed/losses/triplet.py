@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 
 class TripletSettings(Section):
-    distance: Literal["euclidean", "cosine"] = Field("euclidean", description="triplet: on L2-normalised embeddings")
+    distance: Literal["euclidean", "cosine"] = Field(
+        "euclidean", description="triplet: between L2-normalised embeddings"
+    )
     margin: Annotated[float, Cli("margin", "triplet margin")] = Field(
-        0.3, gt=0, description="triplet: at most 2, the largest distance between unit vectors"
+        0.3, gt=0, description="triplet: the positive must be nearer by this; at most 2, the largest distance"
     )
 
 
