@@ -12,16 +12,20 @@ from patent_embed.arrays import numbered
 from patent_embed.evaluation import significance
 from patent_embed.evaluation.measure import HEADLINE, EvalResult
 
-RESAMPLES = 10_000
+LEVEL = 0.05  # a difference that chance makes this rarely is one
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One system against another on the same headline queries.
 
-    ``low`` and ``high`` bound the difference with 95 % confidence (paired bootstrap), ``p_value`` is that of a paired
-    randomisation test, two-sided; both draw whole patents. ``verdict``: ``better`` or ``worse`` when both agree that
-    there is a difference at the 5 % level, else ``no difference``.
+    Attributes:
+        queries, patents: how many were asked, and of how many patents.
+        difference: of the means, the system's less the baseline's.
+        low, high: bounds of the difference with 95 % confidence, by a paired bootstrap that draws whole patents.
+        p_value: of a paired randomisation test, two-sided, that swaps whole patents.
+        verdict: ``better`` or ``worse`` when both agree that there is a difference at the 5 % level, else
+            ``no difference``.
     """
 
     system: str
@@ -39,13 +43,17 @@ class Comparison:
     verdict: str
 
     def as_dict(self) -> dict[str, Any]:
+        """The fields by name, JSON-able."""
         return asdict(self)
 
 
 def compare(
     system: EvalResult, baseline: EvalResult, *, split: str = "test", metric: str = HEADLINE, seed: int = 0
 ) -> Comparison | None:
-    """Whether ``system`` is better than ``baseline``; None when ``split`` has no queries."""
+    """Whether ``system`` is better than ``baseline``; None when ``split`` has no queries.
+
+    Raises ValueError where they were not measured on the same queries.
+    """
     ours, theirs = system.rows(split), baseline.rows(split)
     for key in ("publication_number", "query_no"):
         if ours[key].to_pylist() != theirs[key].to_pylist():
@@ -62,7 +70,7 @@ def compare_rows(
     split: str,
     metric: str,
     seed: int,
-    resamples: int = RESAMPLES,
+    resamples: int = significance.RESAMPLES,
 ) -> Comparison | None:
     """``compare`` of given rows of ``PER_QUERY``, the same queries in both tables; None without any."""
     if not len(ours):
@@ -91,6 +99,6 @@ def compare_rows(
 
 def verdict(low: float, high: float, p_value: float) -> str:
     """``better`` or ``worse`` where interval and test agree that there is a difference, else ``no difference``."""
-    if p_value < 0.05 and (low > 0 or high < 0):
+    if p_value < LEVEL and (low > 0 or high < 0):
         return "better" if low > 0 else "worse"
     return "no difference"

@@ -31,13 +31,17 @@ PAIRS = pa.schema(
     ]
 )
 LANGUAGES = {"zh": "Chinese", "en": "English"}
-_RESAMPLES = 1000
+RESAMPLES = 1000  # of the bootstrap: it is drawn, so another number gives other bounds
 
 
 @dataclass(frozen=True)
 class Forgetting:
-    """One system against another on the general pairs of a language, or of all: Spearman's correlations, and the 95 %
-    interval of their difference (paired bootstrap over the lines of the file)."""
+    """One system against another on the general pairs of a language, or of ``all``.
+
+    Attributes:
+        system_correlation, baseline_correlation: Spearman's, of cosine and grade, -1 to 1.
+        low, high: bounds of their difference with 95 % confidence (paired bootstrap over the lines of the file).
+    """
 
     system: str
     baseline: str
@@ -50,10 +54,12 @@ class Forgetting:
 
     @property
     def difference(self) -> float:
+        """The system's correlation less the baseline's."""
         return self.system_correlation - self.baseline_correlation
 
     @property
     def verdict(self) -> str:
+        """``better`` or ``worse`` where the interval leaves out 0, else ``no difference``."""
         return "better" if self.low > 0 else "worse" if self.high < 0 else "no difference"
 
 
@@ -103,8 +109,10 @@ def compare_general(
 
 
 def _spearman(scores: NDArray[np.float32], grade: NDArray[np.int32]) -> tuple[float, float]:
-    """Rank correlation of both systems' scores (2, m) with the grades (m,), ties at their mean rank; 0 for an encoder
-    that finds all pairs alike."""
+    """Rank correlation of both systems' scores (2, m) with the grades (m,), ties at their mean rank.
+
+    It is 0 for an encoder that finds all pairs alike.
+    """
     from scipy.stats import rankdata
 
     ranks = rankdata(np.vstack([scores, grade]), axis=1)
@@ -119,8 +127,8 @@ def _interval(
 ) -> tuple[float, float]:
     lines = [np.flatnonzero(group == number) for number in np.unique(group)]
     rng = np.random.default_rng([seed, 3])
-    differences = np.empty(_RESAMPLES)
-    for sample in range(_RESAMPLES):
+    differences = np.empty(RESAMPLES)
+    for sample in range(RESAMPLES):
         drawn = np.concatenate([lines[place] for place in rng.integers(0, len(lines), len(lines))])
         ours, theirs = _spearman(scores[:, drawn], grade[drawn])
         differences[sample] = ours - theirs

@@ -1,8 +1,8 @@
-"""Retrieval measured: systems on the same queries against the whole corpus, and whether one is better than another.
+"""Retrieval measured: a system on the queries of val and test, against the whole corpus.
 
 A query's relevant set is its own patent and that patent's family; ``GRADED`` is a second view, through the
-classification (``relevance``). Everything is kept as one row a query (``PER_QUERY``): summaries, slices and paired
-tests are views of that table.
+classification (``relevance``). Everything is kept as one row a query (``PER_QUERY``): summaries, ``slices`` and paired
+tests (``comparison``) are views of that table.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from patent_embed.evaluation import metrics
 from patent_embed.evaluation.patent_map import PatentMap
 from patent_embed.evaluation.relevance import IpcRelevance
 from patent_embed.evaluation.systems import System
-from patent_embed.queries.sources import headline_mask
+from patent_embed.queries.sources import mask_by_source
 
 EVALUATED_SPLITS = ("val", "test")
 HEADLINE = "ndcg@10"
 PAIR_METRICS = ("triplet_accuracy", "positive_similarity", "negative_similarity")
 METRICS = (*RETRIEVAL_METRICS, GRADED, *PAIR_METRICS)
-DEPTH = 50  # documents retrieved for each query
+ENOUGH_QUERIES = 50  # of a model, or people, in a split: those of rules are then left out of the headline
+DEPTH = 50  # documents retrieved for each query: a right answer behind them counts as not found
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class EvalResult:
     """One system's results.
 
     Attributes:
+        scale: unit of its scores, see ``System``.
         per_query: the columns of ``PER_QUERY``, queries in their order.
         general: of an encoder: similarities of general sentence pairs (``forgetting.PAIRS``).
         map: of an encoder: where it puts the test patents.
@@ -48,6 +50,7 @@ class EvalResult:
     map: PatentMap | None = None
 
     def rows(self, split: str, *, headline: bool = True) -> pa.Table:
+        """The rows of ``per_query`` of one split: of the headline set, or all."""
         chosen = pc.equal(self.per_query["split"], split)
         return self.per_query.filter(pc.and_(chosen, self.per_query["headline"]) if headline else chosen)
 
@@ -64,9 +67,19 @@ class EvalResult:
         }
 
 
+def headline_mask(source: pa.ChunkedArray, wanted: Sequence[str] | None) -> NDArray[np.bool_]:
+    """Which queries of a split count in its headline metrics, by their sources: (q,) bool. ``wanted`` is the value of
+    ``evaluation.query_sources``. Raises UserError when it matches none of the queries."""
+    return mask_by_source(
+        source, wanted, enough=ENOUGH_QUERIES, setting="evaluation.query_sources", use="measure on"
+    )
+
+
 def summarise(per_query: pa.Table) -> dict[str, Any]:
-    """``{"queries": n, "metrics": {name: mean or None}}``. Triplet accuracy and the similarity of negatives are means
-    over triplets, everything else over queries."""
+    """``{"queries": n, "metrics": {name: mean or None}}`` of some rows of ``PER_QUERY``.
+
+    Triplet accuracy and the similarity of negatives are means over triplets, everything else over queries.
+    """
     triplets = pc.sum(per_query["triplets"]).as_py() or 0
     means: dict[str, float | None] = {
         name: pc.mean(per_query[name]).as_py() for name in (*RETRIEVAL_METRICS, GRADED, "positive_similarity")
@@ -89,6 +102,8 @@ def evaluate(
     """Measure ``system`` on the queries of val and test.
 
     Args:
+        name: of the system, for people.
+        system: what is measured.
         queries: ``publication_number, query_no, query, source, kind``; the system's query rows are its rows.
         splits: ``publication_number, family, split``; the system's document rows are its rows, sorted by id.
         negatives: ``publication_number, negative``.
@@ -137,8 +152,15 @@ def _headline(source: pa.ChunkedArray, split: NDArray[np.object_], wanted: Seque
 
 
 def _similarities(system: System, queries: Rows, own: Rows, anchor: Rows, negative: Rows) -> dict[str, Any]:
-    """What ``PER_QUERY`` holds of the pairs: each of ``queries`` (q,) with its own document, and the triplets
-    ``anchor`` (m,), places in ``queries``, ``negative`` (m,)."""
+    """What ``PER_QUERY`` holds of pairs of a query and a document.
+
+    Args:
+        system: gives the scores.
+        queries: (q,) rows of the system.
+        own: (q,) each query's own document.
+        anchor: (m,) place in ``queries`` of each triplet.
+        negative: (m,) document of each triplet.
+    """
     positive_score = system.pairs(queries, own)
     negative_score = system.pairs(queries[anchor], negative)
     triplets = np.bincount(anchor, minlength=len(own))
@@ -176,8 +198,10 @@ def _column(values: Any) -> Any:
 
 
 def _negatives_of(own: Rows, negatives: pa.Table, ids: pa.ChunkedArray) -> tuple[Rows, Rows]:
-    """Triplets of the queries of patents ``own`` (q,): place of the query, and row of the negative, in order of both;
-    (m,) each."""
+    """Triplets of the queries of patents ``own`` (q,): place of the query and row of the negative, (m,) each.
+
+    They are in the order of both.
+    """
     patent, other = rows_of(negatives["publication_number"], ids), rows_of(negatives["negative"], ids)
     order = np.lexsort((other, patent))
     patent, other = patent[order], other[order]

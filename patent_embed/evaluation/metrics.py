@@ -1,4 +1,4 @@
-"""Retrieval metrics as one value per query, so that systems can be compared in pairs, and the statistics of that.
+"""Retrieval metrics as one value per query, so that systems can be compared in pairs.
 
 A ranking is a row of corpus rows, best first, ties by (-score, row); -1 stands for "nothing more was found". What is
 relevant is a set: a query's own patent and its whole family. Definitions are those of trec_eval.
@@ -38,8 +38,10 @@ def group_sizes(query_group: NDArray[np.int64], corpus_group: NDArray[np.int64])
 
 
 def ndcg(hit: NDArray[np.bool_], relevant: NDArray[np.int64], k: int) -> Floats:
-    """nDCG@k: sum of 1 / log2(rank + 1) over relevant documents in the first k, divided by the largest such sum
-    (Järvelin & Kekäläinen 2002, with gains 0 and 1). ``relevant`` (q,): size of each relevant set. (q,) in 0..1."""
+    """nDCG@k: sum of 1 / log2(rank + 1) over relevant documents in the first k, divided by the largest such sum.
+
+    Järvelin & Kekäläinen 2002, with gains 0 and 1. ``relevant`` (q,): size of each relevant set. (q,) in 0..1.
+    """
     discount = 1 / np.log2(np.arange(2, k + 2))
     best = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(relevant, k)]
     gained = hit[:, :k] @ discount[: hit.shape[1]]
@@ -47,8 +49,12 @@ def ndcg(hit: NDArray[np.bool_], relevant: NDArray[np.int64], k: int) -> Floats:
 
 
 def graded_ndcg(gain: Floats, ideal: Floats) -> Floats:
-    """nDCG@k with graded, linear gains (as in trec_eval): ``gain`` (q, <= k) of the documents ranked, ``ideal`` (q, k)
-    of the best possible ranking. (q,) in 0..1."""
+    """nDCG@k with graded, linear gains, as in trec_eval: (q,) in 0..1.
+
+    Args:
+        gain: (q, <= k) of the documents ranked.
+        ideal: (q, k) of the best possible ranking.
+    """
     discount = 1 / np.log2(np.arange(2, ideal.shape[1] + 2))
     return _ratio(gain @ discount[: gain.shape[1]], ideal @ discount)
 
@@ -72,8 +78,10 @@ def recall(hit: NDArray[np.bool_], relevant: NDArray[np.int64], k: int) -> Float
 
 
 def average_precision(hit: NDArray[np.bool_], relevant: NDArray[np.int64], k: int) -> Floats:
-    """Precision at each relevant document within the first k, summed and divided by the size of the relevant set
-    (trec_eval's map_cut). (q,); the mean is MAP@k."""
+    """Precision at each relevant document within the first k, summed and divided by the size of the relevant set.
+
+    That is trec_eval's map_cut. (q,); the mean is MAP@k.
+    """
     top = hit[:, :k]
     precision = np.cumsum(top, axis=1) / np.arange(1, top.shape[1] + 1)
     return _ratio((precision * top).sum(axis=1), relevant)

@@ -17,8 +17,8 @@ from patent_embed.evaluation.search import exact_search
 from patent_embed.hashing import hash64
 from patent_embed.ipc import main_group, section, subclass
 
-MOST_PATENTS = 2000
-_NEIGHBOURS = 10
+MOST_PATENTS = 2000  # on a map, drawn by a hash of their numbers
+NEIGHBOURS = 10  # nearest patents of each that are asked for their class
 _LEVELS: Mapping[str, Callable[[str], str]] = {"section": section, "subclass": subclass, "main group": main_group}
 
 
@@ -62,8 +62,10 @@ def patent_map(vectors: Vectors, codes: Sequence[str]) -> PatentMap:
 
 
 def turned_onto(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``points`` (n, 2) rotated or mirrored to lie as near ``target`` (n, 2) as they can: components of two encoders
-    come in an order and orientation of their own."""
+    """``points`` (n, 2) rotated or mirrored to lie as near ``target`` (n, 2) as they can.
+
+    Components of two encoders come in an order and orientation of their own.
+    """
     from scipy.linalg import orthogonal_procrustes
 
     rotation, _ = orthogonal_procrustes(points, target)
@@ -74,7 +76,7 @@ def turned_onto(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDA
 def _same_class(vectors: Vectors, codes: Sequence[str]) -> dict[str, float]:
     if len(vectors) < 2:
         return {}
-    _, rows = exact_search(vectors, vectors, min(_NEIGHBOURS + 1, len(vectors)))
+    _, rows = exact_search(vectors, vectors, min(NEIGHBOURS + 1, len(vectors)))
     other = rows != np.arange(len(rows))[:, None]  # a patent is its own neighbour, if not always the nearest
     shares = {}
     for level, of in _LEVELS.items():

@@ -13,13 +13,18 @@ import pyarrow.compute as pc
 from patent_embed.arrays import rows_of
 from patent_embed.evaluation.measure import DEPTH, HEADLINE, EvalResult
 
-SHOWN = 8
+SHOWN = 8  # queries that won, and as many that lost
 
 
 @dataclass(frozen=True)
 class RankChange:
-    """A query whose right answer moved. Ranks count from 1; None: not among the first ``DEPTH``. ``above``: title of
-    what the system ranked first instead, empty where the right answer is first."""
+    """A query whose right answer moved.
+
+    Attributes:
+        title, abstract, code: of the query's patent.
+        before, after: rank of the right answer, from 1; None: not among the first ``DEPTH``.
+        above_before, above_after: title of what was ranked first instead, empty where the right answer is first.
+    """
 
     query: str
     source: str
@@ -60,6 +65,7 @@ def rank_changes(
     """Changes from ``baseline`` to ``system``, ordered by the change of the headline metric, then of the rank.
 
     Args:
+        system, baseline: measured on the same queries.
         queries: ``publication_number, query_no, query``.
         corpus: ``publication_number, title, abstract, codes``.
     """

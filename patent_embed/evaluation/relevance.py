@@ -54,8 +54,10 @@ def _membership(document: Rows, labels: pa.Array, family: NDArray[np.int64]) -> 
 
 
 def _sharing(table: csr_matrix, own: Rows, k: int) -> NDArray[np.int64]:
-    """(q,) how many documents share a label with each of ``own``, exact up to ``k``. The first k documents of each
-    label suffice for that: a label that has more alone reaches k."""
+    """(q,) how many documents share a label with each of ``own``, exact up to ``k``.
+
+    The first k documents of each label suffice for that: a label that has more alone reaches k.
+    """
     by_label = table.T.tocsr()
     by_label.sort_indices()
     count = np.diff(by_label.indptr)

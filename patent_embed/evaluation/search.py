@@ -46,8 +46,10 @@ def top_k(scores: Vectors, k: int) -> tuple[Vectors, Rows]:
 
 
 def merge_top_k(parts: Sequence[tuple[Vectors, Rows]], k: int) -> tuple[Vectors, Rows]:
-    """The k best by (-score, row) of ``exact_search`` results (q, any) over disjoint parts of a corpus: what a search
-    in all of it gives, since a score belongs to its pair alone."""
+    """The k best by (-score, row) of ``exact_search`` results (q, any) over disjoint parts of a corpus.
+
+    That is what a search in all of it gives, since a score belongs to its pair alone.
+    """
     scores, rows = (np.concatenate(column, axis=1) for column in zip(*parts, strict=True))
     order = np.lexsort((rows, -scores), axis=1)[:, :k]
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)

@@ -1,4 +1,4 @@
-"""Paired tests over queries, drawn by patent."""
+"""Paired tests over queries: the statistics of comparing two systems, drawn by patent."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from numpy.typing import NDArray
 
 from patent_embed.evaluation.metrics import Floats
 
+RESAMPLES = 10_000  # what both tests draw: another number gives other values
+
 
 def paired_bootstrap(
-    difference: Floats, unit: NDArray[np.int64], seed: int, resamples: int = 10_000, level: float = 0.95
+    difference: Floats, unit: NDArray[np.int64], seed: int, resamples: int = RESAMPLES, level: float = 0.95
 ) -> tuple[float, float]:
     """Percentile interval of the mean of per-query differences (Sakai 2006: paired, resampling with replacement).
 
     Args:
         difference: (q,) metric of one system minus the other's, on the same queries.
         unit: (q,) what is drawn together; several queries of one patent are no independent evidence.
+        seed: of the draws.
+        resamples: how many samples are drawn.
+        level: share of the samples' means inside the interval.
 
     Returns:
         Lower and upper bound; NaN without queries.
@@ -32,9 +37,12 @@ def paired_bootstrap(
     return float(low), float(high)
 
 
-def paired_randomisation(difference: Floats, unit: NDArray[np.int64], seed: int, resamples: int = 10_000) -> float:
-    """Two-sided p-value of Fisher's randomisation test (Smucker, Allan & Carterette 2007): how often swapping the two
-    systems at random, unit by unit, gives a difference at least as large. At least ``1 / (resamples + 1)``."""
+def paired_randomisation(difference: Floats, unit: NDArray[np.int64], seed: int, resamples: int = RESAMPLES) -> float:
+    """Two-sided p-value of Fisher's randomisation test (Smucker, Allan & Carterette 2007).
+
+    How often swapping the two systems at random, unit by unit, gives a difference at least as large; arguments as of
+    ``paired_bootstrap``. At least ``1 / (resamples + 1)``; NaN without queries.
+    """
     total, _ = _per_unit(difference, unit)
     if not len(total):
         return float("nan")
@@ -49,8 +57,10 @@ def paired_randomisation(difference: Floats, unit: NDArray[np.int64], seed: int,
 
 
 def holm(p_values: Floats) -> Floats:
-    """P-values (m,) adjusted for m tests by Holm's step-down procedure (Holm 1979): those below 0.05 hold together at
-    the 5 % level, whatever the tests have in common."""
+    """P-values (m,) adjusted for m tests by Holm's step-down procedure (Holm 1979).
+
+    Those below 0.05 hold together at the 5 % level, whatever the tests have in common.
+    """
     order = np.argsort(p_values, kind="stable")
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))

@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from patent_embed.arrays import rows_of
 from patent_embed.data.codes import flattened, main_groups
 from patent_embed.evaluation import significance
-from patent_embed.evaluation.comparison import RESAMPLES, Comparison, compare_rows, verdict
+from patent_embed.evaluation.comparison import Comparison, compare_rows, verdict
 from patent_embed.evaluation.measure import HEADLINE, EvalResult
 from patent_embed.ipc import main_group, section, subclass
 
-ENOUGH_FOR_A_SLICE = 30
+ENOUGH_FOR_A_SLICE = 30  # queries; a slice of fewer is not compared
 SOURCE = "query source"
-_GROUP_SIZES = ((1, "1 patent"), (9, "2 to 9 patents"), (49, "10 to 49 patents"))
-_LARGE_GROUP = "50 patents or more"
+# Slices by the patents of a query's main group: the most of each, and its name.
+GROUP_SIZES = ((1, "1 patent"), (9, "2 to 9 patents"), (49, "10 to 49 patents"))
+LARGE_GROUP = "50 patents or more"
 
 Labels = NDArray[np.object_]
 
@@ -60,6 +61,7 @@ class SliceReport:
 
     @property
     def tested(self) -> int:
+        """How many slices have enough queries to be compared."""
         return sum(part.comparison is not None for part in self.slices)
 
     def found(self, verdict: str) -> list[Slice]:
@@ -137,7 +139,7 @@ def compare_slices(
             cuts.append((dimension, value, pa.array(rows[of_query[rows] == value])))
     tested = {(d, v) for d, v, rows in cuts if len(rows) >= enough and sum(other == d for other, _, _ in cuts) > 1}
     # The smallest p-value that so many resamples can give must survive the adjustment.
-    resamples = max(RESAMPLES, 40 * len(tested))
+    resamples = max(significance.RESAMPLES, 40 * len(tested))
     slices = []
     for dimension, value, rows in cuts:
         tables = {name: result.per_query.take(rows) for name, result in shown.items()}
@@ -181,7 +183,7 @@ def _keys(table: pa.Table) -> pa.ChunkedArray:
 
 
 def _group_size(patents: int) -> str:
-    return next((name for most, name in _GROUP_SIZES if patents <= most), _LARGE_GROUP)
+    return next((name for most, name in GROUP_SIZES if patents <= most), LARGE_GROUP)
 
 
 def _halves(length: NDArray[np.int64], split: Labels, headline: NDArray[np.bool_]) -> Labels:

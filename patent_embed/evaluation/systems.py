@@ -13,6 +13,9 @@ from patent_embed.arrays import Rows, Vectors, grouped
 from patent_embed.evaluation.search import exact_search, pair_scores, top_k
 from patent_embed.text import words
 
+# BM25's own constants: how soon repeated words stop counting, and how much a long text is held back.
+K1, B = 1.5, 0.75
+
 
 class System(Protocol):
     """What can be measured. Rows name queries and documents."""
@@ -40,15 +43,16 @@ class EmbeddingSystem:
         self._queries, self._passages, self._device = queries, passages, device
 
     def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
+        """The k best passages of each query, see ``exact_search``."""
         return exact_search(self._queries[queries], self._passages, k, device=self._device)
 
     def pairs(self, queries: Rows, passages: Rows) -> Vectors:
+        """Scores (m,) of the pairs, see ``pair_scores``."""
         return pair_scores(self._queries, self._passages, queries, passages)
 
 
 class Bm25:
-    """BM25 (Lucene's variant, k1 1.5, b 0.75) of queries against passages: the texts that the encoder sees, without
-    its prompts. A system for ``evaluation.evaluate``."""
+    """BM25 (Lucene's variant) of queries against passages: the texts that the encoder sees, without its prompts."""
 
     scale = "bm25"
 
@@ -63,12 +67,14 @@ class Bm25:
         self._index: Any = None
         tokenized = [words(text) for text in passages]
         if any(tokenized):
-            self._index = bm25s.BM25()
+            self._index = bm25s.BM25(k1=K1, b=B, method="lucene")
             self._index.index(tokenized, show_progress=False)
 
     def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
-        """The k best passages of each query, by (-score, row): scores and rows (len(queries), k). A passage that shares
-        no word with the query is not found: its place holds score 0 and row -1."""
+        """The k best passages of each query, by (-score, row): scores and rows (len(queries), k).
+
+        A passage that shares no word with the query is not found: its place holds score 0 and row -1.
+        """
         scores = np.zeros((len(queries), min(k, self._size)), np.float32)
         rows = np.full(scores.shape, -1, np.int64)
         for place, query in enumerate(queries.tolist()):
