@@ -1,0 +1,1 @@
+"""The settings of a run: one module a section, how files and options become them, and their presets."""

@@ -31,7 +31,10 @@ GROUP_CAP = 1 << 16
 
 
 class Ladder:
-    """The rings of all rungs over one set of patents, each built when it is first needed."""
+    """The rings of all rungs over one set of patents, each built when it is first needed.
+
+    Containers of more than about ``group_cap`` patents are cut into buckets.
+    """
 
     def __init__(self, patents: Patents, group_cap: int) -> None:
         self._patents = patents
@@ -81,12 +84,14 @@ class Ladder:
 
 
 class Draw(Protocol):
-    """``draw(rung, which, k)``: up to ``k`` candidates of a rung for the block's anchors ``which`` (m,).
+    """What finds the candidates of a block of anchors, as ``Ladder.candidates`` does."""
 
-    Returns rows (m, k), -1 after the last, and how many there are (m,).
-    """
+    def __call__(self, rung: int, which: Int64, k: int) -> tuple[Int32, Int64]:
+        """Up to ``k`` candidates of a rung for each of the block's anchors ``which`` (m,).
 
-    def __call__(self, rung: int, which: Int64, k: int) -> tuple[Int32, Int64]: ...
+        Returns:
+            rows (m, k), -1 after the last, and how many there are (m,).
+        """
 
 
 def climb(draw: Draw, anchor_hash: UInt64, config: NegativesConfig) -> tuple[Int32, Int32, Int64]:

@@ -159,8 +159,7 @@ class ContainerCounts:
 
 
 def count_members(batch: pa.Table, index: IdIndex) -> pa.Table:
-    """A batch's share of ``ContainerCounts``, as rows of ``kind, place, members, name``; of ``batch``
-    (``publication_number, codes``)."""
+    """The share of ``batch`` (``publication_number, codes``) in ``ContainerCounts``: ``kind, place, members, name``."""
     ids = batch["publication_number"].combine_chunks()
     rows = index.rows(ids)
     unknown = ids.filter(pa.array(rows < 0)).slice(0, 1)
@@ -196,8 +195,10 @@ def _counts(kind: str, place: UInt64, members: NDArray[Any], names: pa.Array | N
 
 
 def entries(batch: pa.Table, index: IdIndex, buckets: Buckets, seed: int, parts: int) -> pa.Table:
-    """One row for each patent, rung and container: what ``search_part`` needs to know. ``keys`` are all keys of the
-    patent on the rung, the first ``own`` of them are those of the container; ``turn`` numbers the patent's containers.
+    """One row for each patent of ``batch``, rung and container: what ``search_part`` needs to know.
+
+    ``keys`` are all keys of the patent on the rung, the first ``own`` of them are those of the container; ``turn``
+    numbers the patent's containers, ``part`` the task, of ``parts``, that searches the container.
     """
     ids = batch["publication_number"].combine_chunks()
     rows, hashes = index.rows(ids), hash_strings(ids, seed)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from patent_embed.arrays import Int32, Int64
 
-MAX_PRODUCTS = 1 << 24  # numbers held at once: scores, or components of gathered passages
+# Numbers held at once: scores, or components of gathered passages. Another value may change a score's last bit.
+MAX_PRODUCTS = 1 << 24
 _SMALL = 1 << 28  # multiplications
 
 Float32 = NDArray[np.float32]
@@ -37,8 +38,13 @@ class Products:
         return out
 
     def top(self, queries: Float32, rows: Int32, hidden: Int64, k: int) -> tuple[Float32, Int64]:
-        """The k best of the passages ``rows`` (m,) for each query (b, dim), best first: scores and places in ``rows``,
-        (b, k). ``hidden`` are flat places of the (b, m) scores that do not count: they come last, with -inf."""
+        """The k best of the passages ``rows`` (m,) for each query (b, dim), best first.
+
+        ``hidden`` are flat places of the (b, m) scores that do not count: they come last, with -inf.
+
+        Returns:
+            scores and places in ``rows``, (b, k) each.
+        """
         with self._threads(queries.size * len(rows)):
             scores = self._put(queries) @ self._passages[self._put(rows)].float().T
             scores.view(-1)[self._put(hidden)] = -float("inf")

@@ -156,8 +156,12 @@ class CandidateScorer:
         return best
 
     def rank(self, anchors: Int32, pools: Int32, tally: Tally) -> tuple[Int32, Int64, Int64]:
-        """What may be taken of the pools (b, p; -1 is no candidate), hardest first: rows (b, p), their places in the
-        pool, and how many count. Refusals go into ``tally``."""
+        """What may be taken of the pools (b, p; -1 is no candidate) of ``anchors`` (b,), hardest first.
+
+        Returns:
+            rows and their places in the pool, (b, p) each, and how many of them count, (b,). Refusals go into
+            ``tally``.
+        """
         config, real = self._config, pools >= 0
         best = np.full(pools.shape, -np.inf, np.float32)
         near, high = np.zeros((2, *pools.shape), np.bool_)
