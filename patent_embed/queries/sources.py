@@ -10,15 +10,21 @@ import pyarrow as pa
 from patent_embed.errors import UserError
 
 RULES = "rules"
-ENOUGH_QUERIES = 50
 
 
-def headline_mask(source: pa.ChunkedArray, wanted: Sequence[str] | None, enough: int = ENOUGH_QUERIES) -> np.ndarray:
-    """Which queries of a split count in its headline metrics, by their sources: (q,) bool.
+def mask_by_source(
+    source: pa.ChunkedArray, wanted: Sequence[str] | None, *, enough: int, setting: str, use: str
+) -> np.ndarray:
+    """Which queries are of the ``wanted`` sources: (q,) bool.
 
-    With ``wanted`` None: all but those of rules where at least ``enough`` such queries exist. A rule query is lifted
-    from its abstract, so it rewards word overlap; it stands in only where nothing better exists. Raises UserError when
-    ``wanted`` matches none of the queries.
+    Args:
+        source: (q,) of each query.
+        wanted: None: all but rules where at least ``enough`` such queries exist, otherwise all. A rule query is lifted
+            from its abstract, so it rewards word overlap; it stands in only where nothing better exists.
+        setting: whose value ``wanted`` is, for the message.
+        use: what the queries are for, e.g. ``measure on``, for the message.
+
+    Raises UserError when ``wanted`` matches none of the queries.
     """
     found = source.to_pylist()
     if wanted is None:
@@ -28,7 +34,7 @@ def headline_mask(source: pa.ChunkedArray, wanted: Sequence[str] | None, enough:
     if len(found) and not mask.any():
         counts = ", ".join(f"{name} {found.count(name)}" for name in sorted(set(found)))
         raise UserError(
-            f"evaluation.query_sources {list(wanted)} matches none of a split's queries ({counts}), so there is "
-            "nothing to measure on; name one of these sources, or leave the setting out"
+            f"{setting} {list(wanted)} matches none of a split's queries ({counts}), so there is nothing to {use}; "
+            "name one of these sources, or leave the setting out"
         )
     return mask

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from patent_embed.arrays import changes, matches, numbered, ranges_of, rows_of
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
-from patent_embed.queries.sources import headline_mask
+from patent_embed.queries.sources import mask_by_source
 from patent_embed.training.validation import RetrievalSet
 
 # With this many queries of a model, adding those of rules made the tuned encoder worse (docs/quality.md).
@@ -38,7 +38,9 @@ def build_triplets(
     query_rows = rows_of(queries["publication_number"], ids)
     keep = in_train[query_rows]
     queries, query_rows = queries.filter(pa.array(keep)), query_rows[keep]
-    keep = headline_mask(queries["source"], sources, enough=ENOUGH_TO_TRAIN)
+    keep = mask_by_source(
+        queries["source"], sources, enough=ENOUGH_TO_TRAIN, setting="training.query_sources", use="train on"
+    )
     queries, query_rows = queries.filter(pa.array(keep)), query_rows[keep]
 
     anchors = rows_of(negatives["publication_number"], ids)  # ascending: the table is sorted by anchor

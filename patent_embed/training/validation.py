@@ -15,8 +15,8 @@ from patent_embed.data.codes import flattened, main_groups
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 from patent_embed.evaluation import metrics
+from patent_embed.evaluation.measure import headline_mask
 from patent_embed.evaluation.search import exact_search
-from patent_embed.queries.sources import headline_mask
 from patent_embed.training import distributed
 
 

@@ -11,9 +11,8 @@ from patent_embed.data import schemas
 from patent_embed.errors import UserError
 from patent_embed.evaluation import search
 from patent_embed.evaluation.comparison import compare
-from patent_embed.evaluation.measure import EvalResult, evaluate
+from patent_embed.evaluation.measure import EvalResult, evaluate, headline_mask
 from patent_embed.evaluation.systems import Bm25, EmbeddingSystem, words
-from patent_embed.queries.sources import headline_mask
 from tests.conftest import ROOT
 
 
@@ -262,7 +261,7 @@ def test_headline_leaves_rule_queries_out_where_enough_others_exist() -> None:
     assert headline_mask(sources(llm=49, rules=100), None).sum() == 149
     assert headline_mask(sources(llm=30, rules=100, cache=20), ["rules", "llm"]).sum() == 130
     assert headline_mask(sources(), ["llm"]).shape == (0,)
-    with pytest.raises(UserError, match=r"\['api'\].*llm 3, rules 2"):
+    with pytest.raises(UserError, match=r"^evaluation.query_sources \['api'\].*llm 3, rules 2.*to measure on"):
         headline_mask(sources(rules=2, llm=3), ["api"])
 
 

@@ -1,0 +1,50 @@
+"""Which queries are trained on, and what is said where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+from patent_embed.config.model import ModelConfig
+from patent_embed.encoder.encoder import Encoder
+from patent_embed.errors import UserError
+from patent_embed.training import data
+from patent_embed.training.data import TripletData, build_triplets
+
+SOURCES = ["rules", "llm", "llm", "rules", "llm"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model: Path) -> Encoder:
+    return Encoder.load(tiny_model, ModelConfig(), device=torch.device("cpu"))
+
+
+def built(encoder: Encoder, sources: Sequence[str] | None) -> TripletData:
+    """Triplets of five queries of four training patents; the last patent is in val."""
+    ids = [f"CN{i}" for i in range(5)]
+    corpus = pa.table({"publication_number": ids, "abstract": [f"一种装置{i}" for i in range(5)]})
+    splits = pa.table({"publication_number": ids, "family": ids, "split": ["train"] * 4 + ["val"]})
+    asked = ["CN0", "CN1", "CN1", "CN2", "CN4"]
+    queries = pa.table({"publication_number": asked, "query": ["装置"] * 5, "source": SOURCES})
+    negatives = pa.table({"publication_number": ["CN0", "CN1", "CN2"], "negative": ["CN3", "CN3", "CN3"]})
+    return build_triplets(encoder, corpus, splits, queries, negatives, sources)
+
+
+def test_queries_of_rules_are_left_out_where_a_model_wrote_enough(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(built(encoder, None).triplets) == 4
+    monkeypatch.setattr(data, "ENOUGH_TO_TRAIN", 2)  # those of val do not count
+    assert len(built(encoder, None).triplets) == 2
+    monkeypatch.setattr(data, "ENOUGH_TO_TRAIN", 3)
+    assert len(built(encoder, None).triplets) == 4
+    assert len(built(encoder, ["rules"]).triplets) == 2
+
+
+def test_sources_that_nothing_has_are_an_error_that_names_the_setting_of_the_training(encoder: Encoder) -> None:
+    with pytest.raises(UserError, match=r"^training\.query_sources \['api'\] matches none .*llm 2, rules 2.*train on"):
+        built(encoder, ["api"])
