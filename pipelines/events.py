@@ -17,11 +17,11 @@ from pipelines.resources import here
 log = logging.getLogger("patent_embed")
 
 
-@ray.remote(num_cpus=0)
 class EventBuffer:
-    """Carries progress events from workers on any node to the driver."""
+    """An actor that carries progress events from workers on any node to the driver."""
 
     def __init__(self) -> None:
+        """Hold nothing yet."""
         self._events: list[Event] = []
 
     def put(self, event: Event) -> None:
@@ -36,13 +36,13 @@ class EventBuffer:
 
 @contextlib.contextmanager
 def event_stream(emit: Callable[[Event], None], interval: float = 0.5) -> Iterator[Any]:
-    """Yield an EventBuffer whose ``put`` workers call; ``emit`` is called on the driver with each event, in order, at
-    the latest before the block is left.
+    """Yield an EventBuffer actor whose ``put`` workers call.
 
     Args:
+        emit: called on the driver with each event, in order, at the latest before the block is left.
         interval: seconds between two looks into the buffer.
     """
-    buffer = EventBuffer.options(scheduling_strategy=here()).remote()
+    buffer: Any = ray.remote(num_cpus=0)(EventBuffer).options(scheduling_strategy=here()).remote()
     stop = threading.Event()
 
     def pump() -> None:
@@ -68,10 +68,10 @@ def event_stream(emit: Callable[[Event], None], interval: float = 0.5) -> Iterat
 
 
 class RayMetrics:
-    """Progress events as Ray metrics, which every node's agent offers to Prometheus under ``ray_patent_embed_...``. To
-    be made in a Ray session."""
+    """Progress events as Ray metrics, which every node's agent offers to Prometheus under ``ray_patent_embed_...``."""
 
     def __init__(self) -> None:
+        """Register the metrics; to be done in a Ray session."""
         self._rows = metrics.Counter("patent_embed_rows", "rows that finished steps gave", ("step", "kind"))
         self._rate = metrics.Gauge("patent_embed_rows_per_second", "of the step at work, or as it ended", ("step",))
         self._loss = metrics.Gauge("patent_embed_training_loss", "of the last step")

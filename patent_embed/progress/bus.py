@@ -17,10 +17,14 @@ log = logging.getLogger("patent_embed")
 
 
 class Progress:
-    """Tells every event to all listeners, in their order. One that raises is dropped with a warning: a view of a run
-    must not end it. Steps run one after the other, so events come from one thread at a time."""
+    """Tells every event to all listeners, in their order.
+
+    One that raises is dropped with a warning: a view of a run must not end it. Steps run one after the other, so events
+    come from one thread at a time.
+    """
 
     def __init__(self, listeners: Sequence[Listener] = ()) -> None:
+        """Begin with these listeners; they are closed by ``close``."""
         self._listeners = list(listeners)
         self._last_event = time.perf_counter()
 
@@ -46,8 +50,12 @@ class Progress:
 
     @contextlib.contextmanager
     def at_work(self, step: str, silence: float = 30.0) -> Iterator[None]:
-        """While a step runs: say that it does after ``silence`` seconds without an event, then after twice that, and
-        so on, so that a long job is not taken for a dead one."""
+        """While a step runs, say so where nothing else is said, so that a long job is not taken for a dead one.
+
+        Args:
+            step: its name.
+            silence: seconds without an event after which it is said, then after twice that, and so on.
+        """
         started, stop = time.perf_counter(), threading.Event()
 
         def watch() -> None:

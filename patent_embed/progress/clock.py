@@ -21,8 +21,10 @@ class Stopwatch:
     """Seconds since it was made."""
 
     def __init__(self) -> None:
+        """Begin now."""
         self._started = time.perf_counter()
 
     @property
     def seconds(self) -> float:
+        """Wall time, with the precision of the machine's clock."""
         return time.perf_counter() - self._started

@@ -1,5 +1,9 @@
-"""What happens in a run, as typed events. Everything that is told of a run's course is told with one of these: on the
-terminal, in ``progress.jsonl``, to trackers and as metrics. They become JSON in one place and are read in one place."""
+"""What happens in a run, as typed events.
+
+Everything that is told of a run's course is told with one of these: on the terminal, in ``progress.jsonl``, to trackers
+and as metrics. They become JSON in one place and are read in one place. A new kind of event is a class here, named in
+``_CLASSES``.
+"""
 
 from __future__ import annotations
 
@@ -171,8 +175,10 @@ _BY_KIND = {each.kind: each for each in _CLASSES}
 
 
 def to_json(event: Event) -> dict[str, Any]:
-    """The event as a JSON object: ``event`` (its kind), then its fields in their order. A value that there is not has
-    no key, except that the best value of a trained epoch without validation is null."""
+    """The event as a JSON object: ``event`` (its kind), then its fields in their order, seconds to the millisecond.
+
+    A value that there is not has no key, except that the best value of a trained epoch without validation is null.
+    """
     trained = isinstance(event, EpochEnded) and event.stopped is not None
     content: dict[str, Any] = {"event": event.kind}
     for each in fields(event):
@@ -188,8 +194,10 @@ def to_json(event: Event) -> dict[str, Any]:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a ``progress.jsonl``, in order; none where there is no such file. What is no whole event of a known
-    kind (a line torn by a kill, a kind of another version) is passed over."""
+    """The events of a ``progress.jsonl``, in order; none where there is no such file.
+
+    What is no whole event of a known kind (a line torn by a kill, a kind of another version) is passed over.
+    """
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:

@@ -1,5 +1,7 @@
-"""Who listens to a run's events: the terminal and ``progress.jsonl``. Trackers and Ray's metrics have files of their
-own."""
+"""Who listens to a run's events: the terminal and ``progress.jsonl``.
+
+Trackers and Ray's metrics have modules of their own.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,13 @@ class Listener(Protocol):
 
 
 class JsonLines:
-    """Appends every event to the file ``path``, one JSON object a line, with the time in seconds since 1970. Where the
-    disk is full, lines are missing."""
+    """Appends every event to a file, one JSON object a line, with the time in seconds since 1970.
+
+    Where the disk is full, lines are missing.
+    """
 
     def __init__(self, path: Path) -> None:
+        """Open ``path``, and make its folder. Raises OSError where that cannot be done."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8")
         self._lost = False  # an event could not be written
@@ -62,6 +67,7 @@ class Terminal:
     """
 
     def __init__(self, log_every: int, min_seconds: float = 10.0) -> None:
+        """Print nothing yet."""
         self._log_every = log_every
         self._min_seconds = min_seconds
         self._last_line = time.perf_counter()

@@ -8,8 +8,10 @@ from patent_embed.progress.events import StepFinished, TrainingStarted, Training
 
 
 def loss_curve(path: Path, folder: str) -> list[tuple[int, float]]:
-    """Step and loss of the training that made the step folder ``folder``, as the events in ``path`` tell; empty where
-    they are gone. Of an interrupted training the epochs count that the next one went on from."""
+    """Step and loss of the training that made the step folder ``folder``, as the events in ``path`` tell.
+
+    Empty where they are gone. Of an interrupted training the epochs count that the next one went on from.
+    """
     steps: dict[int, tuple[int, float]] = {}  # step → epoch, loss
     found: list[tuple[int, float]] = []
     for event in read_events(path):

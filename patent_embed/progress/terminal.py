@@ -9,6 +9,7 @@ _ROOM_FOR_COUNTS = 20
 
 
 def say(text: str = "") -> None:
+    """Print a line, at once."""
     print(text, flush=True)
 
 

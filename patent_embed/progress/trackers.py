@@ -1,5 +1,8 @@
-"""Training curves for TensorBoard, MLflow and Weights & Biases. A tracker that fails is dropped with a warning: what
-it would have shown is in progress.jsonl too, and a training must not end for it."""
+"""Training curves for TensorBoard, MLflow and Weights & Biases.
+
+A tracker that fails is dropped with a warning: what it would have shown is in progress.jsonl too, and a training must
+not end for it.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ class TensorBoard:
     """Event files in ``folder``."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Open the files."""
         from tensorboardX import SummaryWriter
 
         self._writer = SummaryWriter(str(folder))
@@ -47,6 +51,7 @@ class MLflow:
     """A run named after ``folder``, where MLFLOW_TRACKING_URI says."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Start the run, with its parameters."""
         import mlflow
 
         self._mlflow = mlflow
@@ -67,6 +72,7 @@ class Wandb:
     """A run named after ``folder``; the library's own WANDB_ variables say where it goes."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Start the run."""
         import wandb
 
         self._run = wandb.init(project=_PROJECT, name=folder.name, dir=str(folder.parent), config=dict(settings))
@@ -97,6 +103,7 @@ class Trackers:
     """
 
     def __init__(self, names: Iterable[str], folder: Path, settings: Mapping[str, Any]) -> None:
+        """Open the trackers; one that cannot be opened is left out with a warning."""
         self._open: dict[str, Tracker] = {}
         self._step = 0
         for name in names:

@@ -1,10 +1,9 @@
-"""Events on their way from workers to the driver, as Ray's metrics, and as what Ray Train is told of an epoch."""
+"""Events on their way from workers to the driver, and as Ray's metrics."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +20,6 @@ from patent_embed.progress.events import (
     TrainingStep,
 )
 from pipelines import events
-from pipelines.steps import train
 
 
 class Metric:
@@ -104,9 +102,11 @@ def in_this_process(patch: pytest.MonkeyPatch, buffer: Buffer) -> list[Buffer]:
     def get(work: Callable[[], list[Event]], timeout: float) -> list[Event]:
         return work()
 
-    stub = SimpleNamespace(get=get, kill=ended.append, exceptions=ray.exceptions)
+    def remote(**_: Any) -> Callable[[type], Buffer]:
+        return lambda actor: buffer
+
+    stub = SimpleNamespace(get=get, remote=remote, kill=ended.append, exceptions=ray.exceptions)
     patch.setattr(events, "ray", stub)
-    patch.setattr(events, "EventBuffer", buffer)
     patch.setattr(events, "here", lambda: None)
     return ended
 
@@ -133,44 +133,3 @@ def test_a_lost_view_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
         assert buffer.asked.wait(20)
         stream.events += TOLD
     assert heard == TOLD
-
-
-class Told:
-    """Stands for the buffer's handle and for ``ray.train``."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.reports: list[dict[str, Any]] = []
-        self.put = SimpleNamespace(remote=self.events.append)
-        self.Checkpoint = SimpleNamespace(from_directory=lambda folder: sorted(p.name for p in Path(folder).iterdir()))
-
-    def report(self, metrics: dict[str, Any], checkpoint: Any, checkpoint_dir_name: str) -> None:
-        self.reports.append({**metrics, "checkpoint": checkpoint, "folder": checkpoint_dir_name})
-
-
-@pytest.mark.parametrize(("rank", "heard", "written"), [(0, 2, ["state.json"]), (1, 0, None)])
-def test_ray_train_is_told_an_epochs_figures(
-    monkeypatch: pytest.MonkeyPatch, rank: int, heard: int, written: list[str] | None
-) -> None:
-    told = Told()
-    monkeypatch.setattr(train.ray, "train", told)
-    reporter = train.RayReporter(told, rank)
-    before = EpochEnded(0, val_ndcg=0.25, best_val=0.25)
-    after = EpochEnded(1, 0.5, 2.0, val_ndcg=0.5, kept_epoch=1, best_val=0.5, stopped=False)
-    reporter.epoch(before, None)
-    reporter.epoch(after, lambda folder: (folder / "state.json").write_text("{}"))
-    assert told.events == [before, after][:heard]
-    assert told.reports == [
-        {"epoch": 0, "val_ndcg@10": 0.25, "best_val": 0.25, "checkpoint": None, "folder": "epoch-0000"},
-        {
-            "epoch": 1,
-            "loss": 0.5,
-            "train_seconds": 2.0,
-            "val_ndcg@10": 0.5,
-            "kept_epoch": 1,
-            "best_val": 0.5,
-            "stopped": False,
-            "checkpoint": written,
-            "folder": "epoch-0001",
-        },
-    ]
