@@ -21,7 +21,8 @@ import sys
 from pathlib import Path
 import ray
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from patent_embed.config import Config, load_config
+from patent_embed.config.load import load_config
+from patent_embed.config.settings import Config
 from pipelines import ingest
 from pipelines.runtime import NodeSize, cluster_nodes, ray_session
 from pipelines.train import scale

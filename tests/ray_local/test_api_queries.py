@@ -272,7 +272,7 @@ import sys
 from pathlib import Path
 import ray
 from tests.ray_local import test_api_queries as here
-from patent_embed.config import ApiConfig, QueriesConfig
+from patent_embed.config.queries import ApiConfig, QueriesConfig
 from pipelines.queries import queries_step
 from pipelines.runtime import quiet_ray_data
 address, url, folder = sys.argv[1:]
