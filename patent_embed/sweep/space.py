@@ -13,6 +13,8 @@ from patent_embed.config.load import explain, put
 from patent_embed.config.settings import Config
 from patent_embed.config.training import TrainingConfig
 from patent_embed.errors import UserError
+from patent_embed.losses.base import LOSSES
+from patent_embed.section import Needs, Role, marks, role_of, settings_in
 
 # function → number of arguments, and what they are
 _FUNCTIONS = {
@@ -23,15 +25,8 @@ _FUNCTIONS = {
     "lograndint": "low, high (not reached)",
     "choice": "value, value, ...",
 }
-# Settings that decide what is prepared before the trials, which they share.
-_SHARED = ("query_sources", "num_workers", "use_gpu")
-# A setting that only one loss, or one kind of training, looks at.
-_NEEDS = {
-    "margin": ("loss", "triplet"),
-    "distance": ("loss", "triplet"),
-    "temperature": ("loss", "infonce"),
-    "lora": ("use_lora", True),
-}
+_TRAINING = "training."
+_LEARNING_RATE = "loguniform(1e-5, 1e-3)"
 
 
 @dataclass(frozen=True)
@@ -56,22 +51,28 @@ class Range:
 
 
 def search_space(config: Config) -> dict[str, Range]:
-    """The ranges of ``config.tune.space`` by the path of their setting, e.g. ``training.margin``; learning rate and, as
-    the loss has it, margin or temperature where none is given.
+    """The ranges of ``config.tune.space`` by the path of their setting, e.g. ``training.margin``; where none is given,
+    of the learning rate and of what the loss names.
 
     Raises UserError for what cannot be read, is no training setting, has a bound that the setting does not take, or
-    would change nothing.
+    would change nothing of a trial.
     """
-    given = dict(config.tune.space) or _default_space(config.training)
+    given = dict(config.tune.space) or {"learning_rate": _LEARNING_RATE} | dict(LOSSES[config.training.loss].ranges)
     space = {}
     for name, text in given.items():
-        path = name if name.startswith("training.") else f"training.{name}"
+        path = name if name.startswith(_TRAINING) else f"{_TRAINING}{name}"
         if path in space:
             raise UserError(f"tune.space has {path!r} twice; leave one out")
         space[path] = _parse(name, text)
     for path, values in space.items():
         _check(config, path, values, space)
     return space
+
+
+def offered(training: TrainingConfig) -> list[str]:
+    """Paths of the settings that a trial with these ones reads, so that a sweep may vary them."""
+    every = (path for path, _ in settings_in(TrainingConfig, _TRAINING.rstrip(".")))
+    return [path for path in every if not _refusal(training, path, {})]
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
@@ -84,13 +85,6 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise UserError(explain(error)) from None
-
-
-def _default_space(training: TrainingConfig) -> dict[str, str]:
-    space = {"learning_rate": "loguniform(1e-5, 1e-3)"}
-    if training.loss == "triplet":
-        return space | {"margin": "uniform(0.05, 0.5)"}
-    return space | {"temperature": "loguniform(0.01, 0.1)"}
 
 
 def _parse(name: str, text: str) -> Range:
@@ -124,24 +118,54 @@ def _parse(name: str, text: str) -> Range:
 
 
 def _check(config: Config, path: str, values: Range, space: Mapping[str, Range]) -> None:
-    setting = path.removeprefix("training.")
-    if setting in _SHARED:
-        raise UserError(
-            f"tune.space: {path} cannot differ between trials, which share what is prepared and where it runs; "
-            f"set it for the whole sweep with --set {path}=..."
-        )
-    needed = _NEEDS.get(setting.split(".")[0])
-    if needed is not None:
-        other, value = needed
-        varied = space.get(f"training.{other}")
-        if value not in (varied.examples if varied else (getattr(config.training, other),)):
-            raise UserError(
-                f"tune.space: {path} changes nothing, it needs training.{other}={value}; leave it out, or set that"
-            )
+    if refusal := _refusal(config.training, path, space):
+        raise UserError(f"tune.space: {path} {refusal}")
+    # With a value that makes it count, so that a margin is checked against the triplet loss.
+    counts = {}
+    for other, needed in _needed(_field_name(path)).items():
+        now = getattr(config.training, other)
+        counts[f"{_TRAINING}{other}"] = now if now in needed else needed[0]
     for value in values.examples:
-        # With the value of a choice that makes it count, so that a margin is checked against the triplet loss.
-        counts = {f"training.{needed[0]}": needed[1]} if needed else {}
         try:
             with_values(config, counts | {path: value})
         except UserError as error:
             raise UserError(f"tune.space.{path} = {values}: {error}") from None
+
+
+def _refusal(training: TrainingConfig, path: str, space: Mapping[str, Range]) -> str:
+    """Why trials that vary ``space`` would not read the setting ``path``, and what to do. Empty where they do; and
+    where there is no such setting, which is told when a value of it is tried."""
+    name = _field_name(path)
+    if name not in TrainingConfig.model_fields:
+        return ""
+    role = role_of(TrainingConfig.model_fields[name])
+    if role in (Role.PREPARED, Role.LOGISTICS):
+        return (
+            "cannot differ between trials, which share what is prepared and where it runs; set it for the whole sweep "
+            f"with --set {path}=..."
+        )
+    if role is Role.PUBLISHED:
+        return (
+            "changes nothing, it is read when a training is published, which a trial is not; leave it out, and set it "
+            f"for the run that trains the best again with --set {path}=..."
+        )
+    for other, needed in _needed(name).items():
+        varied = space.get(f"{_TRAINING}{other}")
+        possible = varied.examples if varied else (getattr(training, other),)
+        if not any(value in possible for value in needed):
+            values = " or ".join(map(str, needed))
+            return f"changes nothing, it needs {_TRAINING}{other}={values}; leave it out, or set that"
+    return ""
+
+
+def _needed(name: str) -> dict[str, tuple[Any, ...]]:
+    """Settings of the training, each with its values for which the setting ``name`` is read; none: it always is."""
+    losses = tuple(loss.name for loss in LOSSES if name in loss.settings.model_fields)
+    field = TrainingConfig.model_fields.get(name)
+    needs = marks(field, Needs) if field is not None else []
+    return {mark.name: (mark.value,) for mark in needs} | ({"loss": losses} if losses else {})
+
+
+def _field_name(path: str) -> str:
+    """The field of the training section that ``path`` is, or is in: ``training.lora.r`` → ``lora``."""
+    return path.removeprefix(_TRAINING).partition(".")[0]
