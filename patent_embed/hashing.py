@@ -78,8 +78,10 @@ def hash_strings(strings: pa.Array, seed: int) -> UInt64:
 
 
 def mix64(values: UInt64) -> UInt64:
-    """Each number mixed so that every bit depends on all of it: the finaliser of SplitMix64 (Steele, Lea, Flood: Fast
-    splittable pseudorandom number generators, 2014)."""
+    """Each number mixed so that every bit depends on all of it: the finaliser of SplitMix64.
+
+    Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014.
+    """
     x = values + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,8 +1,9 @@
-"""How much room a text takes where characters stand in columns, and the words of a text."""
+"""Of texts: the room that one takes where characters stand in columns, and its words and letters."""
 
 from __future__ import annotations
 
 import logging
+import re
 import unicodedata
 import warnings
 from functools import cache
@@ -30,13 +31,18 @@ def cut(text: str, width: int) -> str:
 
 @cache
 def segmenter() -> jieba.Tokenizer:
-    """jieba with its own dictionary."""
+    """Cuts Chinese text into words: jieba with its own dictionary, made at the first call."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # jieba imports pkg_resources, which warns that it is deprecated
         import jieba
 
     jieba.setLogLevel(logging.WARNING)
     return jieba.Tokenizer()
+
+
+def plain(text: str) -> str:
+    """Letters and digits only, lower case: what two texts have in common whatever their punctuation."""
+    return re.sub(r"[\W_]+", "", text).lower()
 
 
 def words(text: str) -> list[str]:

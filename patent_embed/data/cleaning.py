@@ -40,18 +40,25 @@ def clean_abstract(text: str) -> str:
     return _HEADING.sub("", clean_text(text)).strip()
 
 
+# How a text's language is told: from so many characters at its beginning, a share of kana and hangul above which it is
+# another one, and a share of Han characters from which it is Chinese.
+LANGUAGE_CHARS = 1000
+MOST_KANA = 0.05
+LEAST_HAN = 0.2
+
+
 def detect_language(text: str) -> str:
     """``zh``, ``en`` or ``other``, by script: kana and hangul are other, a fifth of Han characters is Chinese."""
     han = kana = latin = 0
-    for char in text[:1000]:
+    for char in text[:LANGUAGE_CHARS]:
         if "\u4e00" <= char <= "\u9fff" or "\u3400" <= char <= "\u4dbf":
             han += 1
         elif "\u3040" <= char <= "\u30ff" or "\uac00" <= char <= "\ud7af":
             kana += 1
         elif char.isascii() and char.isalpha():
             latin += 1
-    if kana > 0.05 * (han + kana + latin):
+    if kana > MOST_KANA * (han + kana + latin):
         return "other"
-    if han >= 0.2 * (han + latin) and han:
+    if han >= LEAST_HAN * (han + latin) and han:
         return "zh"
     return "en" if latin else "other"

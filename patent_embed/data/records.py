@@ -55,7 +55,13 @@ REASONS = (
 
 @dataclass
 class Record:
-    """One parsed record. ``reason`` is empty for a usable patent, otherwise one of REASONS."""
+    """One parsed record.
+
+    Attributes:
+        source: file, and line or place in it.
+        reason: empty for a usable patent, otherwise one of ``REASONS``, with its ``detail`` for people.
+        cut_chars: by how many characters the abstract was too long.
+    """
 
     source: str
     publication_number: str = ""
@@ -69,6 +75,7 @@ class Record:
     cut_chars: int = 0
 
     def reject(self, reason: str, detail: str = "") -> Record:
+        """This record as one that cannot be used; ``reason`` is one of ``REASONS``, ``detail`` is for people."""
         self.reason, self.detail = reason, detail[:200]
         return self
 
@@ -87,8 +94,10 @@ class RecordParser:
     duplicate_reason: ClassVar[str] = "duplicate_publication_number"
 
     def parse_file(self, path: Path, name: str, opened: Callable[[], BinaryIO] | None = None) -> Iterator[Record]:
-        """All records of one file, rejects included. ``name`` is what ``source`` calls the file; ``opened`` opens it
-        where it is not on this machine."""
+        """All records of one file, rejects included.
+
+        ``name`` is what ``source`` calls the file; ``opened`` opens it where it is not on this machine.
+        """
         try:
             raw = opened() if opened is not None else path.open("rb")
             if path.suffix == ".parquet":
@@ -165,6 +174,7 @@ class PatentTextParser(RecordParser):
     """Patents to be embedded: the same, but a classification is not needed."""
 
     def parse_record(self, raw: Any, source: str) -> Record:
+        """One record from one decoded JSON value, with or without a code."""
         record = super().parse_record(raw, source)
         if record.reason in ("missing_classifications", "no_full_code", "only_indexing_codes"):
             record.reason = record.detail = ""
@@ -186,6 +196,7 @@ class TextParser(RecordParser):
     duplicate_reason: ClassVar[str] = "duplicate_id"
 
     def parse_record(self, raw: Any, source: str) -> Record:
+        """One record from one decoded JSON object, whose text is its ``abstract``."""
         record = Record(source)
         if not isinstance(raw, dict):
             return record.reject("not_an_object", f"a JSON {type(raw).__name__}")
@@ -202,7 +213,7 @@ class TextParser(RecordParser):
 
 
 def to_table(records: list[Record]) -> pa.Table:
-    """Records as a table of SCHEMA."""
+    """Records as a table of ``RECORDS``."""
     return pa.Table.from_pylist([asdict(record) for record in records], schema=RECORDS)
 
 

@@ -56,10 +56,12 @@ class Term(tuple[str, str]):
 
     @property
     def technical(self) -> str:
+        """As a patent puts it."""
         return self[0]
 
     @property
     def plain(self) -> str:
+        """As a layman would put it."""
         return self[1]
 
 
@@ -125,13 +127,16 @@ class Draws:
         self._value = int(text_key(f"{seed}:{i}:{purpose}", 64), 16)
 
     def below(self, n: int) -> int:
+        """A number from 0 to ``n - 1``."""
         self._value, choice = divmod(self._value, n)
         return choice
 
     def of(self, items: Sequence[T]) -> T:
+        """One of ``items``."""
         return items[self.below(len(items))]
 
     def weighted(self, cumulative: list[int]) -> int:
+        """A place in a list, likely by the running sums of the places' weights, scaled to 32 bits."""
         return min(bisect.bisect_right(cumulative, self.below(2**32)), len(cumulative) - 1)
 
 
@@ -294,8 +299,10 @@ def llm_style_queries(n: int, seed: int = 0) -> dict[str, Any]:
 
 
 def write_sample(out: Path, n: int, seed: int = 0, layout: Layout = "files", *, queries: bool = False) -> None:
-    """Write ``n`` records below ``out``: one JSON file a patent (in folders of 1,000 when there are more than 10,000),
-    or ``patents.jsonl[.gz]``; with ``queries``, also ``processed/llm_queries_cache.json``.
+    """Write ``n`` records below ``out``, and with ``queries`` also ``processed/llm_queries_cache.json``.
+
+    The records are one JSON file a patent (in folders of 1,000 when there are more than 10,000), or
+    ``patents.jsonl[.gz]``.
 
     A file that already holds the same bytes is left alone, so that what was built on it stays valid.
     Raises UserError when ``out`` holds patent files that are not of this sample.

@@ -14,7 +14,8 @@ from patent_embed.config.queries import QueriesConfig
 from patent_embed.data.cleaning import detect_language
 from patent_embed.data.splits import abstract_key
 from patent_embed.queries.prompts import EXAMPLES, chat_messages
-from patent_embed.queries.rules import LATIN_FACTOR, plain
+from patent_embed.queries.rules import LATIN_FACTOR
+from patent_embed.text import plain
 
 REASONS = (
     "empty",
@@ -36,8 +37,10 @@ _BOILERPLATE = re.compile(
     re.IGNORECASE,
 )
 _TITLE_PRAISE = re.compile(r"^(?:一种|一类|新型|改进的?)+|^(?:an?|the)\s+", re.IGNORECASE)
-_PROMPT_RUN = 10  # characters of the prompt in a row that nobody writes by chance
-_SAME = 0.75  # Jaccard similarity of the shingles from which two queries are one
+# Lengths are in Chinese characters, see ``LATIN_FACTOR``. Another value of any of these accepts other queries.
+PROMPT_RUN = 10  # characters of the prompt in a row that nobody writes by chance
+SHORTEST_TITLE = 5  # a title from this length on may not stand in a query
+SAME_FROM = 0.75  # Jaccard similarity of the shingles from which two queries are one
 
 
 def reject_reason(query: str, title: str, abstract: str, language: str, config: QueriesConfig) -> str:
@@ -54,11 +57,11 @@ def reject_reason(query: str, title: str, abstract: str, language: str, config: 
         return "wrong_language"
     if _BOILERPLATE.search(query):
         return "boilerplate"
-    run = _PROMPT_RUN * factor
+    run = PROMPT_RUN * factor
     if any(piece in _prompt_text() and piece not in source for piece in _pieces(text, run)):
         return "prompt_repeated"
     subject = plain(_TITLE_PRAISE.sub("", title))
-    if len(subject) >= 5 * factor and subject in text:
+    if len(subject) >= SHORTEST_TITLE * factor and subject in text:
         return "title_copied"
     if any(piece in source for piece in _pieces(text, config.copy_chars * factor + 1)):
         return "abstract_copied"
@@ -82,7 +85,8 @@ def near_duplicates(queries: Sequence[str], abstracts: Sequence[str]) -> list[bo
         places = list(enumerate((hashes * _ODD).min(axis=1).tolist())) if mine else []
         rivals = {j for place in places for j in meeting[place]}
         repeated = any(
-            documents[j] != documents[i] and len(mine & shingles[j]) >= _SAME * len(mine | shingles[j]) for j in rivals
+            documents[j] != documents[i] and len(mine & shingles[j]) >= SAME_FROM * len(mine | shingles[j])
+            for j in rivals
         )
         found.append(repeated)
         if not repeated:

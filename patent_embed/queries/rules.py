@@ -15,15 +15,19 @@ from patent_embed.config.queries import QueriesConfig
 from patent_embed.data.schemas import QUERIES
 from patent_embed.hashing import hash64
 from patent_embed.queries.cache import read_query_cache
-from patent_embed.text import segmenter
+from patent_embed.text import plain, segmenter
 
 KINDS = ("question", "keywords", "scenario", "claim", "statement")
+# Limits are in Chinese characters; the same content takes about three times as many Latin letters.
+LATIN_FACTOR = 3
+# (query, kind, note): kind one of ``KINDS``, note as in the queries table.
+RuleQuery = tuple[str, str, str]
 
 
 def build_queries(
     corpus: pa.Table, config: QueriesConfig, cache: Path | Mapping[str, str] | None, seed: int
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """The queries table (SCHEMA, sorted) of a corpus, and counts for the report.
+    """The queries table (``QUERIES``, sorted) of a corpus, and counts for the report.
 
     ``cache`` is a cache file or its content. A patent takes its query from there, where it has a usable one, and by
     rule otherwise. The result does not depend on the order of the corpus.
@@ -67,13 +71,6 @@ def _counts(table: pa.Table, column: str) -> dict[str, int]:
     return dict(sorted(Counter(table[column].to_pylist()).items()))
 
 
-# Limits are in Chinese characters; the same content takes about three times as many Latin letters.
-LATIN_FACTOR = 3
-
-# (query, kind, note); kind and note as in the queries contract.
-RuleQuery = tuple[str, str, str]
-
-
 def rule_query(
     title: str, abstract: str, language: str, seed: int, *, min_chars: int = 8, max_chars: int = 60
 ) -> RuleQuery:
@@ -95,11 +92,6 @@ def rule_query(
     if language == "en":
         return _fit(f"technical solutions for {title}", limit), "keywords", "title_only"
     return f"{title} {abstract}"[:limit], "keywords", "other_language"
-
-
-def plain(text: str) -> str:
-    """Letters and digits only, lower case: what two texts have in common whatever their punctuation."""
-    return re.sub(r"[\W_]+", "", text).lower()
 
 
 def _fit(text: str, max_chars: int) -> str:
@@ -192,13 +184,20 @@ _STATE_OF = re.compile("不|无需|有利于|有助于|便于|方便")  # "怎�
 
 @dataclass(frozen=True)
 class Aspects:
-    """What a Chinese abstract says, in phrases of its own (empty when it does not say it)."""
+    """What a Chinese abstract says, in phrases of its own (empty when it does not say it).
 
-    thing: str  # the kind of thing, from the title
+    Attributes:
+        thing: the kind of thing, from the title.
+        effects: verb phrases, the last two.
+        means: "通过…", "将…".
+        state: "…上设有…".
+    """
+
+    thing: str
     problem: str
-    effects: tuple[str, ...]  # verb phrases
-    means: str  # "通过…", "将…"
-    state: str  # "…上设有…"
+    effects: tuple[str, ...]
+    means: str
+    state: str
     use: str
     parts: str
 
@@ -241,7 +240,7 @@ def _is_specific(what: str) -> bool:
 
 
 def _untitled(what: str, title: str) -> str:
-    """ "减少台灯频闪的装置" → "减少台灯频闪": without an end that is the title's own end."""
+    """Without an end that is the title's own: "减少台灯频闪的装置" → "减少台灯频闪"."""
     front, _, back = what.rpartition("的")
     return front if front and (title.endswith(back) or back in title) else what
 

@@ -20,16 +20,19 @@ from patent_embed.errors import UserError
 from patent_embed.hashing import text_key
 from patent_embed.queries.filters import near_duplicates, reject_reason
 from patent_embed.queries.prompts import PROMPT_VERSION, choose_kind, defuse, parse_answer
-from patent_embed.queries.rules import plain, query_kind, rule_query
+from patent_embed.queries.rules import query_kind, rule_query
 from patent_embed.queries.store import Answer, QueryStore
+from patent_embed.text import plain
 
 ATTEMPTS = 2  # a rejected query is asked for once more, with another seed
-_EXAMPLES_A_REASON = 3
-_ALL_FAILED = 20  # so many requests without one answer are no accident
+EXAMPLES_A_REASON = 3  # rejected answers that the report shows
+ALL_FAILED = 20  # so many requests without one answer are no accident
 
 
 @dataclass(frozen=True)
 class Patent:
+    """A patent for which queries are written, by its publication number."""
+
     number: str
     title: str
     abstract: str
@@ -77,9 +80,10 @@ class Tally:
     tokens: Counter[str] = field(default_factory=Counter)
 
     def reject(self, reason: str, query: str) -> None:
+        """Count an answer that cannot be used, and keep it as an example where there are few of its kind."""
         self.rejects[reason] += 1
         shown = self.examples.setdefault(reason, [])
-        if len(shown) < _EXAMPLES_A_REASON:
+        if len(shown) < EXAMPLES_A_REASON:
             shown.append(query[:120])
 
 
@@ -142,6 +146,7 @@ class Slot:
     note: str = ""  # while there is no query: why
 
     def empty(self, reason: str) -> None:
+        """Without a query again, and why."""
         self.query, self.kind, self.source, self.note = "", "", "", reason
 
 
@@ -185,7 +190,7 @@ def write_queries(
     for attempt in range(ATTEMPTS):
         requests = [make_request(slot.patent, slot.query_no, attempt, model, config, seed) for slot in asked]
         verdicts = collect(requests, backend, store, job.tally, config, on_progress)
-        if attempt == 0 and len(asked) >= _ALL_FAILED and all(verdict.error for verdict in verdicts.values()):
+        if attempt == 0 and len(asked) >= ALL_FAILED and all(verdict.error for verdict in verdicts.values()):
             counts = _counted(Counter(verdict.error for verdict in verdicts.values()))
             raise UserError(
                 f"the model {model!r} answered none of {len(verdicts)} requests ({counts}): all queries would be "

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from patent_embed.config.queries import QueriesConfig
 from patent_embed.data import sample
 from patent_embed.data.schemas import QUERIES
-from patent_embed.errors import UserError
-from patent_embed.queries.cache import find_query_cache, read_query_cache, write_query_cache
-from patent_embed.queries.rules import KINDS, LATIN_FACTOR, aspects, build_queries, clean, plain, rule_query
+from patent_embed.queries.rules import KINDS, LATIN_FACTOR, aspects, build_queries, clean, rule_query
+from patent_embed.text import plain
+from tests.unit.queries.files import write_cache
 
 TITLE = "一种肥料搅拌装置及其使用方法"
 ABSTRACT = (
@@ -121,39 +121,6 @@ def test_real_patents(shared_data: Path) -> None:
     assert len(set(table["query"].to_pylist())) > 0.9 * len(records)
 
 
-# The cache.
-
-
-def write_cache(path: Path, queries: dict[str, object]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"patent_ids": list(queries), "queries_by_id": queries}), encoding="utf-8")
-    return path
-
-
-def test_where_a_cache_is_found(tmp_path: Path) -> None:
-    assert find_query_cache(tmp_path, None) is None
-    processed = write_cache(tmp_path / "processed" / "llm_queries_cache.json", {})
-    assert find_query_cache(tmp_path, None) == processed
-    beside = write_cache(tmp_path / "llm_queries_cache.json", {})
-    assert find_query_cache(tmp_path, None) == beside
-    data_file = tmp_path / "patents.jsonl"
-    data_file.touch()
-    assert find_query_cache(data_file, None) == beside
-    assert find_query_cache(tmp_path, str(processed)) == processed
-    with pytest.raises(UserError, match=r"absent\.json"):
-        find_query_cache(tmp_path, str(tmp_path / "absent.json"))
-
-
-@pytest.mark.parametrize(
-    "content", [b'{"queries_by_id": {"CN1": {"que', b"[]", b'{"queries": {}}', b'{"queries_by_id": []}']
-)
-def test_torn_and_foreign_caches_are_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "cache.json"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"cache\.json"):
-        read_query_cache(path)
-
-
 def test_sources_notes_and_counts(tmp_path: Path) -> None:
     records = list(sample.generate(20, seed=3))
     first, second, third, fourth = (item["publication_number"] for item in records[:4])
@@ -192,13 +159,3 @@ def test_an_empty_corpus() -> None:
     table, report = build_queries(corpus(list(sample.generate(1)))[:0], QueriesConfig(), None, 0)
     assert table.schema.equals(QUERIES)
     assert report["sources"] == {}
-
-
-def test_an_exported_cache_is_read_again(tmp_path: Path) -> None:
-    rows = [("CN1A", 0, "怎样防冻？", "llm", "question", ""), ("CN1A", 1, "防冻 水泵", "llm", "keywords", "")]
-    rows += [("CN2A", 0, "地里的石头怎么捡？", "cache", "question", ""), ("CN3A", 0, "某装置", "rules", "claim", "")]
-    columns = list(zip(*rows, strict=True))
-    table = pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, QUERIES, strict=True)], schema=QUERIES)
-    assert write_query_cache(tmp_path / "llm_queries_cache.json", table) == 2
-    assert read_query_cache(tmp_path / "llm_queries_cache.json") == {"CN1A": "怎样防冻？", "CN2A": "地里的石头怎么捡？"}
-    assert json.loads((tmp_path / "llm_queries_cache.json").read_text())["patent_ids"] == ["CN1A", "CN2A"]
