@@ -8,9 +8,7 @@ its code version. A finished folder with that name is the result, so a step with
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +20,8 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from patent_embed.errors import UserError
-from patent_embed.folders import RemoteFolder, is_remote, scratch, write_atomic
+from patent_embed.folders import Folder, folder_at, scratch
+from patent_embed.hashing import text_digest
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -48,33 +47,35 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact. Its files are read through ``file``, which brings those of a store to ``path`` first."""
+    """A finished artifact in ``place``. Its files are read through ``file``, which brings those of a store to ``path``
+    first; on this machine that is the same folder."""
 
-    path: Path
+    place: Folder
     manifest: Manifest
-    remote: RemoteFolder | None = None
+    path: Path
 
     @property
     def digest(self) -> str:
+        """Of the step that made it."""
         return self.manifest.digest
 
     @property
     def address(self) -> str:
         """What ``open_artifact`` finds it by on any machine that reaches the output folder."""
-        return str(self.remote or self.path)
+        return self.place.address
 
     def file(self, name: str) -> Path:
         """A file or folder of the artifact on this machine. It need not exist."""
         target = self.path / name
-        if self.remote is not None:
-            for inside, size in self.manifest.files.items():
-                local = self.path / inside
-                if local.is_relative_to(target) and not (local.exists() and local.stat().st_size == size):
-                    self.remote.fetch(inside, local)
+        for inside, size in self.manifest.files.items():
+            local = self.path / inside
+            if local.is_relative_to(target) and not (local.exists() and local.stat().st_size == size):
+                self.place.fetch(inside, local)
         return target
 
     @property
     def report(self) -> dict[str, Any]:
+        """What the step says of its work."""
         return self.manifest.report
 
     def table(self, name: str) -> pa.Table:
@@ -85,7 +86,20 @@ class Artifact:
         return pa.concat_tables([pq.read_table(part) for part in self.parts(name)])
 
     def parts(self, name: str) -> list[Path]:
+        """The files ``name/*.parquet`` in name order, on this machine."""
         return sorted(self.file(name).glob("*.parquet"))
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Where any worker finds a model: a folder of this machine, or the folder ``inside`` the artifact at ``address``."""
+
+    address: str
+    inside: str | None = None
+
+    def folder(self) -> Path:
+        """The model's folder on the machine that asks."""
+        return Path(self.address) if self.inside is None else open_artifact(self.address).file(self.inside)
 
 
 @dataclass
@@ -110,61 +124,45 @@ class Step:
     def digest(self) -> str:
         identity = [SCHEMA_VERSION, self.name, self.code_version, dict(self.settings), dict(self.inputs)]
         text = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return text_digest(text)
 
     @property
     def folder(self) -> str:
         return f"{self.name}-{self.digest[:8]}"
 
 
-@dataclass
+@dataclass(frozen=True)
 class ArtifactStore:
-    """All step folders of one output folder; with ``remote``, they lie there and ``root`` is where they are made."""
+    """All step folders below ``root``."""
 
-    root: Path
-    remote: RemoteFolder | None = None
+    root: Folder
 
-    def path(self, step: Step) -> Path:
+    def place(self, step: Step) -> Folder:
+        """Where the artifact of ``step`` lies, or would."""
         return self.root / step.folder
-
-    def shared(self, folder: Path) -> Path | RemoteFolder:
-        """A step's folder as workers on other machines reach it."""
-        return folder if self.remote is None else self.remote / folder.name
 
     def find(self, step: Step) -> Artifact | None:
         """The finished artifact of ``step``, or None when there is none or it was left unfinished."""
-        place = self.shared(self.path(step))
-        if isinstance(place, RemoteFolder):
-            if place.read(MANIFEST) is None:
-                return None
-        elif not (place / MANIFEST).exists():
+        place = self.place(step)
+        if place.size(MANIFEST) is None:
             return None
         artifact = open_artifact(place)
         if artifact.digest != step.digest:
             raise UserError(
-                f"{_name(place)} carries digest {artifact.digest[:16]}, expected {step.digest[:16]}: it was made "
+                f"{place / MANIFEST} carries digest {artifact.digest[:16]}, expected {step.digest[:16]}: it was made "
                 "by something else; move the folder away or choose another --output_dir"
             )
         return artifact
 
     def run(self, step: Step, work: Callable[[Path], Outcome], *, keep_partial: bool = False) -> Artifact:
-        """Run ``work`` on the step's folder and seal it. ``keep_partial`` leaves an unfinished folder's content in
-        place for ``work`` to continue from; otherwise it is removed first."""
-        folder = self.path(step)
-        place = self.shared(folder)
-        if isinstance(place, RemoteFolder):
-            place.delete(MANIFEST if keep_partial else "")
-        if folder.exists() and not keep_partial:
-            shutil.rmtree(folder)
-        (folder / MANIFEST).unlink(missing_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        """Run ``work`` on the step's workspace and seal what it made. ``keep_partial`` leaves an unfinished folder's
+        content in place for ``work`` to continue from; otherwise it is removed first."""
+        place = self.place(step)
+        place.delete(MANIFEST if keep_partial else "")
+        folder = place.workspace(step.folder)
         started = time.perf_counter()
         outcome = work(folder)
-        if isinstance(place, RemoteFolder):
-            place.put(folder)
-            files = {entry.name: entry.size for entry in place.entries()}
-        else:
-            files = {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
+        place.put(folder)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             step=step.name,
@@ -172,29 +170,30 @@ class ArtifactStore:
             digest=step.digest,
             settings=dict(step.settings),
             inputs=dict(step.inputs),
-            files=files,
+            files={entry.name: entry.size for entry in place.entries()},
             rows=outcome.rows,
             rejects=outcome.rejects,
             report=outcome.report,
             seconds=round(time.perf_counter() - started, 3),
         )
-        write_atomic(folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
-        if isinstance(place, RemoteFolder):
-            place.put(folder / MANIFEST, MANIFEST)
-            return Artifact(folder, manifest, place)
-        return Artifact(folder, manifest)
+        place.write(MANIFEST, manifest.model_dump_json(indent=1).encode())
+        made = open_artifact(place)
+        place.leave(folder, made.path)
+        return made
 
 
-def open_artifact(place: Path | str | RemoteFolder) -> Artifact:
+def open_artifact(place: Path | str | Folder) -> Artifact:
     """Read a finished artifact: a folder, or the address of one in a store.
 
-    Raises UserError when its manifest is torn or foreign, or a file is missing or cut.
+    Raises:
+        UserError: its manifest is torn or foreign, or a file is missing or cut.
     """
-    if isinstance(place, str):
-        place = RemoteFolder(place) if is_remote(place) else Path(place)
-    path = _name(place)
+    place = folder_at(place)
+    path = place / MANIFEST
     try:
-        content = (place.read(MANIFEST) or b"") if isinstance(place, RemoteFolder) else (place / MANIFEST).read_bytes()
+        content = place.read(MANIFEST)
+        if content is None:
+            raise UserError(f"{path} cannot be read: No such file or directory; remove the folder to run the step again")
         manifest = Manifest.model_validate_json(content)
     except (OSError, ValidationError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is torn, or not a manifest of this program"
@@ -204,29 +203,14 @@ def open_artifact(place: Path | str | RemoteFolder) -> Artifact:
             f"{path} has schema version {manifest.schema_version}, this program reads {SCHEMA_VERSION}; "
             "choose another --output_dir or remove the folder"
         )
-    entries = place.entries() if isinstance(place, RemoteFolder) else []
+    entries = place.entries()
     sizes = {entry.name: entry.size for entry in entries}
     for name, size in manifest.files.items():
-        if isinstance(place, RemoteFolder):
-            file, found = f"{place}/{name}", sizes.get(name)
-        else:
-            file, found = str(place / name), (place / name).stat().st_size if (place / name).exists() else None
-        if found != size:
+        if sizes.get(name) != size:
             raise UserError(
-                f"{file} has {found} bytes, its manifest says {size}: the artifact is damaged; "
+                f"{place / name} has {sizes.get(name)} bytes, its manifest says {size}: the artifact is damaged; "
                 f"remove {place} to run the step again"
             )
-    if isinstance(place, RemoteFolder):
-        # An artifact made anew has another manifest or other times: an old copy is never taken for it.
-        copy = hashlib.sha256(repr((place.uri, content, entries)).encode()).hexdigest()[:16]
-        return Artifact(scratch(f"{manifest.step}-{copy}"), manifest, place)
-    return Artifact(place, manifest)
-
-
-def model_folder(address: str, name: str) -> Path:
-    """The folder ``name`` of an artifact, or of any folder of this machine, for a worker to load a model from."""
-    return open_artifact(address).file(name) if is_remote(address) else Path(address) / name
-
-
-def _name(place: Path | RemoteFolder) -> str:
-    return str(place / MANIFEST)
+    # An artifact made anew has another manifest or other times: an old copy is never taken for it.
+    copy = text_digest(repr((place.address, content, entries)))[:16]
+    return Artifact(place, manifest, place.copies(scratch(f"{manifest.step}-{copy}")))

@@ -132,13 +132,9 @@ def _quiet_libraries(level: str) -> None:
 def _run(arguments: RunArguments, settings: Mapping[str, Any]) -> None:
     config = _resolved(arguments, settings)
     _quiet_libraries(config.run.log_level)
-    from pipelines.pipeline import Pipeline
+    from pipelines import job
 
-    pipeline = Pipeline(config)
-    if arguments.plan:
-        pipeline.print_plan()
-    else:
-        pipeline.run()
+    (job.print_plan if arguments.plan else job.run)(config)
 
 
 def _tune(arguments: RunArguments, settings: Mapping[str, Any]) -> None:
@@ -159,27 +155,17 @@ def _compare(arguments: CompareArguments, settings: Mapping[str, Any]) -> None:
         arguments.config[:0] = [kept] if kept.is_file() else []
     config = _resolved(arguments, settings)
     _quiet_libraries(config.run.log_level)
-    from pipelines.compare import Comparison
+    from pipelines import compare
 
-    comparison = Comparison(config, models=arguments.models, of_run=of_run)
-    if arguments.plan:
-        comparison.print_plan()
-    else:
-        comparison.run()
+    (compare.print_plan if arguments.plan else compare.run)(config, arguments.models, of_run=of_run)
 
 
 def _encode(arguments: EncodeArguments, settings: Mapping[str, Any]) -> None:
     config = _resolved(arguments, settings)
     _quiet_libraries(config.run.log_level)
-    from pipelines.encode import Encoding
+    from pipelines import encode
 
-    Encoding(
-        config,
-        text_column=arguments.text_column,
-        id_column=arguments.id_column,
-        kind=arguments.kind,
-        rows_per_file=arguments.rows_per_file,
-    ).run()
+    encode.run(config, arguments)
 
 
 def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:

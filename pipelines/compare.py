@@ -3,84 +3,129 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
+from patent_embed.artifacts import Artifact
+from patent_embed.config.settings import Config
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
-from patent_embed.hashing import folder_digest
 from patent_embed.progress.clock import duration
 from patent_embed.progress.terminal import say
 from pipelines import publish
-from pipelines.pipeline import TABLES, Pipeline, Plan, Stage
-from pipelines.steps.evaluate import load_result
+from pipelines.engine import Done, Input, LocalModel, Results, StepSpec, rate
+from pipelines.job import execute, output_of, print_steps
+from pipelines.recipe import data_tables
+from pipelines.reporting import make_report
+from pipelines.run_folder import FinishedRun, open_run
+from pipelines.steps import splits
+from pipelines.steps.embed import embed_step
+from pipelines.steps.evaluate import BM25, bm25_step, evaluate_step, load_result
+from pipelines.steps.tables import Tables
 
-_BM25 = "bm25"
+
+@dataclass(frozen=True)
+class Comparison:
+    """The steps that measure ``names`` (of models) on ``tables``, of which ``given`` is what an earlier run made."""
+
+    names: Sequence[str]
+    steps: Sequence[StepSpec]
+    tables: Tables[Input]
+    systems: dict[str, StepSpec]
+    given: Results = field(default_factory=Results)
 
 
-@dataclass
-class Comparison(Pipeline):
-    """``models`` (hub ids or folders) measured on the queries of val and test; the first one is the baseline.
+def comparison_recipe(config: Config, models: Sequence[str], *, of_run: bool) -> Comparison:
+    """Measure ``models`` (hub ids or folders) on the queries of val and test; the first one is the baseline.
 
-    ``of_run``: on those of the run that the output folder holds, without its data folder.
+    Args:
+        of_run: on those of the run that the output folder holds, without its data folder.
+
+    Raises:
+        UserError: the models are not two different ones at least, or there is no run.
     """
+    names, given = plain_names(models), Results()
+    data: tuple[StepSpec, ...] = ()
+    tables: Tables[Input]
+    if of_run:
+        run = _finished_run(config.run.output_dir)
+        tables, given = run.tables, _given(run.tables)
+    else:
+        data, tables = data_tables(config)
+    steps, systems = list(data), dict[str, StepSpec]()
+    if config.evaluation.bm25:
+        systems[BM25] = bm25_step(config, tables)
+        steps.append(systems[BM25])
+    for name, model in zip(names, models, strict=True):
+        folder = resolve_model(model, trust_remote_code=config.model.trust_remote_code).resolve()
+        vectors = embed_step(config, name, LocalModel(folder), tables)
+        systems[name] = evaluate_step(config, name, vectors, tables)
+        steps += [vectors, systems[name]]
+    return Comparison(names, steps, tables, systems, given)
 
-    models: Sequence[str] = ()
-    of_run: bool = False
 
-    def stages(self) -> list[Stage]:
-        plan, names = Plan(), self._names()
-        if self.of_run:
-            found = publish.open_run(self.config.run.output_dir)
-            if found is None:
-                raise UserError(
-                    f"{self.config.run.output_dir!r} holds no finished run, so there is no test set to compare on; set "
-                    "--output_dir to the folder of one, or --data_dir to patents"
-                )
-            _, steps = found
-            given = {name: steps[name] for name in TABLES}
-            self.artifacts.update(given)
-            self.reused.update(given)
-            plan = Plan(given)
-            self._add_bm25(plan)
-        else:
-            self._add_data(plan)
-        for name, model in zip(names, self.models, strict=True):
-            folder = resolve_model(model, trust_remote_code=self.config.model.trust_remote_code).resolve()
-            digest = folder_digest(folder)
-            self._add_embedding(plan, name, partial(self._shared_model, folder, digest), digest)
-            self._add_evaluation(plan, name)
-        return list(plan.stages.values())
+def print_plan(config: Config, models: Sequence[str], *, of_run: bool) -> None:
+    """What a comparison would run or reuse."""
+    comparison = comparison_recipe(config, models, of_run=of_run)
+    with output_of(config) as output:
+        print_steps(config, output, comparison.steps)
 
-    def _names(self) -> list[str]:
-        """What the models are called: the last part of their names where that tells them apart."""
-        short, full = ([_plain(name) for name in names] for names in ([Path(m).name for m in self.models], self.models))
-        if len(set(full)) < max(2, len(full)):
-            raise UserError(f"{list(self.models)} are not two or more different models; name each once")
-        return short if len({*short, _BM25}) > len(short) else full
 
-    def _publish(self, started: float) -> None:
-        names = self._names()
-        measured = [_BM25, *names] if f"evaluate-{_BM25}" in self.artifacts else names
-        results = [load_result(name, self.artifacts[f"evaluate-{name}"]) for name in measured]
-        pairs = [(later, earlier) for earlier, later in combinations(names, 2)]
-        compared = [("test", *pair) for pair in (*pairs, *((name, _BM25) for name in names))]
+def run(config: Config, models: Sequence[str], *, of_run: bool) -> None:
+    """Compare, and write ``compare/<names>/`` into the output folder."""
+    started, comparison = time.time(), comparison_recipe(config, models, of_run=of_run)
+    with output_of(config) as output:
+        done = execute(config, output, comparison.steps)
+        done.by_name = comparison.given.by_name | done.by_name
+        systems = [load_result(name, done[step]) for name, step in comparison.systems.items()]
+        pairs = [(later, earlier) for earlier, later in combinations(comparison.names, 2)]
+        compared = [("test", *pair) for pair in (*pairs, *((name, BM25) for name in comparison.names))]
         compared += [("val", *pair) for pair in pairs]
-        report = publish.make_report(self.config, self.artifacts, self.reused, results, compared)
-        name = f"compare/{'-'.join(names)}"
-        (self.out / name).mkdir(parents=True, exist_ok=True)
-        publish.write_report(self.out / name, replace(report, title="Retrieval compared: " + ", ".join(names)))
+        report = make_report(config, done, comparison.tables, systems, compared)
+        name = f"compare/{'-'.join(comparison.names)}"
+        (output.here / name).mkdir(parents=True, exist_ok=True)
+        title = "Retrieval compared: " + ", ".join(comparison.names)
+        publish.write_report(output.here / name, replace(report, title=title))
         publish.say_results(report)
         say(f"done in {duration(time.time() - started)}")
-        say(f"report  {self.config.run.output_dir.rstrip('/')}/{name}/report.html")
-        if self.remote is not None:
-            self.remote.put(self.out / name, name)
-            shutil.rmtree(self.out)
+        say(f"report  {config.run.output_dir.rstrip('/')}/{name}/report.html")
+        output.publish(name)
+
+
+def _finished_run(output_dir: str) -> FinishedRun:
+    run = open_run(output_dir)
+    if run is None:
+        raise UserError(
+            f"{output_dir!r} holds no finished run, so there is no test set to compare on; set --output_dir to the "
+            "folder of one, or --data_dir to patents"
+        )
+    return run
+
+
+def _given(tables: Tables[Artifact]) -> Results:
+    """The tables of a finished run as steps that are done."""
+    rates = {splits.NAME: splits.patents_per_second}
+    artifacts = (tables.ingest, tables.splits, tables.queries, tables.negatives)
+    names = [artifact.manifest.step for artifact in artifacts]
+    done = [
+        Done(artifact, True, rates.get(name, rate)(artifact)) for name, artifact in zip(names, artifacts, strict=True)
+    ]
+    return Results(by_name=dict(zip(names, done, strict=True)))
+
+
+def plain_names(models: Sequence[str]) -> list[str]:
+    """What models are called: the last part of their names where that tells them apart.
+
+    Raises:
+        UserError: there are not two different ones at least.
+    """
+    short, full = ([_plain(name) for name in names] for names in ([Path(m).name for m in models], models))
+    if len(set(full)) < max(2, len(full)):
+        raise UserError(f"{list(models)} are not two or more different models; name each once")
+    return short if len({*short, BM25}) > len(short) else full
 
 
 def _plain(name: str) -> str:

@@ -12,20 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from patent_embed.artifacts import Artifact
 from patent_embed.config.commands import Format
-from patent_embed.config.settings import Config
 from patent_embed.encoder.encoder import Encoder, without_bars
 from patent_embed.encoder.export import ONNX_FILE, Encode, export_format, load_format, require_packages
 from patent_embed.errors import UserError
-from patent_embed.evaluation.measure import HEADLINE, evaluate
+from patent_embed.evaluation.measure import HEADLINE, evaluate, headline_mask
 from patent_embed.evaluation.systems import EmbeddingSystem
 from patent_embed.folders import write_atomic, write_json
 from patent_embed.hashing import folder_digest, hash64
 from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
-from patent_embed.queries.sources import headline_mask
-from pipelines import publish
+from pipelines.publish import replace_folder
+from pipelines.reporting import versions
+from pipelines.run_folder import MODEL, FinishedRun, open_run
 
 EXPORT = "export"
 LARGEST_LOSS = 0.005  # of nDCG@10, relative: a format that loses more is refused
@@ -45,13 +44,13 @@ def export_run(output_dir: str, formats: Sequence[Format], *, force: bool = Fals
     for format in formats:
         require_packages(format)
     out = Path(output_dir).resolve()
-    found, model = publish.open_run(output_dir), out / publish.MODEL
+    found, model = open_run(output_dir), out / MODEL
     if found is None or not model.is_dir():
         raise UserError(
-            f"{output_dir!r} holds no finished run with a {publish.MODEL}/ folder on this machine, so there is nothing "
-            "to export and no test set to measure it on; name the --output_dir of a finished run"
+            f"{output_dir!r} holds no finished run with a {MODEL}/ folder on this machine, so there is nothing to "
+            "export and no test set to measure it on; name the --output_dir of a finished run"
         )
-    texts = _TestSet(*found, max_documents)
+    texts = _TestSet(found, max_documents)
     say(f"{len(texts.queries):,} test queries against {len(texts.documents):,} of {texts.corpus:,} documents")
     encoder = Encoder.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
     reference, vectors = texts.measure(lambda rows, kind: encoder.encode(rows, kind, precision="fp32"))
@@ -60,37 +59,14 @@ def export_run(output_dir: str, formats: Sequence[Format], *, force: bool = Fals
     for format in dict.fromkeys(formats):
         with tempfile.TemporaryDirectory() as scratch:
             watch, fresh = Stopwatch(), export_format(model, Path(scratch) / format, format)
-            ndcg, own = texts.measure(load_format(fresh, format))
-            cosine = (own * vectors).sum(axis=1)
-            loss = (reference - ndcg) / reference if reference else 0.0
-            lost = loss > LARGEST_LOSS
-            say(
-                f"{format:10} nDCG@10 {ndcg:.4f}  ({0 - loss:+.2%})  cosine {cosine.mean():.5f}, lowest "
-                f"{cosine.min():.5f}  {duration(watch.seconds)}" + ("  refused" if lost and not force else "")
-            )
+            figures = _measure(texts, load_format(fresh, format), reference, vectors)
+            lost = figures["relative_loss"] > LARGEST_LOSS
+            say(_line(format, figures, watch.seconds) + ("  refused" if lost and not force else ""))
             if lost and not force:
-                refused.append(f"{format} loses {loss:.2%} ({reference:.4f} to {ndcg:.4f})")
+                ndcg = figures[HEADLINE]
+                refused.append(f"{format} loses {figures['relative_loss']:.2%} ({reference:.4f} to {ndcg:.4f})")
                 continue
-            figures = {
-                "schema_version": 1,
-                "format": format,
-                "model_digest": folder_digest(model),
-                HEADLINE: ndcg,
-                f"fp32_{HEADLINE}": reference,
-                "relative_loss": loss,
-                "cosine_mean": float(cosine.mean()),
-                "cosine_min": float(cosine.min()),
-                "queries": len(texts.queries),
-                "documents": len(texts.documents),
-                "documents_in_corpus": texts.corpus,
-                "forced": lost,
-                "bytes": sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file()),
-                "versions": publish.versions(("torch", "transformers", "sentence-transformers", "onnxruntime")),
-            }
-            write_json(fresh / "export.json", figures)
-            write_atomic(fresh / "README.md", _card(model, format, figures).encode())
-            (out / EXPORT).mkdir(exist_ok=True)
-            publish.replace_folder(fresh, out / EXPORT / format)
+            _publish(model, fresh, out / EXPORT / format, format, figures | {"forced": lost})
             say(f"{'':10} {output_dir.rstrip('/')}/{EXPORT}/{format}")
     if refused:
         raise UserError(
@@ -99,11 +75,46 @@ def export_run(output_dir: str, formats: Sequence[Format], *, force: bool = Fals
         )
 
 
+def _measure(texts: _TestSet, encode: Encode, reference: float, vectors: np.ndarray) -> dict[str, Any]:
+    """Figures of a format beside those of the model itself: its nDCG@10 and its ``vectors``."""
+    ndcg, own = texts.measure(encode)
+    cosine = (own * vectors).sum(axis=1)
+    return {
+        HEADLINE: ndcg,
+        f"fp32_{HEADLINE}": reference,
+        "relative_loss": (reference - ndcg) / reference if reference else 0.0,
+        "cosine_mean": float(cosine.mean()),
+        "cosine_min": float(cosine.min()),
+        "queries": len(texts.queries),
+        "documents": len(texts.documents),
+        "documents_in_corpus": texts.corpus,
+    }
+
+
+def _line(format: Format, figures: dict[str, Any], seconds: float) -> str:
+    return (
+        f"{format:10} nDCG@10 {figures[HEADLINE]:.4f}  ({0 - figures['relative_loss']:+.2%})  cosine "
+        f"{figures['cosine_mean']:.5f}, lowest {figures['cosine_min']:.5f}  {duration(seconds)}"
+    )
+
+
+def _publish(model: Path, fresh: Path, target: Path, format: Format, figures: dict[str, Any]) -> None:
+    """Put figures and card beside the format, and all of it into its place."""
+    size = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
+    about = {"schema_version": 1, "format": format, "model_digest": folder_digest(model)}
+    written_by = versions(("torch", "transformers", "sentence-transformers", "onnxruntime"))
+    write_json(fresh / "export.json", about | figures | {"bytes": size, "versions": written_by})
+    write_atomic(fresh / "README.md", _card(model, format, figures).encode())
+    target.parent.mkdir(exist_ok=True)
+    replace_folder(fresh, target)
+
+
 class _TestSet:
     """Test queries of a run and the documents that they are searched in."""
 
-    def __init__(self, config: Config, steps: dict[str, Artifact], max_documents: int) -> None:
-        splits, asked = steps["splits"].table("splits"), steps["queries"].table("queries")
+    def __init__(self, run: FinishedRun, max_documents: int) -> None:
+        config, tables = run.config, run.tables
+        splits, asked = tables.splits.table("splits"), tables.queries.table("queries")
         test = splits.filter(pc.equal(splits["split"], "test"))
         asked = asked.filter(pc.is_in(asked["publication_number"], value_set=test["publication_number"]))
         self._sources, self.corpus = config.evaluation.query_sources, len(splits)
@@ -118,8 +129,8 @@ class _TestSet:
         room = max(0, max_documents - int(relevant.sum()))
         rows = np.sort(np.concatenate([np.flatnonzero(relevant), others[_lowest(ids, room, config.run.seed)]]))
         self._splits = splits.take(pa.array(rows))
-        self.documents = steps["ingest"].table("corpus")["abstract"].take(pa.array(rows))
-        self._no_negatives = steps["negatives"].table("negatives").slice(0, 0)
+        self.documents = tables.ingest.table("corpus")["abstract"].take(pa.array(rows))
+        self._no_negatives = tables.negatives.table("negatives").slice(0, 0)
 
     def measure(self, encode: Encode) -> tuple[float, np.ndarray]:
         """nDCG@10, and the embeddings of queries and documents (n, dim). What a narrow type overflows to counts as a

@@ -11,9 +11,10 @@ import re
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import ray
 import ray.train
@@ -21,18 +22,20 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
+from patent_embed.artifacts import ModelRef
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
-from patent_embed.folders import is_remote, write_json
+from patent_embed.folders import folder_at, write_json
 from patent_embed.hashing import text_digest
 from patent_embed.progress.clock import duration
 from patent_embed.progress.terminal import note, say
-from patent_embed.sweep.results import Sweep, Trial, table, write_results
+from patent_embed.sweep.results import table, write_results
 from patent_embed.sweep.space import Range, search_space, with_values
-from pipelines.pipeline import Pipeline
+from patent_embed.sweep.trials import Sweep, Trial
+from pipelines import job
 from pipelines.resources import cluster_nodes
 from pipelines.session import interrupt_stays_interrupt, ray_session
-from pipelines.steps.train import make_trainer, scale
+from pipelines.training import Job, scale, train_with
 
 _METRIC = "best_val"
 _EPOCH = "val_ndcg@10"
@@ -41,39 +44,50 @@ _FAILURES_IN_A_ROW = 3
 _IDENTITY, _TUNE, _ERROR = "sweep.json", "tune", "error.json"
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """What all trials share: settings, base model, address of the tokens, folder of the sweep, trials at once."""
+
+    config: dict[str, Any]
+    model: ModelRef
+    tokens: str
+    folder: str
+    concurrent: int
+
+
 def run_sweep(config: Config) -> None:
     """Prepare, search, and leave ``sweep/`` in the output folder. ``run.resume`` goes on with an interrupted one."""
     _require_libraries()
-    if is_remote(config.run.output_dir):
+    if folder_at(config.run.output_dir).everywhere:
         raise UserError(
             f"a sweep cannot write its trials to {config.run.output_dir!r}: they go on from files that change; set "
             "--output_dir to a folder that every node sees"
         )
     space = search_space(config)
-    pipeline = Pipeline(config)
-    folder = pipeline.out / "sweep"
-    # The dashboard's state API is what frees the resources of a trial that ASHA stops (ray-project/ray#54305).
-    with ray_session(config.run.log_level, config.run.grows_to, dashboard=True):
-        base, tokens = pipeline.prepare_training()
-        if not tokens.manifest.rows["val_queries"]:
-            raise UserError(
-                "the validation split has no queries to rank trials by; give it more patents (splits.val), or set "
-                "evaluation.query_sources"
-            )
-        identity = _identity(config, space, tokens.digest)
-        resuming = _settle(folder, identity, resume=config.run.resume is not None)
-        shared = {
-            "config": config.model_dump(mode="json"),
-            "model": base,
-            "tokens": tokens.address,
-            "folder": str(folder),
-            "concurrent": _concurrent(config),
-        }
-        started = time.monotonic()
-        sweep = _search(config, space, shared, folder, resuming)
+    started = time.monotonic()
+    with job.output_of(config) as output:
+        folder = output.here / "sweep"
+        # The dashboard's state API is what frees the resources of a trial that ASHA stops (ray-project/ray#54305).
+        with ray_session(config.run.log_level, config.run.grows_to, dashboard=True):
+            base, tokens = job.prepare_training(config, output)
+            if not tokens.manifest.rows["val_queries"]:
+                raise UserError(
+                    "the validation split has no queries to rank trials by; give it more patents (splits.val), or set "
+                    "evaluation.query_sources"
+                )
+            identity = _identity(config, space, tokens.digest)
+            resuming = _settle(folder, identity, resume=config.run.resume is not None)
+            shared = _Shared(config.model_dump(mode="json"), base, tokens.address, str(folder), _concurrent(config))
+            started = time.monotonic()
+            sweep = _search(config, space, shared, resuming)
+    _conclude(config, sweep, folder, shared.concurrent, started)
+
+
+def _conclude(config: Config, sweep: Sweep, folder: Path, concurrent: int, started: float) -> None:
+    """Write and show what was found; train again with it where that is asked for."""
     files = write_results(folder, sweep, config)
     say()
-    say(table(sweep, len(sweep.trials), shared["concurrent"]))
+    say(table(sweep, len(sweep.trials), concurrent))
     say(f"sweep of {len(sweep.trials)} trials took {duration(time.monotonic() - started)}")
     for path in files:
         say(f"  {path}")
@@ -86,7 +100,7 @@ def run_sweep(config: Config) -> None:
         say(f"training again with the settings of trial {winner.number}")
         best = with_values(config, winner.values)
         best.run.resume = None
-        Pipeline(best).run()
+        job.run(best)
     else:
         say(f"train and test the best: python pipelines/run.py --config {folder / 'best.yaml'}")
 
@@ -94,14 +108,14 @@ def run_sweep(config: Config) -> None:
 def print_plan(config: Config) -> None:
     """The steps of a run, of which a sweep needs those up to ``tokens``, and what its trials would vary."""
     space = search_space(config)
-    Pipeline(config).print_plan()
+    job.print_plan(config)
     say(f"{config.tune.num_samples} trials")
     for path, values in space.items():
         say(f"      {path}  {values}")
 
 
 def _require_libraries() -> None:
-    missing = [name for name in ("optuna", "matplotlib") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("optuna",) if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"a sweep needs {' and '.join(missing)}, not installed here: pip install 'patent-embed[tune]'")
 
@@ -145,8 +159,10 @@ def _concurrent(config: Config) -> int:
     return max(1, min(config.tune.max_concurrent or room, room, config.tune.num_samples))
 
 
-def _search(config: Config, space: Mapping[str, Range], shared: dict[str, Any], folder: Path, resuming: bool) -> Sweep:
+def _search(config: Config, space: Mapping[str, Range], shared: _Shared, resuming: bool) -> Sweep:
     import optuna
+
+    folder = Path(shared.folder)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if config.run.log_level != "DEBUG":  # the whole error of a failed trial is in its folder
@@ -160,7 +176,7 @@ def _search(config: Config, space: Mapping[str, Range], shared: dict[str, Any], 
     else:
         from ray.tune.search.optuna import OptunaSearch
 
-        view = _View(str(folder), space, config.tune.num_samples, shared["concurrent"], config.training.epochs)
+        view = _View(str(folder), space, config.tune.num_samples, shared.concurrent, config.training.epochs)
         tuner = tune.Tuner(
             trainable,
             param_space={path: _domain(values) for path, values in space.items()},
@@ -176,7 +192,7 @@ def _search(config: Config, space: Mapping[str, Range], shared: dict[str, Any], 
                     reduction_factor=config.tune.reduction_factor,
                 ),
                 num_samples=config.tune.num_samples,
-                max_concurrent_trials=shared["concurrent"],
+                max_concurrent_trials=shared.concurrent,
             ),
             run_config=tune.RunConfig(
                 name=_TUNE, storage_path=str(folder), callbacks=[view], stop=_Stop(str(folder)), verbose=0
@@ -193,38 +209,31 @@ def _search(config: Config, space: Mapping[str, Range], shared: dict[str, Any], 
     return Sweep(space, config.training.epochs, trials)
 
 
-def _trial(values: dict[str, Any], shared: dict[str, Any]) -> None:
+def _trial(values: dict[str, Any], shared: _Shared) -> None:
     """One trial: a Ray Train run whose epochs are reported to Tune. Its name brings it back to its own checkpoints."""
     name = tune.get_context().get_trial_id()
-    folder = Path(shared["folder"]) / "trials"
+    folder = Path(shared.folder) / "trials"
     try:
-        config = with_values(Config.model_validate(shared["config"]), values)
+        config = with_values(Config.model_validate(shared.config), values)
     except UserError as error:  # every range is valid, these values together are not
         _fail(folder / name, str(error))
-    scaling = scale(
-        config,
-        trials=shared["concurrent"],
-        gpu_per_worker=config.tune.gpu_per_trial,
-        reserved=_TRIAL_CPUS,
+    share = config.tune.gpu_per_trial
+    scaling = scale(config, trials=shared.concurrent, gpu_per_worker=share, reserved=_TRIAL_CPUS)
+    trial = Job(
+        config=config.model_dump(mode="json"),
+        model=shared.model,
+        tokens=shared.tokens,
+        fingerprint=f"trial {name}",
+        memory_share=share,
     )
-    loop = {
-        "config": config.model_dump(mode="json"),
-        "model": shared["model"],
-        "tokens": shared["tokens"],
-        "fingerprint": f"trial {name}",
-        "resume_from": None,
-        "out": None,
-        "events": None,
-        "memory_share": config.tune.gpu_per_trial,
-    }
     run = ray.train.RunConfig(
         name=name,
         storage_path=str(folder),
-        callbacks=[TuneReportCallback()],
+        callbacks=[cast(Any, TuneReportCallback())],
         checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
     )
     try:
-        outcome = make_trainer(loop, scaling, run).fit().return_value
+        outcome = train_with(trial, scaling, run)
     except ray.train.TrainingFailedError as error:
         _fail(folder / name, str(error))
     if "error" in outcome:
@@ -338,7 +347,7 @@ class _Asha(ASHAScheduler):
         if self._folder is not None:
             folder, self._folder = Path(self._folder), None
             for line in _lines(folder / "epochs.jsonl"):
-                known = SimpleNamespace(trial_id=line["trial"])
+                known: Any = SimpleNamespace(trial_id=line["trial"])
                 super().on_trial_add(tune_controller, known)
                 self.on_trial_result(tune_controller, known, {"epoch": line["epoch"], _METRIC: line["best"]})
                 self.on_trial_remove(tune_controller, known)

@@ -11,13 +11,14 @@ import pyarrow as pa
 from patent_embed.data.cleaning import clean_text
 from patent_embed.data.records import QUERY_CACHE_NAME
 from patent_embed.errors import UserError
-from patent_embed.folders import RemoteFolder, scratch, write_json
+from patent_embed.folders import Folder, scratch, write_json
 
 
-def find_query_cache(data_dir: Path | RemoteFolder, explicit: str | None) -> Path | None:
+def find_query_cache(data: Folder, explicit: str | None) -> Path | None:
     """The query cache to read: the named file, or ``llm_queries_cache.json`` in the data folder or its ``processed``.
 
-    Raises UserError when a cache is named and not there.
+    Raises:
+        UserError: a cache is named and not there.
     """
     if explicit is not None:
         if not Path(explicit).is_file():
@@ -26,16 +27,12 @@ def find_query_cache(data_dir: Path | RemoteFolder, explicit: str | None) -> Pat
                 "llm_queries_cache.json, or leave it out"
             )
         return Path(explicit)
-    if isinstance(data_dir, RemoteFolder):
-        for name in (QUERY_CACHE_NAME, f"processed/{QUERY_CACHE_NAME}"):
-            if data_dir.size(name) is not None:
-                copy = scratch(f"cache-{os.getpid()}") / QUERY_CACHE_NAME
-                data_dir.fetch(name, copy)
-                return copy
-        return None
-    folder = data_dir if data_dir.is_dir() else data_dir.parent
-    candidates = (folder / QUERY_CACHE_NAME, folder / "processed" / QUERY_CACHE_NAME)
-    return next((path for path in candidates if path.is_file()), None)
+    for name in (QUERY_CACHE_NAME, f"processed/{QUERY_CACHE_NAME}"):
+        if data.size(name) is not None:
+            place = data.copies(scratch(f"cache-{os.getpid()}"))
+            data.fetch(name, place / name)
+            return place / name
+    return None
 
 
 def read_query_cache(path: Path) -> dict[str, str]:

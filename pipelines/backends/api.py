@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import ray
@@ -93,7 +93,10 @@ class AskApi:
         rows = zip(*(batch[name].tolist() for name in names), strict=True)
         limit = self._config.max_prompt_chars
         answers = await asyncio.gather(
-            *(self._ask(key, chat_messages(*patent, limit), seed) for key, *patent, seed in rows)
+            *(
+                self._ask(key, chat_messages(title, abstract, kind, language, limit), seed)
+                for key, title, abstract, kind, language, seed in rows
+            )
         )
         return {
             "key": np.array([answer.key for answer in answers], dtype=object),
@@ -207,7 +210,7 @@ def api_backend(config: QueriesConfig) -> Iterator[Backend]:
     secret = SecretStr(api.key.get_secret_value().strip())
     public = config.model_copy(update={"api": api.model_copy(update={"key": None})})
 
-    keys = KeyHolder.options(scheduling_strategy=here()).remote(secret)
+    keys = cast(Any, KeyHolder).options(scheduling_strategy=here()).remote(secret)
 
     def pipeline(requests: ray.data.Dataset, size: int) -> ray.data.Dataset:
         at_once = -(-api.requests_in_flight // size) + 1

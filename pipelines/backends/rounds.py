@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -123,7 +123,7 @@ class TwoRoundPipeline:
         size = len(rows) // (len(rows) // wanted)
         cuts = list(range(0, len(rows) - size + 1, size))
         blocks = [rows.slice(cut, None if cut == cuts[-1] else size) for cut in cuts]
-        self._mailbox = mailbox = _Mailbox.options(scheduling_strategy=here()).remote()
+        self._mailbox = mailbox = cast(Any, _Mailbox).options(scheduling_strategy=here()).remote()
 
         parts = min(len(blocks), _MAX_PARTS)
 
@@ -185,7 +185,7 @@ class TwoRoundPipeline:
 
 
 def _living_nodes() -> set[str]:
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def _table(requests: Sequence[Request]) -> pa.Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,24 @@ import ray
 
 from patent_embed.arrays import Rows, Vectors
 from patent_embed.artifacts import Artifact, Outcome, open_artifact
+from patent_embed.config.evaluation import EvaluationConfig
 from patent_embed.config.settings import Config
 from patent_embed.evaluation.forgetting import pair_similarities
-from patent_embed.evaluation.measure import EvalResult, evaluate
-from patent_embed.evaluation.patent_map import PatentMap, chosen_patents, patent_map
+from patent_embed.evaluation.measure import DEPTH, ENOUGH_QUERIES, EvalResult, evaluate
+from patent_embed.evaluation.patent_map import MOST_PATENTS, PatentMap, chosen_patents, patent_map
 from patent_embed.evaluation.search import exact_search, merge_top_k
 from patent_embed.evaluation.systems import Bm25, EmbeddingSystem, System
 from patent_embed.progress.clock import Stopwatch
+from patent_embed.progress.events import ShardsSearched
+from patent_embed.section import Role, names_by_role
+from pipelines.engine import Context, Emit, Input, StepSpec, ignore, rate
 from pipelines.resources import cluster_nodes
 from pipelines.session import GPU_ENV
+from pipelines.steps.tables import Tables
+
+NAME, BM25 = "evaluate", "bm25"
+VERSION = 2
+CONSTANTS = {"ENOUGH_QUERIES": ENOUGH_QUERIES, "DEPTH": DEPTH, "MOST_PATENTS": MOST_PATENTS}
 
 # Multiplications from which shards pay: below, this process is done before Ray has started a worker.
 _WORTH_SHARDING = 1e12
@@ -39,11 +47,10 @@ class ShardedSystem(EmbeddingSystem):
         queries: Vectors,
         vectors: Artifact,
         shard_rows: int | None = None,
-        on_progress: Callable[[int, int, float], None] | None = None,
+        emit: Emit = ignore,
     ) -> None:
         super().__init__(queries, np.load(vectors.file("passages.npy"), mmap_mode="r"))
-        self._address, self._rows = str(vectors.remote or vectors.path.resolve()), shard_rows
-        self._on_progress = on_progress
+        self._address, self._rows, self._emit = vectors.address, shard_rows, emit
 
     def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
         nodes = cluster_nodes()
@@ -53,8 +60,9 @@ class ShardedSystem(EmbeddingSystem):
         rows = self._rows or min(-(-documents // max(1, gpus or cpus)), _SHARD_BYTES // (4 * dim))
         shards = [{"begin": begin, "end": min(begin + rows, documents)} for begin in range(0, documents, rows)]
         on_gpu: dict[str, Any] = {"num_gpus": 1, "runtime_env": {"env_vars": GPU_ENV}}
+        search: Any = _search_shard  # Ray Data's annotations do not know of further arguments
         found = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
-            _search_shard,
+            search,
             fn_args=(ray.put(self._queries[queries]), self._address, k),
             batch_size=1,
             **(on_gpu if gpus else {"num_cpus": 1}),
@@ -64,8 +72,7 @@ class ShardedSystem(EmbeddingSystem):
             shape = (len(queries), -1)
             scores = np.frombuffer(shard["scores"], np.float32).reshape(shape)
             parts.append((scores, np.frombuffer(shard["rows"], np.int64).reshape(shape)))
-            if self._on_progress is not None:
-                self._on_progress(len(parts), len(shards), watch.seconds)
+            self._emit(ShardsSearched(len(parts), len(shards), watch.seconds))
         return merge_top_k(parts, k)
 
 
@@ -80,64 +87,70 @@ def _search_shard(batch: dict[str, np.ndarray], queries: Any, address: str, k: i
     return {"scores": [scores.tobytes()], "rows": [(rows + begin).tobytes()]}
 
 
-def evaluate_bm25(folder: Path, need: Callable[[str], Artifact], config: Config) -> Outcome:
-    """Measure BM25 over the abstracts."""
-    passages = need("ingest").table("corpus")["abstract"].to_pylist()
-    asked = need("queries").table("queries")["query"].to_pylist()
-    return _measure(folder, "bm25", Bm25(passages, asked), need, config)
+def bm25_step(config: Config, tables: Tables[Input]) -> StepSpec:
+    """BM25 over the abstracts, the lexical floor."""
+
+    def work(context: Context) -> Outcome:
+        passages = context.table("ingest", "corpus")["abstract"].to_pylist()
+        return _measure(context, BM25, Bm25(passages, context.table("queries")["query"].to_pylist()), config)
+
+    return StepSpec(f"{NAME}-{BM25}", VERSION, _settings(config), tables.inputs(), work, CONSTANTS, rate=rate)
 
 
-def evaluate_encoder(
-    folder: Path,
-    name: str,
-    need: Callable[[str], Artifact],
-    config: Config,
-    on_progress: Callable[[int, int, float], None] | None = None,
-) -> Outcome:
-    """Measure the encoder whose vectors are in ``embed-<name>``. ``on_progress`` is called with shards searched, shards
-    in all, and seconds, where the search is cut into them."""
-    vectors = need(f"embed-{name}")
-    splits, corpus = need("splits").table("splits"), need("ingest").table("corpus").select(["codes"])
-    system = _system(np.load(vectors.file("queries.npy")), vectors, config.evaluation.distributed, on_progress)
-    outcome = _measure(folder, name, system, need, config)
+def evaluate_step(config: Config, name: str, vectors: Input, tables: Tables[Input]) -> StepSpec:
+    """The encoder ``name``, whose embedding step is ``vectors``."""
+    inputs = {"vectors": vectors} | tables.inputs()
+
+    def work(context: Context) -> Outcome:
+        return evaluate_encoder(context, name, config)
+
+    return StepSpec(f"{NAME}-{name}", VERSION, _settings(config), inputs, work, CONSTANTS, rate=rate)
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    excluded = names_by_role(EvaluationConfig, Role.LOGISTICS)
+    return config.evaluation.model_dump(mode="json", exclude=excluded) | {"seed": config.run.seed}
+
+
+def evaluate_encoder(context: Context, name: str, config: Config) -> Outcome:
+    """Measure the encoder on the queries of val and test, on general sentences, and where it puts the test patents."""
+    vectors = context.inputs["vectors"]
+    splits, corpus = context.table("splits"), context.table("ingest", "corpus").select(["codes"])
+    system = _system(
+        np.load(vectors.file("queries.npy")), vectors, config.evaluation.distributed, context.progress.emit
+    )
+    outcome = _measure(context, name, system, config)
     general = pair_similarities(np.load(vectors.file("general.npy")))
-    pq.write_table(general, folder / "general.parquet", compression="zstd")
+    pq.write_table(general, context.folder / "general.parquet", compression="zstd")
     test = np.flatnonzero(np.asarray(splits["split"].to_pylist(), object) == "test")
     test = test[chosen_patents(splits["publication_number"].take(pa.array(test)).to_pylist())]
     if len(test):
         passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
         codes = [listed[0] for listed in corpus["codes"].take(pa.array(test)).to_pylist()]
-        outcome.report["map"] = _write_map(folder, patent_map(np.asarray(passages[test]), codes))
+        outcome.report["map"] = _write_map(context.folder, patent_map(np.asarray(passages[test]), codes))
     return outcome
 
 
-def _system(
-    queries: Vectors,
-    vectors: Artifact,
-    distributed: bool | None,
-    on_progress: Callable[[int, int, float], None] | None = None,
-) -> System:
+def _system(queries: Vectors, vectors: Artifact, distributed: bool | None, emit: Emit) -> System:
     passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
     if distributed is None:
         nodes = cluster_nodes()
         several = len(nodes) > 1 or any(node.gpus for node in nodes)
         distributed = several and queries.size * float(len(passages)) > _WORTH_SHARDING
-    if distributed:
-        return ShardedSystem(queries, vectors, on_progress=on_progress)
-    return EmbeddingSystem(queries, passages)
+    return ShardedSystem(queries, vectors, emit=emit) if distributed else EmbeddingSystem(queries, passages)
 
 
-def _measure(folder: Path, name: str, system: System, need: Callable[[str], Artifact], config: Config) -> Outcome:
+def _measure(context: Context, name: str, system: System, config: Config) -> Outcome:
     result = evaluate(
         name,
         system,
-        need("queries").table("queries"),
-        need("splits").table("splits"),
-        need("negatives").table("negatives"),
+        context.table("queries"),
+        context.table("splits"),
+        context.table("negatives"),
         config.evaluation.query_sources,
-        need("ingest").table("corpus")["codes"],
+        context.table("ingest", "corpus")["codes"],
     )
-    pq.write_table(result.per_query, folder / "per_query.parquet", compression="zstd")
+    pq.write_table(result.per_query, context.folder / "per_query.parquet", compression="zstd")
     return Outcome(rows={"queries": len(result.per_query)}, report={"scale": result.scale})
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,15 +15,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 
-from patent_embed.artifacts import Outcome
+from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.data import DataConfig
-from patent_embed.data.records import QUERY_CACHE_NAME, Record, RecordParser, list_files, select_files, to_table
+from patent_embed.config.settings import Config
+from patent_embed.data.records import QUERY_CACHE_NAME, Record, RecordParser, select_files, to_table
 from patent_embed.data.schemas import RECORDS
 from patent_embed.errors import UserError
-from patent_embed.folders import Entry, RemoteFolder, is_remote
-from patent_embed.hashing import hash64
+from patent_embed.folders import Entry, Folder, folder_at
+from patent_embed.hashing import hash64, text_digest
 from patent_embed.progress.clock import Stopwatch
+from patent_embed.progress.events import PiecesRead
+from patent_embed.section import Role, names_by_role
+from pipelines.engine import Digest, Emit, StepSpec, ignore, rate
 
+NAME = "ingest"
 CORPUS_SCHEMA = pa.schema([RECORDS.field(i) for i in range(RECORDS.get_field_index("source") + 1)])
 REJECT_SCHEMA = pa.schema([RECORDS.field(name) for name in ("source", "publication_number", "reason", "detail")])
 _RECORDS_PER_TABLE = 20_000
@@ -36,7 +41,7 @@ _SORT_HERE_BYTES = 1 << 30
 class ParseFiles:
     """Ray Data UDF: a batch of file names to a stream of record tables, one row for every record or reject."""
 
-    def __init__(self, root: Path | RemoteFolder, parser: RecordParser) -> None:
+    def __init__(self, root: Folder, parser: RecordParser) -> None:
         self._root = root
         self._parser = parser
 
@@ -51,79 +56,79 @@ class ParseFiles:
         yield to_table(records)
 
     def _parse(self, name: str) -> Iterator[Record]:
-        if isinstance(self._root, Path):
-            return self._parser.parse_file(self._root / name, self._root.name if name == "." else name)
-        content = self._root.read(name)  # outside the parser: what a network loses is no reject
-        if content is None:
-            raise FileNotFoundError(f"{self._root}/{name} has gone since the run started")
-        return self._parser.parse_file(Path(name), name, lambda: io.BytesIO(content))
+        return self._parser.parse_file(Path(name), name, self._root.opener(name))
 
 
-def find_input(data_dir: str) -> tuple[Path | RemoteFolder, list[Entry], int]:
-    """The data root, its patent files, and how many other files were passed over. A root that is a file holds ".", or,
-    in a store, the folder that it is in holds it."""
-    if is_remote(data_dir):
-        folder = RemoteFolder(data_dir)
-        entries = folder.entries()
-        if not entries and folder.parent.size(folder.name) is not None:
-            name, folder = folder.name, folder.parent
-            entries = [entry for entry in folder.entries() if entry.name == name]
-        names = select_files(entry.name for entry in entries)
-        if not names:
-            raise _no_patents(data_dir, len(entries))
-        ignored = sum(PurePosixPath(entry.name).name != QUERY_CACHE_NAME for entry in entries) - len(names)
-        return folder, [entry for entry in entries if entry.name in names], ignored
-    root = Path(data_dir).resolve()
-    if not root.exists():
+@dataclass(frozen=True)
+class PatentFiles:
+    """The patent files below ``root``, and how many other files were passed over."""
+
+    root: Folder
+    files: Sequence[Entry]
+    passed_over: int
+    digest: str
+
+    def notes(self) -> list[str]:
+        """What is to be said of the other files."""
+        return [f"{self.passed_over:,} files of other kinds passed over"] if self.passed_over else []
+
+
+def find_input(data_dir: str) -> PatentFiles:
+    """The patent files of a folder, or the one file that ``data_dir`` names.
+
+    Raises:
+        UserError: there is no such folder, or no patent file in it.
+    """
+    root = folder_at(data_dir)
+    entries, single = root.entries(), False
+    if not entries and root.parent.size(root.name) is not None:
+        single, name, root = True, root.name, root.parent
+        entries = [entry for entry in root.entries() if entry.name == name]
+    if not entries and not root.everywhere and not Path(data_dir).exists():
         raise UserError(
             f"data_dir {data_dir!r} does not exist: there is nothing to read; set --data_dir to a folder of patents "
             "(`patent-embed sample DIR` writes one to try)"
         )
-    files, ignored = list_files(root)
-    if not files:
-        raise _no_patents(data_dir, ignored)
-    stats = [(path.relative_to(root), path.stat()) for path in files]
-    return root, [Entry(str(name), stat.st_size, stat.st_mtime_ns) for name, stat in stats], ignored
+    names = select_files(entry.name for entry in entries)
+    others = sum(PurePosixPath(entry.name).name != QUERY_CACHE_NAME for entry in entries) - len(names)
+    if not names:
+        raise UserError(
+            f"data_dir {data_dir!r} holds no .json, .jsonl, .json.gz, .jsonl.gz or .parquet file ({others} others); "
+            "set --data_dir to the folder with the patents"
+        )
+    files = sorted((entry for entry in entries if entry.name in names), key=lambda entry: PurePosixPath(entry.name))
+    # Digests know a file that stands alone on this machine as ".", so that it may be renamed.
+    named = [replace(file, name=".") for file in files] if single and not root.everywhere else files
+    return PatentFiles(root, files, others, input_digest(named))
 
 
-def _no_patents(data_dir: str, others: int) -> UserError:
-    return UserError(
-        f"data_dir {data_dir!r} holds no .json, .jsonl, .json.gz, .jsonl.gz or .parquet file ({others} others); "
-        "set --data_dir to the folder with the patents"
-    )
-
-
-def input_digest(files: list[Entry]) -> str:
+def input_digest(files: Sequence[Entry]) -> str:
     """Digest of names, sizes and modification times: any edited, added or removed file changes it."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.name}\0{file.size}\0{file.mtime_ns}\n".encode())
-    return digest.hexdigest()
+    return text_digest(*(f"{file.name}\0{file.size}\0{file.mtime_ns}\n" for file in files))
 
 
 def ingest(
     folder: Path,
-    root: Path | RemoteFolder,
-    files: list[Entry],
+    found: PatentFiles,
     config: DataConfig,
     seed: int,
     *,
     blocks: int | None = None,
     parser: RecordParser | None = None,
     rows_per_group: int = _ROWS_PER_PART,
-    on_progress: Callable[[int, int, int, float], None] | None = None,
+    emit: Emit = ignore,
 ) -> Outcome:
     """Write ``corpus/*.parquet`` and ``rejects.parquet`` into ``folder``.
 
     ``blocks`` is how many pieces the file list is cut into; it does not change a byte of the result. ``parser``: None
-    for that of patents to train on. ``rows_per_group``: of the Parquet files. ``on_progress`` is called with pieces
-    read, pieces in all, records found so far, and seconds.
+    for that of patents to train on. ``rows_per_group``: of the Parquet files.
     """
+    root, files = found.root, found.files
     parser = parser or RecordParser(config.min_abstract_chars, config.max_abstract_chars)
     pieces = blocks or max(-(-len(files) // _FILES_PER_BLOCK), sum(file.size for file in files) // _BYTES_PER_BLOCK)
     pieces = min(len(files), pieces)
     names = ray.data.from_items([{"name": file.name} for file in files], override_num_blocks=pieces)
-    parsed = _parse(names.map_batches(ParseFiles(root, parser), batch_size=None), pieces, on_progress)
+    parsed = _parse(names.map_batches(ParseFiles(root, parser), batch_size=None), pieces, emit)
     bound = _sample_bound(parsed, config.max_samples, seed)
     writer = _CorpusWriter(folder, bound, seed, rows_per_group, parser.duplicate_reason)
     for batch in _sorted_by_id(parsed):
@@ -131,16 +136,13 @@ def ingest(
     return writer.finish(records=parsed.count(), files=len(files))
 
 
-def _parse(
-    records: ray.data.Dataset, pieces: int, on_progress: Callable[[int, int, int, float], None] | None
-) -> ray.data.Dataset:
+def _parse(records: ray.data.Dataset, pieces: int, emit: Emit) -> ray.data.Dataset:
     """``records.materialize()``, heard of while it runs. A piece that comes back in two blocks counts twice."""
     watch, blocks, rows = Stopwatch(), list[Any](), 0
     for bundle in records.iter_internal_ref_bundles():
         blocks += bundle.block_refs
         rows += bundle.num_rows() or 0
-        if on_progress is not None:
-            on_progress(min(len(blocks), pieces), pieces, rows, watch.seconds)
+        emit(PiecesRead(min(len(blocks), pieces), pieces, rows, watch.seconds))
     return ray.data.from_arrow_refs(blocks)
 
 
@@ -228,4 +230,45 @@ class _CorpusWriter:
                 "languages": dict(sorted(self._languages.items())),
                 "cut_abstracts": self._counts["cut_abstracts"],
             },
+        )
+
+
+def ingest_step(config: Config, found: PatentFiles) -> StepSpec:
+    """The corpus of the patents in ``found``."""
+    data, seed = config.data, config.run.seed
+    sampled = {"seed": seed} if data.max_samples else {}
+    return StepSpec(
+        name=NAME,
+        version=1,
+        settings=data.model_dump(exclude=names_by_role(DataConfig, Role.LOGISTICS)) | sampled,
+        inputs={"files": Digest(found.digest)},
+        work=lambda context: ingest(context.folder, found, data, seed, emit=context.progress.emit),
+        check=partial(_require_two_patents, data_dir=data.data_dir),
+        notes=lambda artifact: [*reading_notes(artifact), *found.notes()],
+        rate=rate,
+        counts=shown_counts,
+    )
+
+
+def shown_counts(rows: Mapping[str, int]) -> dict[str, int]:
+    """Without what was left out of a sample where there is none."""
+    return {key: value for key, value in rows.items() if value or key != "not_sampled"}
+
+
+def reading_notes(artifact: Artifact) -> list[str]:
+    """What was rejected or cut."""
+    rejects = artifact.manifest.rejects
+    lines = [f"{count:,} rejected: {reason}" for reason, count in rejects.items()]
+    lines += [f"rejects with file names: {artifact.address}/rejects.parquet"] if rejects else []
+    if cut := artifact.report.get("cut_abstracts"):
+        lines.append(f"{cut:,} abstracts cut at the length limit")
+    return lines
+
+
+def _require_two_patents(ingested: Artifact, data_dir: str) -> None:
+    patents = ingested.manifest.rows["patents"]
+    if patents < 2:
+        raise UserError(
+            f"{patents} usable patent in {data_dir!r}: a negative needs another patent (for same-group negatives at "
+            f"least two in one main group); {ingested.address}/rejects.parquet says what was rejected"
         )

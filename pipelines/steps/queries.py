@@ -12,21 +12,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from patent_embed.artifacts import Outcome
+from patent_embed.artifacts import Artifact, ModelRef, Outcome
 from patent_embed.config.model import ModelConfig
 from patent_embed.config.queries import QueriesConfig, RoundTripConfig
+from patent_embed.config.settings import Config
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.evaluation.search import exact_search, pair_scores
-from patent_embed.folders import RemoteFolder
+from patent_embed.folders import Folder
+from patent_embed.hashing import file_digest
 from patent_embed.progress.clock import Stopwatch
+from patent_embed.progress.events import QueriesWritten
 from patent_embed.queries.cache import read_query_cache
 from patent_embed.queries.rules import build_queries
 from patent_embed.queries.store import Answer, QueryStore
 from patent_embed.queries.writing import Backend, Request, RoundTrip, write_queries
+from pipelines.embedders import embed_texts
+from pipelines.engine import Context, Digest, Emit, Input, LocalModel, StepSpec, ignore, rate
 from pipelines.resources import free_resources
-from pipelines.steps.embed import embed_texts
+from pipelines.steps.tables import counted
 
+NAME = "queries"
 _FILTERS = 2  # raised when the same answers would be judged in another way
+Share = Callable[[LocalModel], ModelRef]
 
 
 def digest_settings(config: QueriesConfig) -> dict[str, Any]:
@@ -49,22 +56,22 @@ def model_identity(config: QueriesConfig) -> str:
     return f"llm:{config.llm.model}"
 
 
-def queries_step(
+def write_all(
     folder: Path,
     corpus: pa.Table,
     config: QueriesConfig,
     cache: Path | None,
-    store: Path | RemoteFolder,
+    store: Folder,
     seed: int,
     *,
     splits: pa.Table | None = None,
-    share_model: Callable[[Path], tuple[str, str]] = lambda folder: (str(folder), ""),
-    on_progress: Callable[[int, int, float], None] | None = None,
+    share_model: Share = lambda model: ModelRef(str(model.folder)),
+    emit: Emit = ignore,
 ) -> Outcome:
     """Write ``queries.parquet`` and, with a model, ``query_rejects.parquet``; its answers are kept in ``store``.
 
-    ``splits`` is needed where ``config.round_trip`` names an encoder; ``share_model`` makes its folder known to
-    workers, as ``artifacts.model_folder`` reads it.
+    ``splits`` is needed where ``config.round_trip`` names an encoder; ``share_model`` makes it known
+    to workers.
     """
     if config.backend == "rules":
         table, report = build_queries(corpus, config, cache, seed)
@@ -79,8 +86,7 @@ def queries_step(
     watch = Stopwatch()
 
     def progress(done: int, asked: int) -> None:
-        if on_progress is not None:
-            on_progress(done, asked, watch.seconds - timings.get("engine_start_s", 0.0))
+        emit(QueriesWritten(done, asked, watch.seconds - timings.get("engine_start_s", 0.0)))
 
     with _backend(config, timings) if uncached else contextlib.nullcontext(_no_requests) as backend:
         written = write_queries(
@@ -111,16 +117,14 @@ def _backend(config: QueriesConfig, timings: dict[str, float]) -> AbstractContex
     return llm_backend(config, timings)
 
 
-def _round_trip(
-    corpus: pa.Table, splits: pa.Table, config: RoundTripConfig, share: Callable[[Path], tuple[str, str]]
-) -> RoundTrip:
+def _round_trip(corpus: pa.Table, splits: pa.Table, config: RoundTripConfig, share: Share) -> RoundTrip:
     """Whether queries find their own patents among the first k of their splits.
 
     The passages are embedded here, before an engine takes the GPUs; the queries on what it leaves. A patent with the
     same abstract, or an equal score, stands in nobody's way.
     """
     encoder = ModelConfig(name=config.encoder)
-    model = share(resolve_model(encoder.name))
+    model = share(LocalModel(resolve_model(encoder.name)))
     abstracts = corpus["abstract"]
     kinds = pa.array(["passage"] * len(corpus))
     passages = embed_texts(pa.table({"text": abstracts, "kind": kinds}), model, encoder)
@@ -137,7 +141,7 @@ def _round_trip(
             if not len(mine):
                 continue
             best, _ = exact_search(vectors[mine], passages[inside], config.k)
-            own = np.array([rows[numbers[i]] for i in mine])
+            own = np.array([rows[numbers[i]] for i in mine.tolist()])
             passed[mine] = pair_scores(vectors, passages, mine, own) >= best[:, -1]
         return passed.tolist()
 
@@ -146,3 +150,54 @@ def _round_trip(
 
 def _no_requests(requests: Sequence[Request]) -> Iterable[list[Answer]]:
     return [] if not requests else [[Answer(request.key, error="not_sent") for request in requests]]
+
+
+def queries_step(config: Config, ingest: Input, splits: Input, cache: Path | None) -> StepSpec:
+    """A query for every patent of ``ingest``. ``cache``: a file with queries that exist already."""
+    settings, seed = config.queries, config.run.seed
+    inputs: dict[str, Input] = {"ingest": ingest}
+    if cache is not None:
+        inputs["cache"] = Digest(file_digest(cache))
+    if settings.round_trip.encoder and settings.backend != "rules":
+        inputs |= {"splits": splits, "encoder": LocalModel(resolve_model(settings.round_trip.encoder))}
+
+    def work(context: Context) -> Outcome:
+        return write_all(
+            context.folder,
+            context.table("ingest", "corpus"),
+            settings,
+            cache,
+            context.output.folder / "query_store",
+            seed,
+            splits=context.table("splits") if "splits" in context.inputs else None,
+            share_model=context.output.share,
+            emit=context.progress.emit,
+        )
+
+    return StepSpec(
+        name=NAME,
+        version=1,
+        settings=digest_settings(settings) | {"seed": seed},
+        inputs=inputs,
+        work=work,
+        notes=_notes,
+        rate=rate,
+    )
+
+
+def _notes(artifact: Artifact) -> list[str]:
+    report, rejects = artifact.report, artifact.manifest.rejects
+    lines = ["by source: " + counted(report["sources"])]
+    if report.get("generated") or report.get("reused_answers"):
+        lines.append(f"{report['generated']:,} answers generated, {report['reused_answers']:,} reused")
+    if tokens := report.get("tokens"):
+        lines.append("tokens used: " + counted(tokens))
+    if refused := report.get("rejected_answers"):
+        lines.append("rejected answers: " + counted(refused))
+    if failed := report.get("errors"):
+        lines.append("requests that failed: " + counted(failed))
+    if rejects:
+        lines.append(f"{sum(rejects.values()):,} patents without a query: " + counted(rejects))
+    if strangers := report.get("cache_without_patent"):
+        lines.append(f"{strangers:,} cached queries belong to no patent here")
+    return lines

@@ -23,7 +23,7 @@ from pipelines.engine import Context, LocalModel, Partial, StepSpec, rate
 from pipelines.events import event_stream
 from pipelines.session import interrupt_stays_interrupt
 from pipelines.steps.embed import model_settings
-from pipelines.training import DISK_FULL, Job, make_trainer, no_space, scale
+from pipelines.training import DISK_FULL, Job, no_space, scale, train_with
 
 NAME = "train"
 MODEL, ADAPTER = "model", "adapter"  # folders of the result
@@ -89,14 +89,13 @@ def _resume_from(context: Context, config: Config) -> Folder | None:
 def train(context: Context, config: Config, resume_from: Folder | None = None) -> Outcome:
     """Train into the step's folder: ``model/`` (merged, the kept epoch), ``adapter/`` and the checkpoints."""
     attempt, place = f"attempt-{time.time_ns()}", context.place
-    scaling, precision = scale(config)
+    scaling = scale(config)
     with event_stream(context.progress.emit) as events, interrupt_stays_interrupt():
         job = Job(
             config=config.model_dump(mode="json"),
             model=context.model(),
             tokens=context.inputs["tokens"].address,
             fingerprint=context.spec.folder,
-            precision=precision,
             resume_from=str(resume_from) if resume_from else None,
             out=str(place),
             events=events,
@@ -108,7 +107,7 @@ def train(context: Context, config: Config, resume_from: Folder | None = None) -
             failure_config=ray.train.FailureConfig(max_failures=_MAX_WORKER_FAILURES),
         )
         try:
-            outcome = make_trainer(job, scaling, run).fit().return_value
+            outcome = train_with(job, scaling, run)
         except ray.train.ControllerError as error:  # Ray Train's own files lie beside the checkpoints
             if getattr(error.controller_failure, "errno", None) not in DISK_FULL:
                 raise
@@ -124,7 +123,7 @@ def train(context: Context, config: Config, resume_from: Folder | None = None) -
             "kept_epoch": state["kept_epoch"],
             "stopped_early": state["stopped"],
             "trained_parameters": outcome["trained_parameters"],
-            "precision": precision,
+            "precision": outcome["precision"],
             "workers": config.training.num_workers,
         },
     )

@@ -7,6 +7,7 @@ import pytest
 
 from patent_embed.artifacts import MANIFEST, ArtifactStore, Outcome, Step, open_artifact
 from patent_embed.errors import UserError
+from patent_embed.folders import folder_at
 from patent_embed.hashing import folder_digest
 
 STEP = Step("mine", 1, {"k": 3, "name": "甲"}, {"ingest": "abc"})
@@ -31,7 +32,7 @@ def test_the_digest_follows_code_settings_and_inputs(other: Step) -> None:
 
 
 def test_a_finished_step_is_found_and_an_unfinished_one_is_not(tmp_path: Path) -> None:
-    store = ArtifactStore(tmp_path)
+    store = ArtifactStore(folder_at(tmp_path))
     assert store.find(STEP) is None
 
     def fails(folder: Path) -> Outcome:
@@ -50,16 +51,15 @@ def test_a_finished_step_is_found_and_an_unfinished_one_is_not(tmp_path: Path) -
 
 
 def test_keep_partial_leaves_what_is_there(tmp_path: Path) -> None:
-    store = ArtifactStore(tmp_path)
-    store.path(STEP).mkdir()
-    (store.path(STEP) / "checkpoint").write_text("1")
+    store = ArtifactStore(folder_at(tmp_path))
+    store.place(STEP).write("checkpoint", b"1")
     made = store.run(STEP, work, keep_partial=True)
     assert (made.path / "checkpoint").read_text() == "1"
 
 
 @pytest.mark.parametrize("content", [b"", b'{"schema_version": 1', b'{"foreign": true}', b"[]"])
 def test_a_torn_or_foreign_manifest_is_named(tmp_path: Path, content: bytes) -> None:
-    store = ArtifactStore(tmp_path)
+    store = ArtifactStore(folder_at(tmp_path))
     made = store.run(STEP, work)
     (made.path / MANIFEST).write_bytes(content)
     with pytest.raises(UserError, match=r"manifest\.json cannot be read"):
@@ -67,7 +67,7 @@ def test_a_torn_or_foreign_manifest_is_named(tmp_path: Path, content: bytes) -> 
 
 
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
-    made = ArtifactStore(tmp_path).run(STEP, work)
+    made = ArtifactStore(folder_at(tmp_path)).run(STEP, work)
     manifest = json.loads((made.path / MANIFEST).read_text())
     (made.path / MANIFEST).write_text(json.dumps(manifest | {"schema_version": 99}))
     with pytest.raises(UserError, match="schema version 99"):
@@ -75,7 +75,7 @@ def test_another_schema_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_cut_or_missing_file_is_named(tmp_path: Path) -> None:
-    made = ArtifactStore(tmp_path).run(STEP, work)
+    made = ArtifactStore(folder_at(tmp_path)).run(STEP, work)
     file = made.path / "rows.parquet"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"rows\.parquet has \d+ bytes"):

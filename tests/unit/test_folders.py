@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 from patent_embed.artifacts import ArtifactStore, Outcome, Step, open_artifact
 from patent_embed.errors import UserError
-from patent_embed.folders import RemoteFolder, is_remote
+from patent_embed.folders import Folder, folder_at
 from patent_embed.queries.store import Answer, QueryStore
 
 pytest.importorskip("moto.server")
@@ -21,9 +22,9 @@ STEP = Step("step", 1, {"margin": 0.3}, {"up": "d"})
 
 
 @pytest.fixture
-def bucket(s3: str, request: pytest.FixtureRequest) -> RemoteFolder:
+def bucket(s3: str, request: pytest.FixtureRequest) -> Folder:
     """An empty folder of its own."""
-    return RemoteFolder(f"{s3}/{request.node.name}")
+    return folder_at(f"{s3}/{request.node.name}")
 
 
 def work(folder: Path) -> Outcome:
@@ -33,12 +34,13 @@ def work(folder: Path) -> Outcome:
     return Outcome(rows={"x": 2})
 
 
-def test_an_artifact_is_made_found_and_read_elsewhere(bucket: RemoteFolder, tmp_path: Path) -> None:
-    store = ArtifactStore(tmp_path / "one", bucket / "steps")
+def test_an_artifact_is_made_found_and_read_elsewhere(bucket: Folder, tmp_path: Path) -> None:
+    store = ArtifactStore(bucket / "steps")
     assert store.find(STEP) is None
     made = store.run(STEP, work)
     assert made.manifest.files == {"a.txt": 3, "deep/b.txt": 11}
-    elsewhere = ArtifactStore(tmp_path / "two", bucket / "steps").find(STEP)
+    shutil.rmtree(made.path)  # as on a machine that did not make it
+    elsewhere = ArtifactStore(folder_at(str(bucket / "steps"))).find(STEP)
     assert elsewhere is not None
     assert elsewhere.manifest == made.manifest
     assert elsewhere.file("deep").joinpath("b.txt").read_text() == "two, longer"
@@ -46,8 +48,8 @@ def test_an_artifact_is_made_found_and_read_elsewhere(bucket: RemoteFolder, tmp_
     assert open_artifact(elsewhere.address).file("a.txt").read_text() == "one"
 
 
-def test_an_artifact_that_was_made_anew_is_not_taken_from_an_old_copy(bucket: RemoteFolder, tmp_path: Path) -> None:
-    store = ArtifactStore(tmp_path, bucket / "steps")
+def test_an_artifact_that_was_made_anew_is_not_taken_from_an_old_copy(bucket: Folder, tmp_path: Path) -> None:
+    store = ArtifactStore(bucket / "steps")
     assert open_artifact(store.run(STEP, work).address).file("a.txt").read_text() == "one"
 
     def other(folder: Path) -> Outcome:
@@ -58,38 +60,37 @@ def test_an_artifact_that_was_made_anew_is_not_taken_from_an_old_copy(bucket: Re
     assert open_artifact(store.run(STEP, other).address).file("a.txt").read_text() == "two"
 
 
-def test_damage_is_named(bucket: RemoteFolder, tmp_path: Path) -> None:
-    store = ArtifactStore(tmp_path, bucket / "steps")
+def test_damage_is_named(bucket: Folder, tmp_path: Path) -> None:
+    store = ArtifactStore(bucket / "steps")
     address = store.run(STEP, work).address
-    RemoteFolder(address).delete("a.txt")
+    folder_at(address).delete("a.txt")
     with pytest.raises(UserError, match=r"a\.txt has None bytes, its manifest says 3"):
         store.find(STEP)
     cut = tmp_path / "cut"
     cut.write_text("{")
-    RemoteFolder(address).put(cut, "manifest.json")
+    folder_at(address).put(cut, "manifest.json")
     with pytest.raises(UserError, match=r"manifest\.json cannot be read: it is torn"):
         store.find(STEP)
 
 
 UPLOAD = """
 import sys
-from pathlib import Path
 from patent_embed.artifacts import ArtifactStore, Outcome
-from patent_embed.folders import RemoteFolder
+from patent_embed.folders import folder_at
 from tests.unit.test_folders import STEP
 def work(folder):
     for i in range(40):
         (folder / f"{i:02d}").write_bytes(bytes(1 << 20))
     return Outcome()
-ArtifactStore(Path(sys.argv[1]), RemoteFolder(sys.argv[2])).run(STEP, work)
+ArtifactStore(folder_at(sys.argv[1])).run(STEP, work)
 """
 
 
 def test_a_kill_in_the_middle_of_an_upload_leaves_nothing_that_looks_finished(
-    bucket: RemoteFolder, tmp_path: Path
+    bucket: Folder, tmp_path: Path
 ) -> None:
     steps = bucket / "steps"
-    process = subprocess.Popen([sys.executable, "-c", UPLOAD, str(tmp_path / "killed"), str(steps)])
+    process = subprocess.Popen([sys.executable, "-c", UPLOAD, str(steps)])
     end = time.monotonic() + 120
     while not steps.entries():  # the first files are there
         assert process.poll() is None
@@ -99,13 +100,13 @@ def test_a_kill_in_the_middle_of_an_upload_leaves_nothing_that_looks_finished(
     left = steps.entries()
     assert 0 < len(left) < 40
     assert {entry.size for entry in left} == {1 << 20}  # an object is there whole or not at all
-    store = ArtifactStore(tmp_path / "again", steps)
+    store = ArtifactStore(steps)
     assert store.find(STEP) is None
     store.run(STEP, work)
     assert [entry.name for entry in (steps / STEP.folder).entries()] == ["a.txt", "deep/b.txt", "manifest.json"]
 
 
-def test_readers_at_the_same_time_see_whole_files(bucket: RemoteFolder, tmp_path: Path) -> None:
+def test_readers_at_the_same_time_see_whole_files(bucket: Folder, tmp_path: Path) -> None:
     content = os.urandom(1 << 20)
     (tmp_path / "file").write_bytes(content)
     bucket.put(tmp_path / "file", "file")
@@ -124,7 +125,7 @@ def test_readers_at_the_same_time_see_whole_files(bucket: RemoteFolder, tmp_path
     assert [path.name for path in target.parent.iterdir()] == ["file"]
 
 
-def test_answers_are_kept_in_the_store(bucket: RemoteFolder) -> None:
+def test_answers_are_kept_in_the_store(bucket: Folder) -> None:
     QueryStore(bucket / "answers").add([Answer("a", "first"), Answer("b", "other"), Answer("c", error="timeout")])
     time.sleep(1.1)  # times of writing are whole seconds there
     QueryStore(bucket / "answers").add([Answer("a", "second")])
@@ -141,13 +142,13 @@ def test_answers_are_kept_in_the_store(bucket: RemoteFolder) -> None:
 )
 def test_addresses_that_cannot_be_used(uri: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
-        RemoteFolder(uri)
+        folder_at(uri)
     assert "secret" not in str(caught.value)
 
 
 def test_options_of_the_file_system_stay_behind_the_path() -> None:
-    folder = RemoteFolder("s3://bucket/x?region=eu-west-1&endpoint_override=127.0.0.1:9&scheme=http") / "y"
-    assert folder.uri == "s3://bucket/x/y?region=eu-west-1&endpoint_override=127.0.0.1:9&scheme=http"
-    assert (folder.path, folder.name, folder.parent.path) == ("bucket/x/y", "y", "bucket/x")
-    assert is_remote(folder.uri)
-    assert not is_remote("experiments/s3")
+    folder = folder_at("s3://bucket/x?region=eu-west-1&endpoint_override=127.0.0.1:9&scheme=http") / "y"
+    assert folder.address == "s3://bucket/x/y?region=eu-west-1&endpoint_override=127.0.0.1:9&scheme=http"
+    assert (folder.inside, folder.name, folder.parent.inside) == ("bucket/x/y", "y", "bucket/x")
+    assert folder.everywhere
+    assert not folder_at("experiments/s3").everywhere

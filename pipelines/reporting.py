@@ -1,0 +1,98 @@
+"""What a report is made of, from the artifacts of a run or a comparison."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from patent_embed import __version__
+from patent_embed.artifacts import Artifact
+from patent_embed.config.settings import Config
+from patent_embed.evaluation.comparison import Comparison, compare
+from patent_embed.evaluation.forgetting import compare_general
+from patent_embed.evaluation.measure import EvalResult
+from patent_embed.evaluation.rank_changes import rank_changes
+from patent_embed.evaluation.slices import compare_slices, query_labels
+from patent_embed.report.content import RunReport
+from pipelines.engine import Input, Results
+from pipelines.steps.tables import Tables
+
+_PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "peft", "pyarrow", "numpy")
+
+
+def make_report(
+    config: Config,
+    done: Results,
+    tables: Tables[Input],
+    systems: list[EvalResult],
+    pairs: Iterable[tuple[str, str, str]],
+    trained: Artifact | None = None,
+) -> RunReport:
+    """What a report is made of.
+
+    Args:
+        tables: what the systems were measured on; its negatives are those that are shown.
+        pairs: the split, the system and its baseline of each comparison; the first one is the verdict, and those not
+            measured are left out.
+        trained: the training whose model is among the systems.
+    """
+    by_name = {result.name: result for result in systems}
+    comparisons = [
+        found
+        for split, system, baseline in pairs
+        if system in by_name and baseline in by_name
+        if (found := compare(by_name[system], by_name[baseline], split=split, seed=config.run.seed))
+    ]
+    ingest, splits, queries = (done[each] for each in (tables.ingest, tables.splits, tables.queries))
+    steps = done.by_name
+    return RunReport(
+        results=systems,
+        comparisons=comparisons,
+        **(_evidence(comparisons[0], by_name, (ingest, splits, queries), config.run.seed) if comparisons else {}),
+        data=ingest.manifest.rows | {"families": splits.report["families"]},
+        rejects=ingest.manifest.rejects,
+        splits=splits.manifest.rows,
+        query_sources=queries.report["sources"],
+        queries=queries.report,
+        negatives=done[tables.negatives].report,
+        history=trained.report["history"] if trained else (),
+        kept_epoch=trained.report["kept_epoch"] if trained else None,
+        timings={name: step.artifact.manifest.seconds for name, step in steps.items()},
+        throughput={name: step.rate for name, step in steps.items() if step.rate},
+        reused={name for name, step in steps.items() if step.reused},
+        settings=config.model_dump(mode="json"),
+        versions=versions(),
+    )
+
+
+def _evidence(
+    verdict: Comparison, results: Mapping[str, EvalResult], data: tuple[Artifact, Artifact, Artifact], seed: int
+) -> dict[str, Any]:
+    """What stands behind the verdict: slices, queries that moved, and general sentences. ``data``: corpus, splits and
+    queries."""
+    system, baseline = results[verdict.system], results[verdict.baseline]
+    names = ("corpus", "splits", "queries")
+    corpus, splits, queries = (artifact.table(name) for artifact, name in zip(data, names, strict=True))
+    labels = query_labels(system.per_query, queries, corpus, splits)
+    others = [result for name, result in results.items() if name not in (system.name, baseline.name)]
+    found = {
+        "slices": compare_slices(system, baseline, labels, split=verdict.split, others=others, seed=seed),
+        "changes": rank_changes(system, baseline, queries, corpus, split=verdict.split),
+    }
+    if system.general is None or baseline.general is None:  # BM25 has no opinion on them
+        return found
+    general = compare_general(system.name, baseline.name, system.general, baseline.general, seed=seed)
+    return found | {"forgetting": general}
+
+
+def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
+    """Of this program and of what it stands on."""
+    found = {"patent-embed": __version__, "python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # carried along without its metadata, or not installed
+            found[package] = "unknown"
+    return found

@@ -1,0 +1,147 @@
+"""A corpus of texts to files of embeddings, in pieces that are whole or absent, so that a killed run goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from patent_embed.artifacts import Artifact, ModelRef, Outcome, open_artifact
+from patent_embed.config.model import Kind, ModelConfig
+from patent_embed.config.settings import Config
+from patent_embed.errors import UserError
+from patent_embed.folders import Folder
+from patent_embed.progress.clock import Stopwatch
+from patent_embed.progress.events import TextsEmbedded
+from patent_embed.progress.terminal import say
+from pipelines.embedders import Embedder, actor_pool
+from pipelines.engine import Context, LocalModel, Partial, StepSpec
+from pipelines.steps.embed import model_settings
+
+NAME, VECTORS = "embeddings", "vectors"  # the step, and the folder in it
+
+
+def embeddings_step(config: Config, texts: StepSpec, model: LocalModel, kind: Kind) -> StepSpec:
+    """The vectors of ``texts``, with the prompt of their ``kind`` put before them."""
+    return StepSpec(
+        name=NAME,
+        version=1,
+        settings=model_settings(config) | {"kind": kind},
+        inputs={"texts": texts, "model": model},
+        work=lambda context: _work(context, config, kind),
+        partial=Partial(keep=True),
+        announced=True,
+    )
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A row group of a part of the corpus, which becomes one file of the result."""
+
+    part: str
+    group: int
+    rows: int
+
+    @property
+    def file(self) -> str:
+        """Its name in the result."""
+        return f"{self.part}-{self.group:04d}.parquet"
+
+
+class EncodePieces(Embedder):
+    """Ray Data UDF: pieces of the corpus (``part``, ``group``) to files of embeddings; gives back their ``rows``."""
+
+    def __init__(
+        self,
+        corpus: str,
+        target: Folder,
+        kind: Kind,
+        model: ModelRef,
+        config: ModelConfig,
+        gpu: bool,
+        threads: int,
+    ) -> None:
+        super().__init__(model, config, gpu, threads)
+        self._corpus, self._target, self._kind = open_artifact(corpus), target, kind
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        return {"rows": [self._encode(str(p), int(g)) for p, g in zip(batch["part"], batch["group"], strict=True)]}
+
+    def _encode(self, part: str, group: int) -> int:
+        file = pq.ParquetFile(self._corpus.file(f"corpus/{part}.parquet"))
+        piece = Piece(part, group, int(file.metadata.row_group(group).num_rows))
+        if piece.file in _finished(self._target):  # Ray runs a piece again when its actor died before it could say so
+            return piece.rows
+        texts = file.read_row_group(group, columns=["publication_number", "abstract"])
+        vectors = self.vectors(texts["abstract"].to_pylist(), self._kind)
+        if not np.isfinite(vectors).all():
+            raise RuntimeError(f"an embedding of {part}, row group {group}, holds NaN or infinity")
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+        table = pa.table({"id": texts["publication_number"], "embedding": column})
+        with self._target.new_file(piece.file) as path:
+            pq.write_table(table, path, compression="none")  # the bits of embeddings do not compress
+        return piece.rows
+
+
+def _work(context: Context, config: Config, kind: Kind) -> Outcome:
+    corpus, target = context.inputs["texts"], context.place / VECTORS
+    total = corpus.manifest.rows["texts"]
+    if not total:
+        raise UserError(
+            f"no text in {config.data.data_dir!r} can be embedded: {dict(corpus.manifest.rejects)}; "
+            f"{corpus.address}/rejects.parquet says what was found"
+        )
+    pieces = _pieces(corpus)
+    finished = _finished(target)
+    left = [piece for piece in pieces if piece.file not in finished]
+    done = total - sum(piece.rows for piece in left)
+    if done:
+        say(f"      going on: {done:,} of {total:,} texts are embedded already")
+    watch, encoded = Stopwatch(), 0
+    for rows in _encode_pieces(left, corpus, target, kind, context, config.model):
+        encoded += rows
+        context.progress.emit(TextsEmbedded(done + encoded, total, watch.seconds))
+    if done + encoded != total or not {piece.file for piece in pieces} <= _finished(target):
+        raise RuntimeError(f"{total} texts went in, {done} + {encoded} embeddings came out")
+    return Outcome(
+        rows={NAME: total, "files": len(pieces)},
+        rejects=corpus.manifest.rejects,
+        report={"encoded_by_this_run": encoded, "texts_per_s": round(encoded / watch.seconds, 1)},
+    )
+
+
+def _encode_pieces(
+    pieces: list[Piece], corpus: Artifact, target: Folder, kind: Kind, context: Context, config: ModelConfig
+) -> Any:
+    """Yield rows as they are written."""
+    if not pieces:
+        return
+    pool, gpu, threads = actor_pool()
+    blocks = [pa.table({"part": [piece.part], "group": [piece.group]}) for piece in pieces]
+    written = ray.data.from_arrow(blocks).map_batches(
+        EncodePieces,
+        fn_constructor_args=(corpus.address, target, kind, context.model(), config, gpu, threads),
+        batch_size=1,
+        **pool,
+    )
+    for batch in written.iter_batches(batch_size=None):
+        yield int(batch["rows"].sum())
+
+
+def _pieces(corpus: Artifact) -> list[Piece]:
+    found = []
+    for path in corpus.parts("corpus"):
+        metadata = pq.read_metadata(path)
+        groups = [
+            Piece(path.stem, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)
+        ]
+        found += [piece for piece in groups if piece.rows]
+    return found
+
+
+def _finished(target: Folder) -> set[str]:
+    return {entry.name for entry in target.entries()}

@@ -1,0 +1,52 @@
+"""The texts that are to be embedded: patents' abstracts, or any column of texts."""
+
+from __future__ import annotations
+
+from patent_embed.artifacts import Outcome
+from patent_embed.config.commands import EncodeArguments
+from patent_embed.config.data import DataConfig
+from patent_embed.config.settings import Config
+from patent_embed.data.records import PatentTextParser, RecordParser, TextParser
+from patent_embed.section import Role, names_by_role
+from pipelines.engine import Context, Digest, StepSpec, rate
+from pipelines.steps import ingest
+from pipelines.steps.ingest import PatentFiles
+
+NAME = "texts"
+
+
+def texts_step(config: Config, arguments: EncodeArguments, found: PatentFiles) -> StepSpec:
+    """The texts of the files ``found``, in row groups of ``arguments.rows_per_file``."""
+    data, seed = config.data, config.run.seed
+    told = {"text": arguments.text_column, "id": arguments.id_column, "rows_per_file": arguments.rows_per_file}
+
+    def work(context: Context) -> Outcome:
+        outcome = ingest.ingest(
+            context.folder,
+            found,
+            data,
+            seed,
+            parser=_parser(data, arguments),
+            rows_per_group=arguments.rows_per_file,
+            emit=context.progress.emit,
+        )
+        outcome.rows["texts"] = outcome.rows.pop("patents")
+        return outcome
+
+    return StepSpec(
+        name=NAME,
+        version=1,
+        settings=told | data.model_dump(exclude=names_by_role(DataConfig, Role.LOGISTICS)) | {"seed": seed},
+        inputs={"files": Digest(found.digest)},
+        work=work,
+        notes=lambda artifact: [*ingest.reading_notes(artifact), *found.notes()],
+        rate=rate,
+        counts=ingest.shown_counts,
+    )
+
+
+def _parser(data: DataConfig, arguments: EncodeArguments) -> RecordParser:
+    bounds = (data.min_abstract_chars, data.max_abstract_chars)
+    if arguments.text_column is None:
+        return PatentTextParser(*bounds)
+    return TextParser(*bounds, arguments.text_column, arguments.id_column)

@@ -1,0 +1,46 @@
+"""What training and its validation read: token ids, once for all workers, epochs and trials."""
+
+from __future__ import annotations
+
+from patent_embed.artifacts import Outcome
+from patent_embed.config.settings import Config
+from pipelines.engine import Context, Input, LocalModel, StepSpec, rate
+from pipelines.steps.embed import model_settings
+from pipelines.steps.tables import Tables
+
+NAME = "tokens"
+
+
+def tokens_step(config: Config, base: LocalModel, tables: Tables[Input], mark: str = "") -> StepSpec:
+    """The training's triplets and its validation set as ``base`` reads them. ``mark``: of the round."""
+    from patent_embed.evaluation.measure import ENOUGH_QUERIES
+    from patent_embed.training.data import ENOUGH_TO_TRAIN
+
+    sources = {"train": config.training.query_sources, "val": config.evaluation.query_sources}
+    return StepSpec(
+        name=f"{NAME}{mark}",
+        version=1,
+        settings=model_settings(config) | sources,
+        inputs=tables.inputs() | {"model": base},
+        work=lambda context: _work(context, config, base),
+        constants={"ENOUGH_TO_TRAIN": ENOUGH_TO_TRAIN, "ENOUGH_QUERIES": ENOUGH_QUERIES},
+        rate=rate,
+    )
+
+
+def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
+    from transformers.utils.logging import disable_progress_bar
+
+    from patent_embed.encoder.encoder import Encoder
+    from patent_embed.training.data import build_triplets, save_training_data
+    from patent_embed.training.validation import build_retrieval_set
+
+    disable_progress_bar()  # of a load of seconds, on the run's own terminal
+    encoder = Encoder.load(base.folder, config.model)
+    corpus, splits, asked = context.table("ingest", "corpus"), context.table("splits"), context.table("queries")
+    mined = context.table("negatives")
+    data = build_triplets(encoder, corpus, splits, asked, mined, config.training.query_sources)
+    val = build_retrieval_set(encoder, corpus, splits, asked, "val", config.evaluation.query_sources)
+    save_training_data(context.folder / "data", data, val)
+    counts = {"triplets": len(data.triplets), "tokens": int(data.tokens.lengths.sum())}
+    return Outcome(rows=counts | {"val_queries": len(val.queries)})
