@@ -68,8 +68,10 @@ class EvalResult:
 
 
 def headline_mask(source: pa.ChunkedArray, wanted: Sequence[str] | None) -> NDArray[np.bool_]:
-    """Which queries of a split count in its headline metrics, by their sources: (q,) bool. ``wanted`` is the value of
-    ``evaluation.query_sources``. Raises UserError when it matches none of the queries."""
+    """Which queries of a split count in its headline metrics, by their sources: (q,) bool.
+
+    ``wanted`` is the value of ``evaluation.query_sources``. Raises UserError when it matches none of the queries.
+    """
     return mask_by_source(source, wanted, enough=ENOUGH_QUERIES, setting="evaluation.query_sources", use="measure on")
 
 
