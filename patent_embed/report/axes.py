@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from patent_embed.text import columns, cut
+from patent_embed.text import columns
 
 COLUMN = 6.6
 """Units that a column of a label takes: a digit, a letter, half a Chinese character."""
 
 _GAP = 8.0  # units between two labels
-_FEWEST = 3  # columns of a category's label, however many categories there are
 
 Format = Callable[[float], str]
 
@@ -80,20 +79,22 @@ class Axis:
         return cls(low, high, label, [rank * step for rank in ranks], lambda value: f"{value:,.{digits}f}", ranks)
 
     @classmethod
-    def logarithmic(cls, low: float, high: float, label: str) -> Axis:
+    def logarithmic(cls, low: float, high: float, label: str, *, margin: float = 0.0) -> Axis:
         """An axis from ``low`` to ``high``, both above zero, with ticks at 1, 2 and 5 times powers of ten.
 
-        Where the range holds fewer than two of these, its ticks are those of a linear axis.
+        Where the range holds fewer than two of these, its ticks are those of a linear axis. ``margin`` is room at both
+        ends, a share of the axis.
         """
         exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         # Powers of ten have even ranks: they are what is left when the others have no room.
         marks = [(factor * 10.0**e, 2 * e if factor == 1 else 1) for e in exponents for factor in (1, 2, 5)]
         inside = [(tick, rank) for tick, rank in marks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+        room = (high / low) ** margin
         if len(inside) < 2:
             linear = cls.over([low, high], label)
-            return cls(low, high, label, linear.ticks, number_text, linear.ranks, log=True)
+            return cls(low / room, high * room, label, linear.ticks, number_text, linear.ranks, log=True)
         ticks, ranks = zip(*inside, strict=True)
-        return cls(low, high, label, ticks, number_text, ranks, log=True)
+        return cls(low / room, high * room, label, ticks, number_text, ranks, log=True)
 
     @classmethod
     def of(cls, choices: Sequence[Any], label: str, *, length: float) -> Axis:
@@ -102,10 +103,12 @@ class Axis:
         Args:
             choices: at least one.
             label: what is chosen.
-            length: units that the axis will be long; a text that takes more than its share of them is cut.
+            length: units that the axis will be long. Where one choice takes more than its share of them, their numbers
+                stand for all: 1, 2 and so on.
         """
-        room = max(_FEWEST, math.floor((length / len(choices) - _GAP) / COLUMN))
-        texts = [cut(choice_text(choice), room) for choice in choices]
+        texts, room = [choice_text(choice) for choice in choices], length / len(choices) - _GAP
+        if any(text_width(text) > room for text in texts):
+            texts, label = [f"{number}" for number in range(1, len(choices) + 1)], f"{label}, by number in the list"
         ranks = range(len(choices))
         return cls(-0.5, len(choices) - 0.5, label, ranks, lambda place: texts[round(place)], ranks)
 

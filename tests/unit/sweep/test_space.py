@@ -1,4 +1,4 @@
-"""What a sweep may vary, and what it leaves behind."""
+"""What a sweep may vary."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
 
 from patent_embed.config.load import load_config
 from patent_embed.config.model import ModelConfig
@@ -19,7 +17,6 @@ from patent_embed.encoder.encoder import Encoder
 from patent_embed.errors import UserError
 from patent_embed.losses.base import LOSSES
 from patent_embed.section import Role, Section, names_by_role, section_in
-from patent_embed.sweep.results import Sweep, Trial, importance, table, write_results
 from patent_embed.sweep.space import Range, offered, search_space, with_values
 from patent_embed.training.checkpoint import TrainState
 from patent_embed.training.start import start_training
@@ -137,60 +134,6 @@ def test_no_value_of_a_trial_depends_on_what_is_published(tiny_model: Path) -> N
     assert one.best_value == other.best_value
     for epoch, same in zip(one.history, other.history, strict=True):
         assert {**epoch, "train_seconds": 0} == {**same, "train_seconds": 0}
-
-
-def sweep() -> Sweep:
-    varied = {
-        "training.learning_rate": Range("loguniform", (1e-5, 1e-3)),
-        "training.margin": Range("uniform", (0.05, 0.5)),
-    }
-    rates = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 5e-4]
-    trials = [
-        Trial(
-            number,
-            {"training.learning_rate": rate, "training.margin": 0.1 * number / 2},
-            "done" if number % 2 else "halted",
-            [0.5, 0.5 + number / 100, 0.5 + number / 50],
-            seconds=10.0,
-        )
-        for number, rate in enumerate(rates[:5], start=1)
-    ]
-    failed = Trial(
-        6, {"training.learning_rate": 5e-4, "training.margin": 0.5}, "failed", [0.5, 0.99], "the loss became nan"
-    )
-    return Sweep(varied, 2, [*trials, failed])
-
-
-def test_the_best_trial_becomes_a_run(tmp_path: Path) -> None:
-    config = load_config(options={"queries.api.key": "sk-very-secret", "data.data_dir": "d"})
-    files = write_results(tmp_path, sweep(), config)
-    assert [path.name for path in files] == ["results.parquet", "best.yaml", "sweep.png"]
-    best = load_config(overlays=[tmp_path / "best.yaml"])
-    assert (best.training.learning_rate, best.training.margin) == (1e-3, 0.25)
-    assert (best.data.data_dir, best.queries.api.key) == ("d", None)
-    assert "sk-very" not in (tmp_path / "best.yaml").read_text()
-    rows = pq.read_table(tmp_path / "results.parquet").to_pylist()
-    assert [row["state"] for row in rows] == ["done", "halted", "done", "halted", "done", "failed"]
-    assert rows[4]["best_val_ndcg@10"] == pytest.approx(0.6)
-    assert rows[5]["error"] == "the loss became nan"
-    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
-    assert yaml.safe_load((tmp_path / "best.yaml").read_text())["training"]["margin"] == 0.25
-
-
-def test_the_table_fits_a_terminal() -> None:
-    lines = table(sweep(), 8, 2).splitlines()
-    assert lines[0].split() == ["trial", "learning_rate", "margin", "epoch", "nDCG@10", "state"]
-    assert lines[1].split() == ["6", "5.0e-4", "0.5", "1/2", "0.9900", "failed:", "the", "loss", "became", "nan"]
-    assert lines[2].split() == ["5", "1.0e-3", "0.25", "2/2", "0.6000", "done"]
-    assert lines[-1] == "6 of 8 trials ended, about 8.3 s left"
-    assert max(map(len, lines)) <= 80
-
-
-def test_importance_finds_the_setting_that_counts() -> None:
-    found = importance(sweep())
-    assert set(found) == {"training.learning_rate", "training.margin"}
-    few = sweep()
-    assert importance(Sweep(few.space, 2, few.trials[:3])) == {}
 
 
 def test_values_are_checked_as_settings_are() -> None:
