@@ -16,7 +16,7 @@ from patent_embed.negatives import products, scored
 from patent_embed.negatives.ladder import RUNGS
 from patent_embed.negatives.scored import Embeddings, mine_scored_negatives
 from patent_embed.strategies.shares import largest_remainder
-from tests.unit.negatives.test_drawn import CORPUS, STRATEGIES, allowed, expected_rungs, plain, tables
+from tests.unit.negatives.tables import CORPUS, STRATEGIES, allowed, expected_rungs, plain, tables
 
 SCORING = st.sampled_from([{}, {"max_ratio": 0.5}, {"max_ratio": None}, {"max_ratio": None, "max_score": 0.3},
                            {"max_ratio": 0.9, "skip_hardest": 1, "take_within": 4}])  # fmt: skip
@@ -123,22 +123,6 @@ def test_large_containers_are_searched_in_blocks(monkeypatch: pytest.MonkeyPatch
     assert parts.table.drop(["score"]) == whole.table.drop(["score"])
     assert whole.report["scores"]["positive"]["0.5"] == 1.0
     assert whole.report["scores"]["negative"]["0.05"] > 0.3  # the hardest of a hundred
-
-
-def test_products() -> None:
-    rng = np.random.default_rng(0)
-    passages, queries = unit(rng, 200), unit(rng, 9)
-    rows = rng.permutation(200)[:50].astype(np.int32)
-    hidden = np.flatnonzero(rng.random(9 * 50) < 0.3)
-    expected = queries @ passages[rows].T
-    expected.reshape(-1)[hidden] = -np.inf
-    of = products.Products(passages, "cpu")
-    for k in (4, 50):
-        scores, best = of.top(queries, rows, hidden, k)
-        np.testing.assert_allclose(scores, -np.sort(-expected, axis=1)[:, :k], atol=1e-6)
-        np.testing.assert_allclose(np.take_along_axis(expected, best, axis=1), scores, atol=1e-6)
-    pools = rows[:45].reshape(9, 5)
-    np.testing.assert_allclose(of.dots(queries, pools), (passages[pools] * queries[:, None]).sum(-1), atol=1e-6)
 
 
 def test_rows_in_any_order() -> None:
