@@ -37,7 +37,8 @@ def wide_sweep(count: int = 30, error: str = "文件 corpus.parquet 不存在") 
     varied = {
         "training.learning_rate": Range("loguniform", (1e-5, 1e-3)),
         "training.temperature": Range("loguniform", (0.031, 0.039)),
-        "training.weight_decay": Range("uniform", (0.0, 0.1)),
+        "training.weight_decay": Range("loguniform", (1e-9, 0.1)),
+        "training.margin": Range("uniform", (0.05, 0.5)),
         "training.warmup_ratio": Range("quniform", (0, 0.3, 0.1)),
         "training.lora.r": Range("lograndint", (4, 65)),
         "training.epochs": Range("randint", (1, 13)),
@@ -49,7 +50,8 @@ def wide_sweep(count: int = 30, error: str = "文件 corpus.parquet 不存在") 
         values = {
             "training.learning_rate": float(10 ** rng.uniform(-5, -3)),
             "training.temperature": float(rng.uniform(0.031, 0.039)),
-            "training.weight_decay": float(rng.uniform(0, 0.1)),
+            "training.weight_decay": float(10 ** rng.uniform(-9, -1)),
+            "training.margin": float(rng.uniform(0.05, 0.5)),
             "training.warmup_ratio": 0.1 * int(rng.integers(3)),
             "training.lora.r": int(rng.integers(4, 65)),
             "training.epochs": int(rng.integers(1, 13)),

@@ -35,10 +35,20 @@ def test_the_page_says_which_trial_is_best_and_what_to_do_next(tmp_path: Path) -
 def test_all_parts_are_there(tmp_path: Path) -> None:
     found = page(tmp_path, wide_sweep())
     assert found.headings == ["Trials", "What each setting does", "Course of the sweep", "Which setting counts most"]
+    names = [
+        "learning_rate",
+        "temperature",
+        "weight_decay",
+        "margin",
+        "warmup_ratio",
+        "lora.r",
+        "epochs",
+        "loss",
+        "publish",
+    ]
     assert found.charts == [
-        *("val nDCG@10 by learning_rate", "val nDCG@10 by temperature", "val nDCG@10 by weight_decay"),
-        *("val nDCG@10 by warmup_ratio", "val nDCG@10 by lora.r", "val nDCG@10 by epochs", "val nDCG@10 by loss"),
-        *("val nDCG@10 by publish", "the settings of each trial, and its val nDCG@10", "val nDCG@10 by epoch"),
+        *(f"val nDCG@10 by {name}" for name in names),
+        *("the settings of each trial, and its val nDCG@10", "val nDCG@10 by epoch"),
         *("val nDCG@10 by trial, and the best so far", "importance of each setting"),
     ]
     assert sorted(found.addresses) == sorted(["data:,", *(f"#{name}" for name in found.ids)])
@@ -91,7 +101,12 @@ def test_a_single_setting_is_not_drawn_with_others(tmp_path: Path) -> None:
 def test_axes_are_those_that_values_are_drawn_on() -> None:
     space = wide_sweep().space
     axes = {path.removeprefix("training."): setting_axis(path, values) for path, values in space.items()}
-    assert {name for name, axis in axes.items() if axis.log} == {"learning_rate", "temperature", "lora.r"}
+    assert {name for name, axis in axes.items() if axis.log} == {
+        "learning_rate",
+        "temperature",
+        "weight_decay",
+        "lora.r",
+    }
     assert axes["epochs"].low < 1 < 12 < axes["epochs"].high
     assert all(tick == round(tick) for tick in axes["epochs"].ticks)
     assert list(map(axes["loss"].shown, axes["loss"].ticks)) == ["triplet", "infonce"]

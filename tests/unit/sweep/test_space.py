@@ -21,7 +21,7 @@ from patent_embed.sweep.space import Range, offered, search_space, with_values
 from patent_embed.training.checkpoint import TrainState
 from patent_embed.training.start import start_training
 from patent_embed.training.validation import RetrievalSet
-from tests.unit.training.test_trainer import Silent, make_data
+from tests.unit.training.tiny import Silent, make_data
 
 
 def space(*settings: str) -> dict[str, Range]:
