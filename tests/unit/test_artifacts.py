@@ -8,7 +8,6 @@ import pytest
 from patent_embed.artifacts import MANIFEST, ArtifactStore, Outcome, Step, open_artifact
 from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
-from patent_embed.hashing import folder_digest
 
 STEP = Step("mine", 1, {"k": 3, "name": "甲"}, {"ingest": "abc"})
 
@@ -83,12 +82,3 @@ def test_a_cut_or_missing_file_is_named(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(UserError, match=r"rows\.parquet has None bytes"):
         open_artifact(made.path)
-
-
-def test_folder_digest_follows_content_and_names_not_prose(tmp_path: Path) -> None:
-    (tmp_path / "w.safetensors").write_bytes(b"1")
-    first = folder_digest(tmp_path)
-    (tmp_path / "README.md").write_text("card")
-    assert folder_digest(tmp_path) == first
-    (tmp_path / "w.safetensors").write_bytes(b"2")
-    assert folder_digest(tmp_path) != first
