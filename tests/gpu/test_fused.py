@@ -17,7 +17,7 @@ from patent_embed.encoder.packing import pack
 from patent_embed.training.trainer import Trainer
 from tests.unit.encoder.test_kernels import error
 from tests.unit.encoder.test_packing import LENGTHS, POOLING, make_encoder, make_tokens, tiny_model
-from tests.unit.training.test_trainer import Silent, make_data
+from tests.unit.training.tiny import Silent, make_data
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

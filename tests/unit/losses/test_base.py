@@ -132,7 +132,7 @@ with pytest.raises(UserError, match="training.strength changes nothing, it needs
     search_space(load_config(settings=['tune.space.strength="uniform(0.5, 2)"']))
 
 # Training.
-from tests.unit.training.test_trainer import Silent, make_trainer
+from tests.unit.training.tiny import Silent, make_trainer
 curves = []
 for strength in (1.0, 2.0):
     reporter = Silent()

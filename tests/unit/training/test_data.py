@@ -1,10 +1,11 @@
-"""Which queries are trained on, and what is said where there are none."""
+"""Triplets and validation set: which queries are trained on, in which order, and how they lie on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -13,7 +14,9 @@ from patent_embed.config.model import ModelConfig
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.errors import UserError
 from patent_embed.training import data
-from patent_embed.training.data import TripletData, build_triplets
+from patent_embed.training.data import TripletData, build_triplets, load_training_data, save_training_data
+from patent_embed.training.validation import RetrievalSet
+from tests.unit.training.tiny import make_trainer
 
 SOURCES = ["rules", "llm", "llm", "rules", "llm"]
 
@@ -48,3 +51,26 @@ def test_queries_of_rules_are_left_out_where_a_model_wrote_enough(
 def test_sources_that_nothing_has_are_an_error_that_names_the_setting_of_the_training(encoder: Encoder) -> None:
     with pytest.raises(UserError, match=r"^training\.query_sources \['api'\] matches none .*llm 2, rules 2.*train on"):
         built(encoder, ["api"])
+
+
+def test_epochs_visit_every_triplet_once_in_another_order(tiny_model: Path) -> None:
+    data = make_trainer(tiny_model).data
+    first, second = data.epoch_order(5, 0), data.epoch_order(5, 1)
+    assert sorted(first) == sorted(second) == list(range(60))
+    assert list(first) != list(second)
+    queries = data.triplets[first, 0].reshape(-1, 3)
+    assert (queries == queries[:, :1]).all()  # the triplets of a query stand together
+
+
+def test_training_data_is_read_as_it_was_written(tiny_model: Path, tmp_path: Path) -> None:
+    data = make_trainer(tiny_model).data
+    tokens, family = data.tokens, data.family
+    save_training_data(tmp_path / "data", data, RetrievalSet(tokens.take(np.arange(5)), tokens, family[:5], family))
+    found, val = load_training_data(tmp_path / "data")
+    for one, other in [(found.tokens, tokens), (val.passages, tokens), (val.queries, tokens.take(np.arange(5)))]:
+        assert np.array_equal(one.ids, other.ids)
+        assert np.array_equal(one.offsets, other.offsets)
+    assert np.array_equal(found.triplets, data.triplets)
+    assert np.array_equal(found.family, family)
+    assert np.array_equal(val.query_family, family[:5])
+    assert np.array_equal(val.passage_family, family)

@@ -1,0 +1,42 @@
+"""A training goes on from a checkpoint as if it had never stopped; what is none of its own is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from patent_embed.errors import UserError
+from tests.unit.training.tiny import Silent, make_trainer, weights
+
+
+@pytest.mark.parametrize("settings", [{}, {"loss": "infonce"}, {"use_lora": False}, {"query_dropout": 0.4}])
+def test_a_resumed_training_ends_bit_equal(tiny_model: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    values = iter([0.1, 0.2, 0.5, 0.3, 0.4])
+    whole = make_trainer(tiny_model, validate=lambda: next(values), **settings)
+    whole.fit(Silent(tmp_path))
+    values = iter([0.3, 0.4])  # what is left after epoch 2
+    resumed = make_trainer(tiny_model, validate=lambda: next(values), **settings)
+    resumed.load(tmp_path / "epoch-2")
+    resumed.fit(Silent())
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
+    clean = [[{k: v for k, v in r.items() if k != "train_seconds"} for r in t.state.history] for t in (whole, resumed)]
+    assert clean[0] == clean[1]
+    whole.load_kept()
+    resumed.load_kept()
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
+    assert whole.state.kept_epoch == resumed.state.kept_epoch == 2
+
+
+def test_checkpoints_are_refused_by_name(tiny_model: Path, tmp_path: Path) -> None:
+    make_trainer(tiny_model, epochs=1).fit(Silent(tmp_path))
+    folder = tmp_path / "epoch-1"
+    other = make_trainer(tiny_model)
+    other.state.fingerprint = "0" * 64
+    with pytest.raises(UserError, match=r"belongs to training f{14}, this is 0{14}:"):
+        other.load(folder)
+    (folder / "state.json").write_text((folder / "state.json").read_text()[:50])
+    with pytest.raises(UserError, match="is not a whole checkpoint"):
+        make_trainer(tiny_model).load(folder)
