@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-GOLDEN = Path(__file__).parent / "data" / "golden.json"
-# The output of each step that no floating-point arithmetic of a model touches, so that every machine makes the same.
-STEPS = ("ingest", "splits", "queries", "negatives", "tokens")
+from patent_embed.artifacts import Artifact
+from pipelines.engine import StepSpec
+
+FILE = Path(__file__).parent / "data" / "golden.json"
+WRITE = "PATENT_EMBED_WRITE_GOLDEN"  # an environment variable: write the file anew instead of comparing with it
 
 
 def content_digest(folder: Path) -> str:
@@ -30,11 +33,28 @@ def content_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def made_by(output: Path) -> dict[str, dict[str, Any]]:
-    """Step → its version and the digest of its content, of the steps below an output folder."""
-    found = {}
-    for manifest in sorted((output / "steps").glob("*/manifest.json")):
-        about = json.loads(manifest.read_text(encoding="utf-8"))
-        if about["step"] in STEPS:
-            found[about["step"]] = {"version": about["code_version"], "digest": content_digest(manifest.parent)}
+def pinned(steps: Iterable[StepSpec], made: Mapping[StepSpec, Artifact]) -> dict[str, dict[str, Any]]:
+    """Step → its version, the constants in its code, and, of the steps that were ``made``, the digest of the result."""
+    found: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        found[step.name] = {"version": step.version, "constants": dict(step.constants)}
+        if step in made:
+            found[step.name]["digest"] = content_digest(made[step].path)
+    return found
+
+
+def complaints(golden: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is to be said of steps that are not as they were: nothing where all is well."""
+    found = []
+    for name in sorted({*golden, *now}):
+        before, after = golden.get(name), now.get(name)
+        if before == after:
+            continue
+        if before is None or after is None:
+            found.append(f"{name}: there is {'no' if after is None else 'now'} such step")
+        elif before["version"] == after["version"]:
+            changed = ", ".join(key for key in before if before[key] != after.get(key))
+            found.append(f"{name}: {changed} changed, its version did not: artifacts of earlier runs would be reused")
+        else:
+            found.append(f"{name}: version {after['version']}, the golden file has {before['version']}")
     return found
