@@ -133,10 +133,8 @@ def _walk(ring: Ring, rows: Int32, pairs: Int64, anchor_hash: UInt64, found: Int
     own_start, own_size = ring.cell_start[own], ring.cell_start[own + 1] - ring.cell_start[own]
     first_own = starts_of(cells)
     outside = end - begin - np.add.reduceat(own_size, first_own[:-1])  # members under other keys than the anchor's
-    draw = mix64(anchor_hash ^ mix64(ring.container_hash[container]))
     safe = np.maximum(outside, 1)
-    start = (draw % safe.astype(np.uint64)).astype(np.int64)
-    stride = _coprime((mix64(draw) % safe.astype(np.uint64)).astype(np.int64), safe)
+    start, stride = route(anchor_hash, ring.container_hash[container], safe)
     limit = np.minimum(outside, MAX_PROBES)
     got = np.zeros(len(pairs), np.int64)
     active = np.flatnonzero(limit > 0)
@@ -167,6 +165,16 @@ def _walk(ring: Ring, rows: Int32, pairs: Int64, anchor_hash: UInt64, found: Int
         cut = (got[active] < k) & (tried >= MAX_PROBES) & (outside[active] > MAX_PROBES)
         tally["walks_cut"] += int(np.count_nonzero(cut))
         active = active[(got[active] < k) & (tried < limit[active])]
+
+
+def route(anchor_hash: UInt64, container_hash: UInt64, size: Int64) -> tuple[Int64, Int64]:
+    """Start and stride, drawn for anchors in containers with ``size`` places that are not their own, all (n,).
+
+    A stride has no factor in common with the size, so that a walk comes to every place once.
+    """
+    draw = mix64(anchor_hash ^ mix64(container_hash))
+    start = (draw % size.astype(np.uint64)).astype(np.int64)
+    return start, _coprime((mix64(draw) % size.astype(np.uint64)).astype(np.int64), size)
 
 
 def _coprime(stride: Int64, size: Int64) -> Int64:
