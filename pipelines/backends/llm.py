@@ -167,16 +167,9 @@ def gpu_check(config: LlmConfig) -> Callable[[float], None]:
     return check
 
 
-@contextlib.contextmanager
-def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Backend]:
-    """A backend for ``write_queries``; it leaves ``engine_start_s`` and ``engine_stop_s`` in ``timings``.
-
-    Raises UserError when vLLM, GPUs or the model are missing, and when the engines cannot start or go on. An engine
-    that dies is started anew by Ray, which then asks again for what it had in hand.
-    """
-    watch = Stopwatch()
+def _pipeline(config: QueriesConfig, *, on_cpu: bool) -> Callable[[ray.data.Dataset, int], ray.data.Dataset]:
+    """From requests to answers, for a ``TwoRoundPipeline``: prompts are made, engines answer."""
     llm, limit = config.llm, config.max_prompt_chars
-    on_cpu = check_engine(llm)
     chat = has_chat_template(llm.model)
     params = sampling(config, chat=chat)
 
@@ -213,6 +206,19 @@ def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Ba
             )
         return process(requests)
 
+    return pipeline
+
+
+@contextlib.contextmanager
+def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Backend]:
+    """A backend for ``write_queries``; it leaves ``engine_start_s`` and ``engine_stop_s`` in ``timings``.
+
+    Raises UserError when vLLM, GPUs or the model are missing, and when the engines cannot start or go on. An engine
+    that dies is started anew by Ray, which then asks again for what it had in hand.
+    """
+    watch = Stopwatch()
+    llm, on_cpu = config.llm, check_engine(config.llm)
+    pipeline = _pipeline(config, on_cpu=on_cpu)
     check = gpu_check(llm) if not on_cpu else lambda idle_s: None
     rounds = TwoRoundPipeline(
         pipeline, lambda requests: min(llm.batch_size, -(-requests // llm.replicas)), check, patience_s=llm.node_wait_s
