@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -142,7 +142,7 @@ class Folder(ABC):
 
     @abstractmethod
     def workspace(self, purpose: str) -> Path:
-        """Where this process makes what will lie in the folder: there, or in an empty scratch folder, one a ``purpose``."""
+        """Where this process makes what will lie in the folder: there, or in an empty scratch folder for ``purpose``."""
 
     @abstractmethod
     def leave(self, work: Path, cache: Path | None = None) -> None:
@@ -150,7 +150,7 @@ class Folder(ABC):
 
     @abstractmethod
     def copies(self, cache: Path) -> Path:
-        """Where readers on this machine find what they ``fetch``: in ``cache``, or in the folder itself if it is here."""
+        """Where readers on this machine find what they ``fetch``: in ``cache``, or in the folder if it is here."""
 
 
 class _Local(Folder):
@@ -247,7 +247,7 @@ class _Store(Folder):
         return _Store(urlsplit(self.address)._replace(path=path).geturl())
 
     def __truediv__(self, name: str) -> Folder:
-        return self._at(f"{urlsplit(self.address).path.rstrip('/')}/{name}")
+        return self._at(f"{urlsplit(self.address).path.rstrip('/')}/{quote(name)}")
 
     @property
     def parent(self) -> Folder:
