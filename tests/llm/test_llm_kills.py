@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.steps.queries import queries_step
+from patent_embed.folders import folder_at
+from pipelines.steps.queries import write_all
 from tests.conftest import ROOT
 from tests.llm.tiny import corpus, settings
 
@@ -24,12 +26,19 @@ COUNT = 64  # patents: eight batches, two in flight
 DRIVER = """
 import sys
 from pathlib import Path
-from pipelines.queries import queries_step
-from pipelines.runtime import ray_session
+from patent_embed.folders import folder_at
+from pipelines.session import ray_session
+from pipelines.steps.queries import write_all
 from tests.llm.tiny import corpus, settings
+folder = Path(sys.argv[2])
 with ray_session("INFO"):
-    queries_step(Path(sys.argv[2]), corpus(64), settings(sys.argv[1]), None, Path(sys.argv[2]).parent / "store", 1)
+    write_all(folder, corpus(64), settings(sys.argv[1]), None, folder_at(folder.parent / "store"), 1)
 """
+
+
+def write(model: Path, folder: Path) -> dict[str, Any]:
+    """Write the queries of COUNT patents into ``folder/a``, and give their report."""
+    return write_all(folder / "a", corpus(COUNT), settings(model), None, folder_at(folder / "store"), 1).report
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -46,7 +55,7 @@ def test_a_killed_driver_loses_only_what_was_in_flight(tiny_llm: Path, tmp_path:
     before = len(_stored(tmp_path / "store"))
     assert engines
     assert 8 <= before < COUNT
-    report = queries_step(tmp_path / "a", corpus(COUNT), settings(tiny_llm), None, tmp_path / "store", 1).report
+    report = write(tiny_llm, tmp_path)
     assert report["reused_answers"] == before
     _is_whole(tmp_path, report, before)
 
@@ -66,7 +75,7 @@ def test_a_killed_engine_is_started_anew(tiny_llm: Path, tmp_path: Path) -> None
 
     killer = threading.Thread(target=kill)
     killer.start()
-    report = queries_step(tmp_path / "a", corpus(COUNT), settings(tiny_llm), None, tmp_path / "store", 1).report
+    report = write(tiny_llm, tmp_path)
     killer.join()
     assert len(victims) >= 3
     _wait(lambda: not any(process.is_running() for process in victims))

@@ -11,7 +11,8 @@ import pytest
 
 from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
-from pipelines.steps.queries import queries_step
+from patent_embed.folders import folder_at
+from pipelines.steps.queries import write_all
 from tests.llm.tiny import corpus, settings
 
 pytest.importorskip("vllm")
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 def run(folder: Path, table: pa.Table, config: QueriesConfig) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     folder.mkdir(exist_ok=True)
-    report = queries_step(folder, table, config, None, folder.parent / "store", 1).report
+    report = write_all(folder, table, config, None, folder_at(folder.parent / "store"), 1).report
     return pq.read_table(folder / "queries.parquet").to_pylist(), report
 
 

@@ -12,8 +12,11 @@ import pytest
 
 from patent_embed.config.data import DataConfig
 from patent_embed.errors import UserError
+from patent_embed.progress.events import PiecesRead
+from patent_embed.queries.cache import find_query_cache
 from pipelines.steps import ingest
 from tests.conftest import patent, write_json_lines
+from tests.unit.queries.files import write_cache
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -38,14 +41,11 @@ def mixed_folder(tmp_path: Path) -> Path:
 def run(tmp_path: Path, folder: Path, config: DataConfig | None = None, blocks: int | None = None):
     out = tmp_path / f"out-{blocks}-{config}"[:60].replace("/", "_")
     out.mkdir()
-    root, files, _ = ingest.find_input(str(folder))
-    seen: list[tuple[int, int, int]] = []
-    outcome = ingest.ingest(
-        out, root, files, config or DataConfig(), 42,
-        blocks=blocks, on_progress=lambda done, pieces, records, _: seen.append((done, pieces, records)),
-    )  # fmt: skip
+    found, events = ingest.find_input(str(folder)), list[PiecesRead]()
+    outcome = ingest.ingest(out, found, config or DataConfig(), 42, blocks=blocks, emit=events.append)
+    seen = [(event.done, event.total, event.records) for event in events]
     assert seen == sorted(seen)
-    assert seen[-1][0] == seen[-1][1] == min(blocks or 1, len(files))
+    assert seen[-1][0] == seen[-1][1] == min(blocks or 1, len(found.files))
     assert seen[-1][2] == outcome.rows["records"]
     digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.rglob("*.parquet"))}
     return outcome, digests, out
@@ -107,3 +107,10 @@ def test_missing_input_is_explained(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(UserError, match=r"holds no \.json"):
         ingest.find_input(str(tmp_path))
+
+
+def test_a_single_file_has_the_query_cache_beside_it(tmp_path: Path) -> None:
+    beside = write_cache(tmp_path / "llm_queries_cache.json", {})
+    data_file = tmp_path / "patents.jsonl"
+    data_file.touch()
+    assert find_query_cache(ingest.find_input(str(data_file)).root, None) == beside

@@ -1,4 +1,4 @@
-"""What a training's workers tell the driver and Ray Train."""
+"""What a training asks of the cluster, and what its workers tell the driver and Ray Train."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from patent_embed.progress.events import EpochEnded, Event
 from pipelines import training
+from pipelines.resources import NodeSize
 
 
 class Told:
@@ -51,3 +52,20 @@ def test_ray_train_is_told_an_epochs_figures(
             "folder": "epoch-0001",
         },
     ]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "gpu", "cpus"),
+    [
+        ([(2, 0)], 1, False, 2),
+        ([(1, 0)] * 3, 1, False, 1),
+        ([(1, 0)] * 3, 3, False, 1),
+        ([(8, 0), (2, 0)], 2, False, 4),
+        ([(16, 8)], 8, True, 2),
+        ([(32, 0), (8, 1)], 1, True, 4),
+        ([(2, 0)], 4, False, 0.45),
+    ],
+)
+def test_training_workers_find_a_place(nodes: list[tuple[float, int]], workers: int, gpu: bool, cpus: float) -> None:
+    found = training._cpus_per_worker([NodeSize(*node) for node in nodes], workers, gpu)
+    assert found == pytest.approx(cpus)

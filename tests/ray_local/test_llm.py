@@ -67,8 +67,8 @@ def test_prompts_begin_with_one_bos(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray.data.llm")
-    llm = LlmConfig(model="m", replicas=2, tensor_parallel_size=4, engine={"max_num_seqs": 512})
-    config = llm.engine_config(QueriesConfig(llm=llm), 99, on_cpu=False)
+    settings = LlmConfig(model="m", replicas=2, tensor_parallel_size=4, engine={"max_num_seqs": 512})
+    config = llm.engine_config(QueriesConfig(llm=settings), 99, on_cpu=False)
     assert config.engine_kwargs["enable_prefix_caching"] is True
     assert config.engine_kwargs["tensor_parallel_size"] == 4
     assert config.engine_kwargs["distributed_executor_backend"] == "mp"
@@ -83,7 +83,7 @@ def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     large = llm.engine_config(QueriesConfig(), 99, on_cpu=False).engine_kwargs
     assert (large["max_num_seqs"], large["max_num_batched_tokens"]) == (1024, 16384)
     assert "distributed_executor_backend" not in large
-    on_cpu = llm.engine_config(QueriesConfig(llm=llm), 99, on_cpu=True)
+    on_cpu = llm.engine_config(QueriesConfig(llm=settings), 99, on_cpu=True)
     assert on_cpu.placement_group_config["bundles"][0]["CPU"] == 0.5
     assert on_cpu.runtime_env["env_vars"]["OMP_NUM_THREADS"] == "1"
     assert llm.sampling(QueriesConfig(), chat=True)["structured_outputs"]

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pytest
 from safetensors.torch import load_file, save_file
 
+from patent_embed.artifacts import ModelRef
 from patent_embed.config.model import ModelConfig
-from pipelines.resources import cluster_nodes
-from pipelines.steps import embed
+from patent_embed.progress.events import TextsEmbedded
+from pipelines.embedders import _cpu_actors, embed_texts
+from pipelines.resources import NodeSize, cluster_nodes
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 TEXTS = pa.table(
@@ -23,10 +25,10 @@ TEXTS = pa.table(
 
 
 def test_the_driver_gives_what_actors_give(tiny_model: Path) -> None:
-    progress = list[int]()
-    here = embed.embed_texts(TEXTS, (str(tiny_model), ""), ModelConfig(), lambda done, *_: progress.append(done))
-    assert progress[-1] == 300
-    actors = embed.embed_texts(TEXTS, (str(tiny_model), ""), ModelConfig(), nodes=cluster_nodes())
+    model, seen = ModelRef(str(tiny_model)), list[TextsEmbedded]()
+    here = embed_texts(TEXTS, model, ModelConfig(), seen.append)
+    assert (seen[-1].done, seen[-1].total) == (300, 300)
+    actors = embed_texts(TEXTS, model, ModelConfig(), nodes=cluster_nodes())
     assert here.shape == actors.shape == (300, 32)
     np.testing.assert_allclose(here, actors, atol=1e-5)
 
@@ -40,4 +42,20 @@ def test_embeddings_that_are_no_numbers_are_an_error(tiny_model: Path, tmp_path:
     (weights,) = broken.rglob("model.safetensors")
     save_file({name: value * float("nan") for name, value in load_file(weights).items()}, weights, {"format": "pt"})
     with pytest.raises(RuntimeError, match="some hold NaN"):
-        embed.embed_texts(TEXTS.slice(0, 5), (str(broken), ""), ModelConfig())
+        embed_texts(TEXTS.slice(0, 5), ModelRef(str(broken)), ModelConfig())
+
+
+@pytest.mark.parametrize(
+    ("cpus", "actors", "threads"),
+    [
+        ([1], 1, 1),
+        ([2], 1, 2),
+        ([16], 4, 4),
+        ([1, 1, 1], 3, 1),
+        ([0.5], 1, 1),  # less than a core in all: nothing smaller can be asked for
+        ([2, 32], 17, 2),
+        ([32] * 8, 64, 4),
+    ],
+)
+def test_embedding_fills_the_nodes_and_fits_each(cpus: list[float], actors: int, threads: int) -> None:
+    assert _cpu_actors([NodeSize(count, 0) for count in cpus]) == (actors, threads)

@@ -1,4 +1,4 @@
-"""The search in shards on Ray Data: the result of a search in one piece."""
+"""Evaluation: the search in shards on Ray Data gives the result of a search in one piece."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 
 from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step
 from patent_embed.evaluation.systems import EmbeddingSystem
-from patent_embed.folders import RemoteFolder
+from patent_embed.folders import folder_at
+from patent_embed.progress.events import ShardsSearched
+from pipelines.engine import ignore
 from pipelines.steps.evaluate import ShardedSystem, _search_shard, _system
 from tests.evidence import unit
 
@@ -32,19 +34,19 @@ def passages_and_queries() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("shard_rows", [None, 7, 5000])
 def test_shards_give_what_one_search_gives(tmp_path: Path, shard_rows: int | None) -> None:
     passages, queries = passages_and_queries()
-    seen: list[tuple[int, int]] = []
+    seen: list[ShardsSearched] = []
     system = ShardedSystem(
         queries,
-        embedded(ArtifactStore(tmp_path), passages),
+        embedded(ArtifactStore(folder_at(tmp_path)), passages),
         shard_rows,
-        lambda done, all_, _: seen.append((done, all_)),
+        seen.append,
     )
     chosen = np.array([3, 1, 29])
     scores, rows = system.search(chosen, 10)
     expected_scores, expected_rows = EmbeddingSystem(queries, passages).search(chosen, 10)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_array_equal(scores, expected_scores)
-    assert seen == [(i + 1, len(seen)) for i in range(len(seen))]
+    assert [(each.done, each.total) for each in seen] == [(i + 1, len(seen)) for i in range(len(seen))]
     assert len(seen) >= (1000 // 7 if shard_rows == 7 else 1)
 
 
@@ -53,12 +55,12 @@ def test_shards_give_what_one_search_gives(tmp_path: Path, shard_rows: int | Non
 )
 def test_a_small_search_is_sharded_on_demand(tmp_path: Path, distributed: bool | None, kind: type) -> None:
     passages, queries = passages_and_queries()
-    assert type(_system(queries, embedded(ArtifactStore(tmp_path), passages), distributed)) is kind
+    assert type(_system(queries, embedded(ArtifactStore(folder_at(tmp_path)), passages), distributed, ignore)) is kind
 
 
-def test_a_worker_reads_the_vectors_of_a_store(tmp_path: Path, s3: str) -> None:
+def test_a_worker_reads_the_vectors_of_a_store(s3: str) -> None:
     passages, queries = passages_and_queries()
-    vectors = embedded(ArtifactStore(tmp_path, RemoteFolder(f"{s3}/sharded")), passages)
+    vectors = embedded(ArtifactStore(folder_at(f"{s3}/sharded")), passages)
     shard = {"begin": np.array([300]), "end": np.array([900])}
     (rows,) = _search_shard(shard, queries, vectors.address, 5)["rows"]  # here: the cluster is older than the store
     expected = EmbeddingSystem(queries, passages[300:900]).search(np.arange(30), 5)[1] + 300
