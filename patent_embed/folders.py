@@ -142,7 +142,7 @@ class Folder(ABC):
 
     @abstractmethod
     def workspace(self, purpose: str) -> Path:
-        """Where this process makes what will lie in the folder: there, or in an empty scratch folder for ``purpose``."""
+        """Where what will lie in the folder is made: there, or in an empty scratch folder, one a ``purpose``."""
 
     @abstractmethod
     def leave(self, work: Path, cache: Path | None = None) -> None:
