@@ -61,7 +61,7 @@ class Artifact:
 
     @property
     def address(self) -> str:
-        """What ``open_artifact`` finds it by on any machine that reaches the output folder."""
+        """What ``open_artifact`` finds it by, on any machine that reaches the output folder."""
         return self.place.address
 
     def file(self, name: str) -> Path:
@@ -92,7 +92,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Where any worker finds a model: a folder of this machine, or the folder ``inside`` the artifact at ``address``."""
+    """Where any worker finds a model: a folder of this machine, or what lies ``inside`` the artifact at ``address``."""
 
     address: str
     inside: str | None = None
@@ -122,12 +122,14 @@ class Step:
 
     @property
     def digest(self) -> str:
+        """SHA-256 over all that goes into it."""
         identity = [SCHEMA_VERSION, self.name, self.code_version, dict(self.settings), dict(self.inputs)]
         text = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return text_digest(text)
 
     @property
     def folder(self) -> str:
+        """Name of its folder."""
         return f"{self.name}-{self.digest[:8]}"
 
 
@@ -193,7 +195,7 @@ def open_artifact(place: Path | str | Folder) -> Artifact:
     try:
         content = place.read(MANIFEST)
         if content is None:
-            raise UserError(f"{path} cannot be read: No such file or directory; remove the folder to run the step again")
+            raise UserError(f"{path} cannot be read: there is no such file; remove the folder to run the step again")
         manifest = Manifest.model_validate_json(content)
     except (OSError, ValidationError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is torn, or not a manifest of this program"

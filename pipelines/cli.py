@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-    except Exception as error:  # whatever it is: the exit code and the last line must tell of it
+    except Exception as error:  # noqa: BLE001  # whatever it is: the exit code and the last line must tell of it
         traceback.print_exc()
         # The last line says it all: it is what is seen of a log's end.
         what = (str(error).strip().splitlines() or [""])[-1]

@@ -57,6 +57,7 @@ class EmbedTexts(Embedder):
     """Ray Data UDF: ``{"row", "text", "kind"}`` to ``{"row", "embedding"}``, every row exactly once."""
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Embed a batch."""
         embeddings = np.empty((len(batch["row"]), self._encoder.dim), np.float32)
         for kind in np.unique(batch["kind"]):
             mine = batch["kind"] == kind

@@ -71,7 +71,7 @@ def waiting_is_said(after: float = 30.0, interval: float = 2.0) -> Iterator[None
         while not stop.wait(interval):
             try:
                 status = get_cluster_status(address)
-            except Exception as error:  # the view must not end the run
+            except Exception as error:  # noqa: BLE001  # the view must not end the run
                 log.debug("the cluster's status is not available: %s", error)
                 continue
             if (found := _pending(status)) != pending:

@@ -200,7 +200,8 @@ def _search(config: Config, space: Mapping[str, Range], shared: _Shared, resumin
         )
     with interrupt_stays_interrupt():  # Tune takes Ctrl-C for itself, and keeps it
         results = tuner.fit()
-    trials = _read(results._experiment_analysis.trials, space, folder, config.training.epochs)
+    tuned: Any = results._experiment_analysis  # noqa: SLF001  # the public results tell no states
+    trials = _read(tuned.trials, space, folder, config.training.epochs)
     reason = _repeated_failure(folder)
     if reason:
         say(f"stopped: {_FAILURES_IN_A_ROW} trials in a row failed for one reason: {reason}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from patent_embed.config.load import flat, preset_names, preset_settings
 from patent_embed.config.model import Kind
@@ -64,6 +65,7 @@ class RunArguments(SettingsArguments):
             raise UserError(f"--recommended and --preset {self.preset} are two recipes; choose one")
         return self
 
+    @override
     def presets(self) -> list[str]:
         recipe = "recommended" if self.recommended else self.preset
         return [*([recipe] if recipe else []), *(["quick_test"] if self.quick_test else [])]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
+from typing_extensions import override
 
 from patent_embed.losses.base import Loss
 from patent_embed.section import Section
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 
 class InfoNceSettings(Section):
+    """What InfoNCE reads."""
+
     temperature: float = Field(
         0.05, gt=0, description="infonce: cosines are divided by it; the smaller, the more the nearest count"
     )
@@ -27,6 +30,7 @@ class InfoNce(Loss[InfoNceSettings]):
     name, order, settings = "infonce", 1, InfoNceSettings
     ranges = {"temperature": "loguniform(0.01, 0.1)"}  # noqa: RUF012
 
+    @override
     def losses(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray, settings: InfoNceSettings) -> Tensor:
         import torch
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
+from typing_extensions import override
 
 from patent_embed.losses.base import Loss
 from patent_embed.section import Cli, Section
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 
 class TripletSettings(Section):
+    """What the triplet loss reads."""
+
     distance: Literal["euclidean", "cosine"] = Field(
         "euclidean", description="triplet: between L2-normalised embeddings"
     )
@@ -29,6 +32,7 @@ class Triplet(Loss[TripletSettings]):
     name, order, settings = "triplet", 0, TripletSettings
     ranges = {"margin": "uniform(0.05, 0.5)"}  # noqa: RUF012
 
+    @override
     def check(self, settings: TripletSettings) -> None:
         if settings.margin > 2:
             raise ValueError(
@@ -36,6 +40,7 @@ class Triplet(Loss[TripletSettings]):
                 "never close; set training.margin to 0.05..0.5"
             )
 
+    @override
     def losses(self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray, settings: TripletSettings) -> Tensor:
         import torch
 

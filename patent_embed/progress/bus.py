@@ -34,7 +34,7 @@ class Progress:
         for listener in tuple(self._listeners):
             try:
                 listener.on_event(event)
-            except Exception as error:  # of whatever kind: what a listener does is its own affair
+            except Exception as error:  # noqa: BLE001  # of whatever kind: what a listener does is its own affair
                 name = type(listener).__name__
                 log.warning("nothing more goes to %s: %s: %s", name, type(error).__name__, error)
                 self._drop(listener)
@@ -88,5 +88,5 @@ class Progress:
         self._listeners.remove(listener)
         try:
             listener.close()
-        except Exception as error:  # as above
+        except Exception as error:  # noqa: BLE001  # as above
             log.warning("%s was not closed: %s: %s", type(listener).__name__, type(error).__name__, error)

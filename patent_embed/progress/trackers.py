@@ -142,6 +142,6 @@ class Trackers:
             work()
         except ModuleNotFoundError as error:
             log.warning("nothing goes to %s: %s is not installed", name, error.name)
-        except Exception as error:  # whatever a tracking server answers
+        except Exception as error:  # noqa: BLE001  # whatever a tracking server answers
             log.warning("nothing more goes to %s: %s: %s", name, type(error).__name__, error)
             self._open.pop(name, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from typing_extensions import override
 
 from patent_embed.arrays import Int64, UInt64
 from patent_embed.strategies.base import Strategy
@@ -16,9 +17,11 @@ class Hard(Strategy):
     name, order, ranked = "hard", 5, 2
 
     @property
+    @override
     def unscored(self) -> str:
         return "optimized_mixed"
 
+    @override
     def quotas(self, anchor_hash: UInt64, k: int, shares: Sequence[float]) -> Int64:
         quota = np.zeros((len(anchor_hash), len(shares)), np.int64)
         quota[:, -1] = k

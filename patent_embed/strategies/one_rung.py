@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from typing_extensions import override
 
 from patent_embed.arrays import Int64, UInt64
 from patent_embed.strategies.base import Strategy
@@ -16,6 +17,7 @@ class OneRung(Strategy):
     def __init__(self, name: str, rung: int, *, order: int, top: int = 0) -> None:
         self.name, self.order, self.top, self._rung = name, order, top, rung
 
+    @override
     def quotas(self, anchor_hash: UInt64, k: int, shares: Sequence[float]) -> Int64:
         quota = np.zeros((len(anchor_hash), len(shares)), np.int64)
         quota[:, self._rung] = k

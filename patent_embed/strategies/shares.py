@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from typing_extensions import override
 
 from patent_embed.arrays import Int64, UInt64
 from patent_embed.hashing import mix64
@@ -17,6 +18,7 @@ class OptimizedMixed(Strategy):
 
     name, order, reads = "optimized_mixed", 0, frozenset({"shares"})
 
+    @override
     def quotas(self, anchor_hash: UInt64, k: int, shares: Sequence[float]) -> Int64:
         return np.tile(np.array(largest_remainder(shares, k), np.int64), (len(anchor_hash), 1))
 
@@ -26,6 +28,7 @@ class Mixed(Strategy):
 
     name, order, reads = "mixed", 3, frozenset({"shares"})
 
+    @override
     def quotas(self, anchor_hash: UInt64, k: int, shares: Sequence[float]) -> Int64:
         n, bounds, state = len(anchor_hash), np.cumsum(shares)[:-1], anchor_hash
         quota = np.zeros((n, len(shares)), np.int64)

@@ -12,10 +12,12 @@ from torch import Tensor
 
 
 def rank() -> int:
+    """Of this process; 0 where there is only one."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
+    """Processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 

@@ -42,6 +42,7 @@ class KeyHolder:
         self._key = key
 
     def get(self) -> SecretStr:
+        """The key."""
         return self._key
 
 
@@ -54,11 +55,13 @@ class Pace:
         self._next = 0.0
 
     async def turn(self) -> None:
+        """Wait until the next request may start."""
         start = max(self._clock(), self._next)
         self._next = start + self._interval
         await asyncio.sleep(start - self._clock())
 
     def hold(self, seconds: float) -> None:
+        """Start none for so many seconds."""
         self._next = max(self._next, self._clock() + seconds)
 
 
@@ -89,6 +92,7 @@ class AskApi:
         self._fatal = ""
 
     async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Ask for all of a batch at once, within the limits."""
         names = ("key", "title", "abstract", "kind", "language", "seed")
         rows = zip(*(batch[name].tolist() for name in names), strict=True)
         limit = self._config.max_prompt_chars

@@ -84,9 +84,11 @@ class TwoRoundPipeline:
 
     @property
     def started(self) -> bool:
+        """Whether the first round was asked for."""
         return self._reader is not None
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[pa.Table]:
+        """The answers to a round of requests, as they come."""
         rows = _table(requests)
         if self._reader is None:
             self._start(rows)
@@ -145,7 +147,7 @@ class TwoRoundPipeline:
 
     def _abandon(self) -> None:
         """End a pipeline that stands still. What it may still say is not heard."""
-        executor = self._answers._current_executor  # no public way ends an execution whose reader waits
+        executor = self._answers._current_executor  # noqa: SLF001  # no public way ends an execution whose reader waits
         if executor is None:
             raise UserError(
                 "a node is lost, and the pipeline that was starting there stands still: answers are kept, and the same "
@@ -161,7 +163,7 @@ class TwoRoundPipeline:
                 arrived.put(piece)
                 if self._closed:
                     return
-        except BaseException as error:  # raised where the answers are read
+        except BaseException as error:  # noqa: BLE001  # raised where the answers are read
             arrived.put(error)
         else:
             arrived.put(None)

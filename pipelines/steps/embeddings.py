@@ -69,6 +69,7 @@ class EncodePieces(Embedder):
         self._corpus, self._target, self._kind = open_artifact(corpus), target, kind
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Encode the pieces of a batch."""
         return {"rows": [self._encode(str(p), int(g)) for p, g in zip(batch["part"], batch["group"], strict=True)]}
 
     def _encode(self, part: str, group: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from typing_extensions import override
 
 from patent_embed.arrays import Rows, Vectors
 from patent_embed.artifacts import Artifact, Outcome, open_artifact
@@ -52,6 +53,7 @@ class ShardedSystem(EmbeddingSystem):
         super().__init__(queries, np.load(vectors.file("passages.npy"), mmap_mode="r"))
         self._address, self._rows, self._emit = vectors.address, shard_rows, emit
 
+    @override
     def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
         nodes = cluster_nodes()
         gpus, cpus = sum(node.gpus for node in nodes), sum(int(node.cpus) for node in nodes)

@@ -46,6 +46,7 @@ class ParseFiles:
         self._parser = parser
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
+        """Read the files of a batch."""
         records = []
         for name in batch["name"]:
             for record in self._parse(str(name)):
