@@ -43,7 +43,7 @@ def wide_sweep(count: int = 30, error: str = "文件 corpus.parquet 不存在") 
         "training.lora.r": Range("lograndint", (4, 65)),
         "training.epochs": Range("randint", (1, 13)),
         "training.loss": Range("choice", ("triplet", "infonce")),
-        "training.publish": Range("choice", tuple(f"一个很长的名字 {number}" for number in range(12))),
+        "training.distance": Range("choice", tuple(f"一个很长的名字 {number}" for number in range(12))),
     }
     trials = []
     for number in range(1, count + 1):
@@ -56,7 +56,7 @@ def wide_sweep(count: int = 30, error: str = "文件 corpus.parquet 不存在") 
             "training.lora.r": int(rng.integers(4, 65)),
             "training.epochs": int(rng.integers(1, 13)),
             "training.loss": ("triplet", "infonce")[int(rng.integers(2))],
-            "training.publish": f"一个很长的名字 {int(rng.integers(12))}",
+            "training.distance": f"一个很长的名字 {int(rng.integers(12))}",
         }
         state = ("done", "halted", "halted", "failed", "halted")[number % 5]
         length = {"done": 12, "halted": 1 + int(rng.integers(11)), "failed": 0}[state]

@@ -71,6 +71,7 @@ def test_a_killed_sweep_goes_on(tmp_path: Path, sample_folder: Path, tiny_model:
 
     best = max((row for row in rows if row["state"] != "failed"), key=lambda row: row["best_val_ndcg@10"])
     assert load_config(overlays=[sweep / "best.yaml"]).training.learning_rate == best["training.learning_rate"]
+    assert f"Trial {best['trial']} is the best" in (sweep / "sweep.html").read_text(encoding="utf-8")
     plan = run_here("--config", sweep / "best.yaml", "--plan").stdout
     assert re.search(r"tokens-\w+ +reuse", plan)  # what the trials shared serves the run as well
     assert re.search(r"train-\w+ +reuse", plan)  # --refit trained just these settings,

@@ -44,7 +44,7 @@ def test_all_parts_are_there(tmp_path: Path) -> None:
         "lora.r",
         "epochs",
         "loss",
-        "publish",
+        "distance",
     ]
     assert found.charts == [
         *(f"val nDCG@10 by {name}" for name in names),
@@ -68,8 +68,8 @@ def test_the_page_loads_nothing(tmp_path: Path) -> None:
 
 def test_texts_of_a_sweep_are_text(tmp_path: Path) -> None:
     given = wide_sweep(error=EVIL)
-    space = dict(given.space) | {"training.publish": Range("choice", (EVIL, "b"))}
-    trials = [dataclasses.replace(t, values=dict(t.values) | {"training.publish": EVIL}) for t in given.trials]
+    space = dict(given.space) | {"training.distance": Range("choice", (EVIL, "b"))}
+    trials = [dataclasses.replace(t, values=dict(t.values) | {"training.distance": EVIL}) for t in given.trials]
     found = page(tmp_path, Sweep(space, 12, trials), best=Path(EVIL))
     assert "script" not in found.tags
     assert found.text.count(EVIL) >= len(trials)
@@ -110,7 +110,7 @@ def test_axes_are_those_that_values_are_drawn_on() -> None:
     assert axes["epochs"].low < 1 < 12 < axes["epochs"].high
     assert all(tick == round(tick) for tick in axes["epochs"].ticks)
     assert list(map(axes["loss"].shown, axes["loss"].ticks)) == ["triplet", "infonce"]
-    assert axes["publish"].label == "publish, by number in the list"
+    assert axes["distance"].label == "distance, by number in the list"
 
 
 def test_a_failed_trial_is_a_cross_and_the_best_lies_on_top() -> None:
