@@ -24,10 +24,12 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.train_throughput import HAN, make_model
+from patent_embed.artifacts import ModelRef
 from patent_embed.config.model import ModelConfig
+from patent_embed.progress.events import TextsEmbedded
+from pipelines.embedders import embed_texts
 from pipelines.resources import NodeSize, cluster_nodes
 from pipelines.session import ray_session
-from pipelines.steps.embed import embed_texts
 
 
 def abstracts(count: int, toy: bool) -> list[str]:
@@ -51,24 +53,23 @@ def main() -> None:
     args = parser.parse_args()
     count = 4_096 if args.toy else args.texts
     with tempfile.TemporaryDirectory() as scratch, ray_session("INFO"):
-        model = (str(make_model(Path(scratch), args.toy)), "")
+        model = ModelRef(str(make_model(Path(scratch), args.toy)))
         table = pa.table({"text": abstracts(count, args.toy), "kind": ["passage"] * count})
         cores = int(sum(node.cpus for node in cluster_nodes()))
         first = 0.0
         for gpus in args.gpus:
             own = table.slice(0, count * gpus // max(args.gpus))
-            progress: list[tuple[int, float]] = []  # texts done, seconds
+            progress: list[TextsEmbedded] = []
             started = time.perf_counter()
 
-            def on_progress(done: int, total: int, seconds: float, seen: list[tuple[int, float]] = progress) -> None:
-                seen.append((done, seconds))
+            def emit(event: TextsEmbedded, seen: list[TextsEmbedded] = progress) -> None:
+                seen.append(event)
                 if len(seen) % 50 == 0:
-                    print(f"{done} of {total} texts in {seconds:.1f} s", file=sys.stderr, flush=True)
+                    print(f"{event.done} of {event.total} texts in {event.seconds:.1f} s", file=sys.stderr, flush=True)
 
-            vectors = embed_texts(own, model, ModelConfig(), on_progress, [NodeSize(cores, 0 if args.toy else gpus)])
+            vectors = embed_texts(own, model, ModelConfig(), emit, [NodeSize(cores, 0 if args.toy else gpus)])
             seconds = time.perf_counter() - started
-            done, without_start = progress[-1]
-            speed = done / without_start
+            speed = progress[-1].done / progress[-1].seconds  # without the start of the workers
             first = first or speed
             row = {
                 "benchmark": "embedding",

@@ -5,8 +5,8 @@
     python benchmarks/negatives.py --rows 100000 --method polars
 
 A corpus has 2.6 codes a patent, groups with Zipf-like sizes, and one main group with 30 % of all patents. Methods:
-ladder  patent_embed.negatives in this process
-ray     pipelines.negatives on this machine, the start of Ray not counted
+ladder  patent_embed.negatives.drawn in this process
+ray     pipelines.steps.negatives on this machine, the start of Ray not counted
 polars  the same ladder in polars: draw positions in each group, join, filter, keep the first (below)
 loop    one anchor after the other, the Jaccard index of the characters against every patent of its group and subclass;
         timed on a few anchors and multiplied, which the row says
@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from patent_embed.config.negatives import NegativesConfig
+from patent_embed.folders import folder_at
 from patent_embed.negatives.drawn import mine_negatives
 
 CONFIG = NegativesConfig()
@@ -154,7 +155,7 @@ def ray_ladder(corpus: pa.Table, splits: pa.Table) -> tuple[float, int, dict[str
         watcher = threading.Thread(target=watch)
         watcher.start()
         started = time.perf_counter()
-        report = mine_negatives_ray(ray.data.read_parquet(folder), splits, CONFIG, SEED, Path(folder))
+        report = mine_negatives_ray(ray.data.read_parquet(folder), splits, CONFIG, SEED, folder_at(folder))
         seconds = time.perf_counter() - started
         done.set()
         watcher.join()

@@ -20,9 +20,10 @@ import ray
 
 from patent_embed.config.data import DataConfig
 from patent_embed.config.queries import LlmConfig, QueriesConfig
+from patent_embed.folders import folder_at
 from pipelines.session import ray_session
 from pipelines.steps import ingest
-from pipelines.steps.queries import queries_step
+from pipelines.steps.queries import write_all
 
 
 def write_gemma(folder: Path) -> Path:
@@ -52,8 +53,7 @@ def settings(model: Path) -> QueriesConfig:
 
 
 def read_patents(data: Path, count: int, folder: Path) -> pa.Table:
-    root, files, _ = ingest.find_input(str(data))
-    ingest.ingest(folder, root, files, DataConfig(max_samples=count), 42)
+    ingest.ingest(folder, ingest.find_input(str(data)), DataConfig(max_samples=count), 42)
     return pa.concat_tables([pa.parquet.read_table(part) for part in sorted((folder / "corpus").glob("*.parquet"))])
 
 
@@ -70,7 +70,8 @@ def main() -> None:
         model = write_gemma(folder / "gemma")
         patents = read_patents(arguments.data, arguments.count, folder / "ingest")
         started = time.perf_counter()
-        report = queries_step(folder / "step", patents, settings(model), None, folder / "store", 42).report
+        store = folder_at(folder / "store")
+        report = write_all(folder / "step", patents, settings(model), None, store, 42).report
         shown = ("generated", "accepted_answers", "rejected_answers", "errors", "sources", "tokens", "engine_start_s")
         row = {"model": "gemma-3-270m q4_k_m", "patents": len(patents)} | {name: report[name] for name in shown}
         print(json.dumps(row | {"seconds": round(time.perf_counter() - started, 1), "ray": ray.__version__}))

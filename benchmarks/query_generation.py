@@ -32,6 +32,8 @@ import pyarrow.parquet as pq
 
 from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.data import sample
+from patent_embed.folders import folder_at
+from patent_embed.progress.events import QueriesWritten
 from patent_embed.queries.prompts import chat_messages
 from patent_embed.queries.writing import Patent, make_request
 from pipelines.backends.llm import CPU_ENV
@@ -194,20 +196,19 @@ def alone(arguments: argparse.Namespace) -> dict[str, Any]:
 def stage(arguments: argparse.Namespace, replicas: int) -> dict[str, Any]:
     """The pipeline's own step."""
     from pipelines.session import ray_session
-    from pipelines.steps.queries import queries_step
+    from pipelines.steps.queries import write_all
 
     with tempfile.TemporaryDirectory(dir=arguments.work) as scratch, ray_session("INFO"):
         folder = Path(scratch)
         (folder / "step").mkdir()
         config = settings(arguments, replicas)
-        progress: list[tuple[int, float]] = []
+        progress: list[QueriesWritten] = []
         started = time.perf_counter()
         corpus = pq.read_table(arguments.work / "corpus.parquet")
-        report = queries_step(
-            folder / "step", corpus, config, None, folder / "store", SEED,
-            on_progress=lambda done, asked, seconds: progress.append((done, round(seconds, 1))),
-        ).report  # fmt: skip
+        store = folder_at(folder / "store")
+        report = write_all(folder / "step", corpus, config, None, store, SEED, emit=progress.append).report
         seconds = time.perf_counter() - started
+    answers = [(event.done, round(event.seconds, 1)) for event in progress]
     engine_s = {name: report[name] for name in ("engine_start_s", "engine_stop_s")}
     measured = row(
         "stage", arguments, replicas, report["generated"], seconds - sum(engine_s.values()), report["tokens"]
@@ -218,7 +219,7 @@ def stage(arguments: argparse.Namespace, replicas: int) -> dict[str, Any]:
         | {
             "accepted": report["accepted_answers"],
             "rejected": report["rejected_answers"],
-            "answers_by_s": progress[:: max(1, len(progress) // 8)] + progress[-1:],
+            "answers_by_s": answers[:: max(1, len(answers) // 8)] + answers[-1:],
         }
     )
 

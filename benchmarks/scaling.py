@@ -25,9 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.faults import write_patents
 from benchmarks.negatives import CONFIG, SEED, generate
+from patent_embed.artifacts import ModelRef
 from patent_embed.config.settings import Config
 from patent_embed.data import sample
 from patent_embed.encoder.hub import resolve_model
+from patent_embed.folders import folder_at
 from tests.ray_nodes import RayNodes
 
 
@@ -35,23 +37,24 @@ def steps(folder: Path, model: str, texts: int, nodes: int) -> None:
     """Driver: time the steps on the cluster of RAY_ADDRESS."""
     import ray
 
+    from pipelines.embedders import embed_texts
     from pipelines.session import ray_session
-    from pipelines.steps import embed, ingest, negatives
+    from pipelines.steps import ingest, negatives
 
     config = Config()
-    root, files, _ = ingest.find_input(str(folder / "patents"))
+    found = ingest.find_input(str(folder / "patents"))
     splits = pq.read_table(folder / "splits.parquet")
     abstracts = [record["abstract"] for record in sample.generate(texts, seed=3)]
     table = pa.table({"text": abstracts, "kind": ["passage"] * texts})
 
     def run(step: str, out: Path) -> None:
         if step == "ingest":
-            ingest.ingest(out, root, files, config.data, SEED, blocks=8)
+            ingest.ingest(out, found, config.data, SEED, blocks=8)
         elif step == "negatives":
             corpus = ray.data.read_parquet(str(folder / "corpus"))
-            negatives.mine_negatives_ray(corpus, splits, CONFIG, SEED, out, parts=8)
+            negatives.mine_negatives_ray(corpus, splits, CONFIG, SEED, folder_at(out), parts=8)
         else:
-            embed.embed_texts(table, (model, ""), config.model)
+            embed_texts(table, ModelRef(model), config.model)
 
     with ray_session("INFO"):
         for step in ("ingest", "negatives", "embed"):

@@ -38,6 +38,8 @@ from patent_embed.folders import write_json
 from patent_embed.progress.clock import duration
 from patent_embed.sweep.space import with_values
 from pipelines.cli import add_command_options, config_from
+from pipelines.engine import needed_for
+from pipelines.job import execute, output_of, recipe_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PHASES = ("sweep", "alone", "test")
@@ -107,17 +109,10 @@ def test(work: Path, config: Config) -> dict[str, Any]:
 
 def train_one(settings: Path) -> None:
     """Prepare and train one config: what a trial is without a sweep."""
-    from pipelines.pipeline import Pipeline
-    from pipelines.session import ray_session
-    from pipelines.steps.train import train
-
     config = load_config(overlays=[settings])
-    pipeline = Pipeline(config)
-    with ray_session(config.run.log_level):
-        model, tokens = pipeline.prepare_training()
-        folder = pipeline.out / "train"
-        folder.mkdir()
-        train(folder, config, model, tokens, "alone", None, lambda event: None)
+    with output_of(config) as output:
+        recipe = recipe_of(config, output)
+        execute(config, output, needed_for(recipe.trainings[-1], recipe.steps))
 
 
 def toy(work: Path) -> list[str]:

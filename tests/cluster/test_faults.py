@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from benchmarks.faults import FAULTS, SETTINGS, answer, contents, forget, run_with_fault, write_patents
+from patent_embed.folders import folder_at
 from tests.openai_server import OpenAiServer
 from tests.ray_nodes import Driver, RayNodes, wait_for
 
@@ -58,20 +59,19 @@ def world(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterato
 
 
 def test_three_nodes_and_a_store_give_what_one_machine_gives(world: World, s3: str) -> None:
-    from patent_embed.folders import RemoteFolder
-
-    data, out = RemoteFolder(f"{s3}/data"), RemoteFolder(f"{s3}/out")
+    data, out = folder_at(f"{s3}/data"), folder_at(f"{s3}/out")
     data.put(world.data)
-    driver = Driver((*world.arguments, "--data_dir", data.uri, "--output_dir", out.uri), world.cluster.env)
+    driver = Driver((*world.arguments, "--data_dir", data.address, "--output_dir", out.address), world.cluster.env)
     assert driver.wait() == 0, driver.output
-    fetched = world.reference.with_name("fetched")
-    out.fetch_folder("", fetched)
+    fetched = out.fetch_all(world.reference.with_name("fetched"))
     for step in STEPS:
         assert contents(fetched, step) == contents(world.reference, step), step
     assert (fetched / "metrics.json").read_bytes() == (world.reference / "metrics.json").read_bytes()
     assert {path.name for path in fetched.iterdir()} == {path.name for path in world.reference.iterdir()}
     shutil.rmtree(fetched)
-    again = Driver((*world.arguments, "--data_dir", data.uri, "--output_dir", out.uri), {})  # from another machine
+    again = Driver(
+        (*world.arguments, "--data_dir", data.address, "--output_dir", out.address), {}
+    )  # from another machine
     assert again.wait() == 0, again.output
     assert sum(line.endswith(" reused") and line.startswith("[") for line in again.lines) == 10
 
