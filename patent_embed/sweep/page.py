@@ -85,7 +85,7 @@ def setting_figures(sweep: Sweep) -> list[Figure]:
 
 def curve_figure(sweep: Sweep) -> Figure:
     """What each trial reached after each epoch; the best one lies on top."""
-    judged = [trial for trial in _drawn(sweep) if trial.state != "failed"]
+    judged = [trial for trial in _drawn(sweep) if trial.judged]
     drawn = [
         Line(np.arange(len(trial.curve)), trial.curve, _kind(trial, sweep.winner), _title(trial)) for trial in judged
     ]
@@ -97,11 +97,10 @@ def curve_figure(sweep: Sweep) -> Figure:
 
 def progress_figure(sweep: Sweep) -> Figure:
     """What each trial reached, in the order they began, and the best so far."""
-    in_order = sorted(sweep.judged, key=lambda trial: trial.number)
-    scores = [trial.best or 0.0 for trial in in_order]
+    scores = [trial.best or 0.0 for trial in sweep.judged]
     # A step at each trial, and a level to the last one that began.
     last = max(trial.number for trial in sweep.trials)
-    steps = np.repeat([*(trial.number for trial in in_order), last], 2)[1:-1]
+    steps = np.repeat([*(trial.number for trial in sweep.judged), last], 2)[1:-1]
     heights = np.repeat(np.maximum.accumulate(scores), 2)
     dots = [
         Dot(trial.number, None if trial.state == "failed" else trial.best, _kind(trial, sweep.winner), _title(trial))
@@ -117,7 +116,7 @@ def together_figures(sweep: Sweep) -> list[Figure]:
     """A line a trial through the values of all its settings to what it reached; nothing where there is one setting."""
     if len(sweep.space) < 2:
         return []
-    ranked = [trial for trial in sweep.ranked if trial in sweep.judged]
+    ranked = [trial for trial in sweep.ranked if trial.judged]
     good = len(ranked) // _GOOD_SHARE
     drawn = [
         (
@@ -173,7 +172,7 @@ def _score_axis(values: Sequence[float]) -> Axis:
 
 def _drawn(sweep: Sweep) -> list[Trial]:
     """The trials that charts show, best last, so that it lies on top: those that were judged, and those that failed."""
-    shown = [trial for trial in sweep.ranked if trial.best is not None or trial.state == "failed"]
+    shown = [trial for trial in sweep.ranked if trial.judged or trial.state == "failed"]
     return sorted(shown, key=lambda trial: (trial.state != "failed", trial is sweep.winner, trial.best or 0.0))
 
 

@@ -14,7 +14,7 @@ from patent_embed.folders import write_atomic
 from patent_embed.progress.clock import duration
 from patent_embed.sweep.page import write_page
 from patent_embed.sweep.space import with_values
-from patent_embed.sweep.trials import Sweep, Trial, setting_name
+from patent_embed.sweep.trials import Sweep, Trial
 
 _WIDTH = 80
 
@@ -27,7 +27,8 @@ def table(sweep: Sweep, total: int, concurrent: int) -> str:
         total: trials in the end.
         concurrent: trials at once.
     """
-    rows = [["trial", *map(setting_name, sweep.space), "epoch", "nDCG@10", "state"]]
+    names = [path.rpartition(".")[2] for path in sweep.space]
+    rows = [["trial", *names, "epoch", "nDCG@10", "state"]]
     for trial in sweep.ranked:
         values = [_short(trial.values[path]) for path in sweep.space]
         best = f"{trial.best:.4f}" if trial.best is not None else "-"

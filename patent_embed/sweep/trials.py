@@ -45,6 +45,11 @@ class Trial:
         return max(0, len(self.curve) - 1)
 
     @property
+    def judged(self) -> bool:
+        """Whether it can be compared with others: it has an epoch after training began, and has not failed."""
+        return self.best is not None and self.state != "failed"
+
+    @property
     def ended(self) -> bool:
         """Whether it will not go on."""
         return self.state in ("done", "halted", "failed")
@@ -66,8 +71,8 @@ class Sweep:
 
     @property
     def judged(self) -> list[Trial]:
-        """The trials that can be compared: those with an epoch after training began that have not failed."""
-        return [trial for trial in self.trials if trial.best is not None and trial.state != "failed"]
+        """The trials that can be compared, in the order they began."""
+        return [trial for trial in self.trials if trial.judged]
 
     @property
     def winner(self) -> Trial | None:
@@ -78,8 +83,3 @@ class Sweep:
     def ranked(self) -> list[Trial]:
         """All trials, best first; those without a value last."""
         return sorted(self.trials, key=lambda trial: (trial.best is None, -(trial.best or 0), trial.number))
-
-
-def setting_name(path: str) -> str:
-    """What a setting is called where there is little room: ``learning_rate`` of ``training.learning_rate``."""
-    return path.rpartition(".")[2]
