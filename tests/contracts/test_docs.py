@@ -31,7 +31,5 @@ def test_the_files_that_a_page_names_are_there(page: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_found() -> None:
-    text = (
-        "`patent_embed/losses/NAME.py` [x](docs/quality.md) [y](no.md) [z](https://a.b/docs/z) tests/unit/no.py"
-    )
+    text = "`patent_embed/losses/NAME.py` [x](docs/quality.md) [y](no.md) [z](https://a.b/docs/z) tests/unit/no.py"
     assert missing(ROOT / "README.md", text) == ["no.md", "tests/unit/no.py"]
