@@ -16,8 +16,10 @@ from patent_embed.encoder.export import export_model
 
 
 def average_models(folders: Sequence[Path], out_dir: Path, config: ModelConfig | None = None) -> Path:
-    """Write the SentenceTransformer folder whose weights are the mean of those of ``folders``, tuned from one base
-    model (a uniform soup: Wortsman et al., arXiv 2203.05482); returns ``out_dir``."""
+    """Write the SentenceTransformer folder whose weights are the mean of those of ``folders``; returns ``out_dir``.
+
+    They must be tuned from one base model: a uniform soup (Wortsman et al., arXiv 2203.05482).
+    """
     encoder, *others = (Encoder.load(folder, config) for folder in folders)
     states = [each.model.state_dict() for each in (encoder, *others)]
     means = {

@@ -151,8 +151,11 @@ def _read(data: bytes, source: Path) -> _Source:
 
 
 def _kept_pieces(pieces: list[str], scores: np.ndarray) -> np.ndarray:
-    """Ids of the pieces to keep, ascending: all of the blocks above; of those with ASCII letters what the prompts need,
-    short capitals (the acronyms and units that stand in Chinese text), then the likeliest."""
+    """Ids of the pieces to keep, ascending: all of the blocks above, and some of those with ASCII letters.
+
+    Of these what the prompts need, short capitals (the acronyms and units that stand in Chinese text), then the
+    likeliest.
+    """
     full = _tokenizer(pieces, scores)
     prompts = {i for prompt in PROMPTS.values() for i in full.encode(prompt).ids}
 

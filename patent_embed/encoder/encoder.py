@@ -39,12 +39,13 @@ _LORA_TARGETS = (
     ("query", "key", "value", "dense"),
     ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
 )
-_TOKENS_PER_FORWARD = {"cpu": 4096, "cuda": 65_536}
+# What is fast on a device. In a batch of another size an embedding may differ in its last bits.
+TOKENS_PER_FORWARD = {"cpu": 4096, "cuda": 65_536}
 
 
 @contextlib.contextmanager
 def without_bars() -> Iterator[None]:
-    """transformers shows no bars for the weights that it reads and writes, which spoil the lines of a terminal."""
+    """No bars of transformers for the weights that it reads and writes: they spoil the lines of a terminal."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -146,6 +147,7 @@ class Encoder:
 
     @property
     def device(self) -> torch.device:
+        """Where the model's weights lie."""
         return next(self.model.parameters()).device
 
     # Embedding
@@ -196,6 +198,7 @@ class Encoder:
         tokens = texts if isinstance(texts, Tokens) else self.tokenize(texts, kind)
         device, training = self.device, self.model.training
         bf16 = precision == "bf16" or (precision == "auto" and native_bf16(device))
+        most = max_tokens or TOKENS_PER_FORWARD.get(device.type, 16_384)
         result = np.empty((len(tokens), self.dim), np.float32)
         running: deque[tuple[np.ndarray, Tensor]] = deque()
 
@@ -208,7 +211,7 @@ class Encoder:
         self.model.eval()
         try:
             with torch.inference_mode(), _in_bf16(self.model, device) if bf16 else contextlib.nullcontext():
-                for rows in _batches(tokens.lengths, max_tokens or _TOKENS_PER_FORWARD.get(device.type, 16_384)):
+                for rows in batches_by_length(tokens.lengths, most):
                     running.append((rows, self.forward(pack(tokens, rows).to(device))))
                     if len(running) > 1:  # a GPU works on the newest while the one before is copied
                         finish()
@@ -286,13 +289,15 @@ def native_bf16(device: torch.device) -> bool:
     """Whether bf16 matrix products are faster than fp32 ones here (on a CPU: AVX512-BF16 or AMX, which implies it)."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - there is no public one
 
 
 @contextlib.contextmanager
 def _in_bf16(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Forward passes compute in bf16: under autocast on a CPU, with bf16 copies of the weights on a GPU, where
-    autocast's casts of weights and of every layer's input cost a quarter of the time."""
+    """Forward passes compute in bf16: under autocast on a CPU, with bf16 copies of the weights on a GPU.
+
+    There autocast's casts of weights and of every layer's input cost a quarter of the time.
+    """
     if device.type == "cpu":
         with torch.autocast("cpu", torch.bfloat16):
             yield
@@ -307,7 +312,7 @@ def _in_bf16(model: nn.Module, device: torch.device) -> Iterator[None]:
             parameter.data = data
 
 
-def _batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
+def batches_by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
     """Rows of texts of like length, longest first, each batch of at most ``max_tokens`` tokens or one text."""
     order = np.argsort(-lengths, kind="stable")
     return (order[piece] for piece in pieces_within(lengths[order], max_tokens))

@@ -119,10 +119,10 @@ class _LastHiddenState(torch.nn.Module):
 
 
 def _export_onnx(model_dir: Path, out_dir: Path, *, quantize: bool) -> Path:
-    """``onnx/model.onnx`` (``input_ids`` and ``attention_mask`` (batch, tokens) int64 to ``last_hidden_state``), the
-    tokenizer, and the files by which sentence-transformers pools.
+    """Write ``onnx/model.onnx``, the tokenizer, and the files by which sentence-transformers pools.
 
-    By torch's exporter: that of optimum, which sentence-transformers would call, needs a transformers below 4.58
+    The model takes ``input_ids`` and ``attention_mask``, (batch, tokens) int64, and gives ``last_hidden_state``. It is
+    made by torch's exporter: that of optimum, which sentence-transformers would call, needs a transformers below 4.58
     (optimum-onnx 0.1), and sentence-transformers 6 one of 5. int8: weights per channel, activations when they are
     known (onnxruntime's dynamic quantisation).
     """
@@ -168,13 +168,15 @@ def _export_onnx(model_dir: Path, out_dir: Path, *, quantize: bool) -> Path:
 
 
 def _no_advice(record: logging.LogRecord) -> bool:
-    """onnxruntime advises, on the root logger, a preparation that is for convolutions."""
+    """Drops what onnxruntime advises, on the root logger: a preparation that is for convolutions."""
     return "pre-processing before quantization" not in record.getMessage()
 
 
 class OnnxEncoder:
-    """An exported ONNX folder on onnxruntime's CPU provider; what ``SentenceTransformer(folder, backend="onnx")``
-    computes where optimum is installed."""
+    """An exported ONNX folder on onnxruntime's CPU provider.
+
+    It gives what ``SentenceTransformer(folder, backend="onnx")`` computes where optimum is installed.
+    """
 
     def __init__(self, folder: Path, batch_size: int = 32) -> None:
         import onnxruntime

@@ -41,7 +41,8 @@ def resolve_model(name: str, *, trust_remote_code: bool = False) -> Path:
     unwanted = _NOT_WEIGHTS if trust_remote_code else [*_NOT_WEIGHTS, "*.py"]
     try:
         return _from_hugging_face(name, unwanted)
-    except Exception as error:  # the client raises a dozen kinds: offline, unreachable, absent, gated, interrupted
+    # The clients raise a dozen kinds: offline, unreachable, absent, gated, interrupted.
+    except Exception as error:  # noqa: BLE001
         hugging_face = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
     model_scope = "not installed"
     if importlib.util.find_spec("modelscope"):
@@ -49,7 +50,7 @@ def resolve_model(name: str, *, trust_remote_code: bool = False) -> Path:
 
         try:
             return Path(snapshot_download(name, ignore_patterns=unwanted))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             model_scope = f"{type(error).__name__}: {error}"
     raise UserError(
         f"model {name!r} was found nowhere. Local folder: no such folder. Hugging Face hub: {hugging_face}. "

@@ -45,8 +45,10 @@ class SentenceTransformerFiles:
 
 
 def read_sentence_transformer_files(folder: Path) -> SentenceTransformerFiles:
-    """Read a SentenceTransformer or plain transformers folder. Raises UserError for a module that is not known here:
-    left out, it would change every embedding without a word."""
+    """Read a SentenceTransformer or plain transformers folder.
+
+    Raises UserError for a module that is not known here: left out, it would change every embedding without a word.
+    """
     if not (folder / "modules.json").is_file():
         return SentenceTransformerFiles(folder, None, {}, None, False)
     transformer, pooling = folder, None

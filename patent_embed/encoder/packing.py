@@ -24,7 +24,7 @@ from patent_embed.encoder.kernels.cpu_dropout import dropout as drop
 from patent_embed.errors import UserError
 
 ATTENTION = "patent_embed_packed"
-# Name of an attention module's attribute that holds what is to compute its attention (``fused``).
+# Name of an attention module's attribute that holds what is to compute its attention (``kernels.fused``).
 TRAINS_BY = "packed_attention_in_training"
 # The same, for the ``FirstTokens`` that reads its output.
 _FIRST_TOKENS = "packed_first_tokens"
@@ -57,12 +57,14 @@ class Tokens:
 
     @staticmethod
     def from_lists(texts: Iterable[Sequence[int]]) -> Tokens:
+        """Of texts that are lists of ids."""
         rows = [np.asarray(text, np.int32) for text in texts]
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         return Tokens(np.concatenate([np.empty(0, np.int32), *rows]), starts_of(lengths))
 
     @staticmethod
     def concat(parts: Sequence[Tokens]) -> Tokens:
+        """All texts of ``parts``, in order."""
         lengths = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
         ids = np.concatenate([np.empty(0, np.int32), *(part.ids for part in parts)])
         return Tokens(ids, starts_of(lengths))
@@ -92,16 +94,20 @@ class PackedBatch:
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Ids, positions, bounds and inverse."""
         return self.input_ids, self.position_ids, self.cu_seq_lens, self.inverse
 
     def to(self, device: torch.device | str) -> PackedBatch:
+        """The batch on ``device``, by copies that nobody waits for."""
         ids, positions, bounds, inverse = (to_device(t, device) for t in self.tensors)
         return PackedBatch(ids, positions, bounds, self.max_length, inverse)
 
 
 def fill_up(batch: PackedBatch, texts: int, tokens: int) -> PackedBatch:
-    """``batch`` with meaningless texts at its end, ``texts`` texts and ``tokens`` tokens in all; at least one token
-    each. They come last in the order asked for."""
+    """``batch`` with meaningless texts at its end, ``texts`` texts and ``tokens`` tokens in all.
+
+    They have at least one token each and come last in the order asked for.
+    """
     # numpy, which stays on one core: torch would wake all of them for each of these small arrays, in every process.
     have, filled = len(batch.inverse), batch.input_ids.shape[1]
     count, missing = texts - have, tokens - filled
@@ -156,10 +162,12 @@ class FirstTokens:
 
     @property
     def entered(self) -> bool:
+        """Whether ``of`` is."""
         return self._rows is not None
 
     @contextlib.contextmanager
     def of(self, batch: PackedBatch) -> Iterator[None]:
+        """While it is entered, ``batch``'s first tokens are what the last layer computes."""
         self._rows = batch.cu_seq_lens[:-1]
         try:
             yield
@@ -172,8 +180,10 @@ class FirstTokens:
 
 
 def packed_forward(model: nn.Module, batch: PackedBatch, first_position: int = 0) -> Tensor:
-    """Last hidden states, (T, hidden), or (n, hidden) inside ``FirstTokens.of``. ``first_position``: position id of a
-    text's first token (RoBERTa: 2)."""
+    """Last hidden states, (T, hidden), or (n, hidden) inside ``FirstTokens.of``.
+
+    ``first_position``: position id of a text's first token (RoBERTa: 2).
+    """
     bounds, longest = batch.cu_seq_lens, batch.max_length
     output = model(
         input_ids=batch.input_ids,
@@ -242,7 +252,7 @@ def _flash_attention(
 ) -> Tensor:
     if dropout:
         # varlen_attn has no dropout; this is the operator it calls, which has, with its own backward.
-        output: Tensor = torch.ops.aten._flash_attention_forward(
+        output: Tensor = torch.ops.aten._flash_attention_forward(  # noqa: SLF001
             q, k, v, bounds, bounds, longest, longest, dropout, causal, False, scale=scale
         )[0]
         return output
@@ -276,7 +286,7 @@ def _exact_attention(
 def _attention_with_dropout(
     q: Tensor, k: Tensor, v: Tensor, scale: float | None, dropout: float, causal: bool
 ) -> Tensor:
-    """Plain attention, (texts, heads, length, size), whose weights are dropped by ``dropout.dropout``."""
+    """Plain attention, (texts, heads, length, size), whose weights are dropped as in ``cpu_dropout``."""
     scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if causal:
         length = scores.shape[-1]

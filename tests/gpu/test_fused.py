@@ -1,4 +1,4 @@
-"""The fused training forward computes what PEFT and torch compute. Its kernels alone: tests/unit/test_kernels.py."""
+"""The fused training forward computes what PEFT and torch compute. Its kernels alone: tests/unit/encoder/kernels."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from patent_embed.config.training import LoraConfig, TrainingConfig
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import pack
 from patent_embed.training.trainer import Trainer
-from tests.unit.encoder.test_kernels import error
-from tests.unit.encoder.test_packing import LENGTHS, POOLING, make_encoder, make_tokens, tiny_model
+from tests.unit.encoder.kernels.tensors import error
+from tests.unit.encoder.models import LENGTHS, POOLING, make_encoder, make_tokens, random_model
 from tests.unit.training.tiny import Silent, make_data
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -33,7 +33,7 @@ def test_fused_model_is_the_model(architecture: str) -> None:
     from patent_embed.encoder.kernels.fused import Fused
 
     tokens = make_tokens(LENGTHS)
-    encoder = make_encoder(tiny_model(architecture), POOLING[architecture], "cuda")
+    encoder = make_encoder(random_model(architecture), POOLING[architecture], "cuda")
     encoder.add_lora(LoraConfig(r=4, dropout=0.0))
     encoder.model.cuda()
     with torch.no_grad():

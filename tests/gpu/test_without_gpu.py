@@ -12,13 +12,13 @@ import torch
 
 from patent_embed.encoder.packing import fill_up, pack
 from tests.conftest import ROOT
-from tests.unit.encoder.test_packing import LENGTHS, POOLING, make_encoder, make_tokens, tiny_model
+from tests.unit.encoder.models import LENGTHS, POOLING, make_encoder, make_tokens, random_model
 
 
 @pytest.mark.parametrize("architecture", POOLING)
 @pytest.mark.parametrize(("texts", "tokens"), [(1, 1), (5, 40)])
 def test_filling_up_changes_no_embedding(architecture: str, texts: int, tokens: int) -> None:
-    encoder, batch = make_encoder(tiny_model(architecture), POOLING[architecture]), pack(make_tokens(LENGTHS))
+    encoder, batch = make_encoder(random_model(architecture), POOLING[architecture]), pack(make_tokens(LENGTHS))
     to_texts, to_tokens = len(LENGTHS) + texts, sum(LENGTHS) + tokens
     filled = fill_up(batch, to_texts, to_tokens)
     assert filled.input_ids.shape == filled.position_ids.shape == (1, to_tokens)

@@ -36,7 +36,10 @@ def use_fast_dropout(model: nn.Module) -> None:
 
 
 class FastDropout(nn.Dropout):
+    """Torch's module with the masks of this one."""
+
     def forward(self, values: Tensor) -> Tensor:
+        """``values`` (any shape) dropped in training, as they are otherwise."""
         return dropout(values, self.p) if self.training else values
 
 

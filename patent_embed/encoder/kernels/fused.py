@@ -36,34 +36,38 @@ if TYPE_CHECKING or importlib.util.find_spec("triton") is not None:
     from patent_embed.encoder.kernels import attention, launches
 from patent_embed.encoder.kernels.lora import lora_linears, residual_norm
 
-# Compiling and capturing take some 20 s on a machine's first run; a triplet then takes 1 (in batches of 128) to 2.6 ms
-# (of 32) less.
+# Triplets, over all epochs, from which ``Fused`` is used, which rounds otherwise than autocast does. Compiling and
+# capturing take some 20 s on a machine's first run; a triplet then takes 1 (in batches of 128) to 2.6 ms (of 32) less.
 PAYS_FROM_TRIPLETS = 12_000
 
 
 def supported(model: nn.Module, device: torch.device) -> bool:
-    """Whether ``Fused`` does something here: Triton and the C compiler that it needs, a GPU with native bf16, and LoRA
-    adapters."""
+    """Whether ``Fused`` does something here.
+
+    It needs Triton and the C compiler that this needs, a GPU with native bf16, and LoRA adapters.
+    """
     return (
         device.type == "cuda"
         and importlib.util.find_spec("triton") is not None
         and any(map(shutil.which, (os.environ.get("CC", "gcc"), "gcc", "clang")))
         and torch.cuda.is_bf16_supported(including_emulation=False)
-        and bool(_patches(model, {}))
+        and bool(patches(model, {}))
     )
 
 
 class Fused:
-    """Trains ``model`` in bf16 without autocast while it is entered: frozen weights are bf16 copies, adapters stay
-    fp32, and LoRA layers, attention and residual LayerNorms run through this project's kernels. Afterwards the model
-    is as it was. ``dtype`` in place of bf16 is for tests."""
+    """Trains ``model`` in bf16 without autocast while it is entered; afterwards the model is as it was.
+
+    Frozen weights are bf16 copies, adapters stay fp32, and LoRA layers, attention and residual LayerNorms run through
+    this project's kernels. ``dtype`` in place of bf16 is for tests.
+    """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype = torch.bfloat16) -> None:
         self._frozen = [
             (p, p.data, p.data.to(dtype)) for p in model.parameters() if not p.requires_grad and p.is_floating_point()
         ]
         residuals: _Residuals = {}
-        self._patches = [(model, "forward", partial(_forward, model, residuals)), *_patches(model, residuals)]
+        self._patches = [(model, "forward", partial(_forward, model, residuals)), *patches(model, residuals)]
 
     def __enter__(self) -> None:
         for parameter, _, low in self._frozen:
@@ -95,8 +99,8 @@ def _forward(model: Any, residuals: _Residuals, *args: Any, **kwargs: Any) -> An
 _SAME_INPUT = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
-def _patches(model: nn.Module, residuals: _Residuals) -> list[tuple[nn.Module, str, Callable[..., Tensor]]]:
-    """(module, method, what takes its place in training)."""
+def patches(model: nn.Module, residuals: _Residuals) -> list[tuple[nn.Module, str, Callable[..., Tensor]]]:
+    """What ``Fused`` replaces: (module, method, what takes its place in training); nothing without LoRA layers."""
     from peft.tuners.lora import Linear
 
     found: list[tuple[nn.Module, str, Callable[..., Tensor]]] = []
@@ -137,8 +141,10 @@ def _patches(model: nn.Module, residuals: _Residuals) -> list[tuple[nn.Module, s
 
 
 def _gelu_between(layer: Any) -> tuple[Any, Any] | None:
-    """The halves of a BERT layer's feed-forward network with the exact GELU in between, if it is one: what calls the
-    GELU, and the LoRA layer that reads its output."""
+    """The halves of a BERT layer's feed-forward network with the exact GELU in between, if it is one.
+
+    They are what calls the GELU, and the LoRA layer that reads its output.
+    """
     from peft.tuners.lora import Linear
 
     first, output = getattr(layer, "intermediate", None), getattr(layer, "output", None)
@@ -163,7 +169,9 @@ def _dropout(layer: Any) -> float:
 
 class _SameInput:
     """LoRA layers that a model calls one after the other on the same tensor: the first call computes all of them.
-    ``gelu``: they apply GELU to it first. ``residuals``: where a residual connection finds their input."""
+
+    ``gelu``: they apply GELU to it first. ``residuals``: where a residual connection finds their input.
+    """
 
     def __init__(self, layers: list[Any], gelu: bool = False, residuals: _Residuals | None = None) -> None:
         self._layers, self._gelu, self._residuals = layers, gelu, residuals

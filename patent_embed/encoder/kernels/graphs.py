@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +12,14 @@ from patent_embed.devices import to_device
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import PackedBatch, fill_up
 
-if TYPE_CHECKING or importlib.util.find_spec("triton") is not None:
-    pass
-
 
 class Graphs:
-    """``encoder.forward`` and its backward pass as CUDA graphs, one for each size of a batch: a small batch is
-    otherwise bound by the time Python takes to launch some 2,000 kernels.
+    """``encoder.forward`` and its backward pass as CUDA graphs, one for each size of a batch.
 
-    Batches are filled up to few sizes, since every graph keeps memory; a size's first batch costs some forward and
-    backward passes. For use inside one ``Fused`` only: the graphs remember where the weights lie. Collectives stay
-    outside, so ranks may capture beside NCCL; that all fill up to one size makes them capture at the same time.
+    A small batch is otherwise bound by the time Python takes to launch some 2,000 kernels. Batches are filled up to few
+    sizes, since every graph keeps memory; a size's first batch costs some forward and backward passes. For use inside
+    one ``Fused`` only: the graphs remember where the weights lie. Collectives stay outside, so ranks may capture beside
+    NCCL; that all fill up to one size makes them capture at the same time.
 
     Args:
         longest: tokens of the longest text that will come.

@@ -1,4 +1,7 @@
-"""Triton kernels of ``fused``. Activations are (rows, k), bf16 and contiguous; products accumulate in fp32."""
+"""Triton kernels of ``lora``, and what launches them.
+
+Activations are (rows, k), bf16 and contiguous; products accumulate in fp32.
+"""
 
 # Triton comes with torch's CUDA builds only, and its language is not typed.
 # mypy: disable-error-code="import-not-found, import-untyped, untyped-decorator, no-untyped-def, no-untyped-call"
@@ -26,6 +29,7 @@ def _hash(h):
 
 @triton.jit
 def row_hash(seed, m):
+    """Of the rows ``m``, uint32."""
     return _hash(m.to(tl.uint32) ^ seed)
 
 
@@ -37,9 +41,11 @@ def column_hash(seed, k, plane):
 
 @triton.jit
 def survives(h, threshold: tl.constexpr):
-    """Dropout's decision, against p * 2**32, on elements whose row's and column's hash are joined by xor in ``h``. One
-    multiplication (by 2**32 over the golden ratio) an element: the kernels would wait for more, and its bits are as
-    good as those of a longer hash here, since both halves of ``h`` are hashes already."""
+    """Dropout's decision, against p * 2**32, on elements whose row's and column's hash are joined by xor in ``h``.
+
+    One multiplication (by 2**32 over the golden ratio) an element: the kernels would wait for more, and its bits are as
+    good as those of a longer hash here, since both halves of ``h`` are hashes already.
+    """
     return h * 0x9E3779B1 >= threshold
 
 
@@ -52,8 +58,11 @@ def _keep(seed, m, k, threshold: tl.constexpr):
 
 @triton.jit
 def _normal(u):
-    """The standard normal distribution's function and density at ``u``, fp32, to 1e-7 (Abramowitz and Stegun, Handbook
-    of Mathematical Functions, 7.1.26): the library's erf would take longer than what is around it."""
+    """The standard normal distribution's function and density at ``u``, fp32, to 1e-7.
+
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: the library's erf would take longer than what is
+    around it.
+    """
     x = tl.abs(u) * 0.7071067811865476
     t = 1 / (1 + 0.3275911 * x)
     falling = tl.exp2(x * x * -1.4426950408889634)
@@ -240,8 +249,10 @@ def seeds_drawn_at_once(device: torch.device) -> Iterator[None]:
 
 
 def dropout_seed(dropout: float, device: torch.device) -> Tensor | None:
-    """A seed on the GPU, from torch's generator: a forward pass repeated under the same manual_seed drops the same
-    elements, and a captured one draws anew each time."""
+    """A seed on the GPU, from torch's generator; None without dropout.
+
+    A forward pass repeated under the same manual_seed drops the same elements, and a captured one draws anew each time.
+    """
     if not dropout:
         return None
     return _drawn.pop() if _drawn else torch.randint(2**31 - 1, (1,), device=device, dtype=torch.int32)
@@ -254,8 +265,10 @@ def _padded_rank(rank: int) -> int:
 def project(
     x: Tensor, a: Tensor, scale: float, dropout: float, seed: Tensor | None, activated: Tensor | None = None
 ) -> Tensor:
-    """``scale * keep(x) a'``: x (rows, k), a (r, k) → (rows, r). With ``activated``, which has x's shape, gelu(x) takes
-    the place of x and is written there."""
+    """``scale * keep(x) a'``: x (rows, k), a (r, k) → (rows, r).
+
+    With ``activated``, which has x's shape, gelu(x) takes the place of x and is written there.
+    """
     (rows, width), rank = x.shape, len(a)
     out = x.new_empty((rows, rank))
     tile = {"BM": 32, "BK": 128, "num_stages": 3} if rank <= 32 else {"BM": 64, "BK": 64, "num_stages": 4}
@@ -295,8 +308,10 @@ def _launch_expand(
 
 
 def outer(h: Tensor, x: Tensor, dropout: float, seed: Tensor | None) -> Tensor:
-    """``h' keep(x)``: h (rows, r), x (rows, k) → (r, k) fp32. Rows are cut into pieces whose sums are added in a fixed
-    order."""
+    """``h' keep(x)``: h (rows, r), x (rows, k) → (r, k) fp32.
+
+    Rows are cut into pieces whose sums are added in a fixed order.
+    """
     (rows, width), rank = x.shape, h.shape[1]
     pieces = max(1, min(triton.cdiv(512 * _BK, width), triton.cdiv(rows, 4 * _BM)))
     chunk = triton.cdiv(triton.cdiv(rows, pieces), _BM) * _BM

@@ -1,4 +1,4 @@
-"""LoRA layers and the residual norm after them as differentiable functions over our kernels."""
+"""LoRA layers and the residual norm after them as differentiable functions over the kernels of ``launches``."""
 
 from __future__ import annotations
 

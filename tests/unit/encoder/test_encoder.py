@@ -1,7 +1,9 @@
+"""The encoder: embeddings, prompts, adapters, weights."""
+
+from __future__ import annotations
+
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,10 @@ from sentence_transformers import SentenceTransformer
 
 from patent_embed.config.model import ModelConfig
 from patent_embed.config.training import LoraConfig
-from patent_embed.encoder.encoder import BGE_ZH_QUERY_PROMPT, Encoder, _batches
-from patent_embed.encoder.hub import resolve_model
+from patent_embed.encoder.encoder import BGE_ZH_QUERY_PROMPT, Encoder, batches_by_length
 from patent_embed.encoder.packing import pack
 from patent_embed.errors import UserError
-from tests.unit.encoder.test_packing import make_encoder, make_tokens
-from tests.unit.encoder.test_packing import tiny_model as random_model
+from tests.unit.encoder.models import make_encoder, make_tokens, random_model
 
 TEXTS = ["一种装置，包括壳体。", "弹簧与导轨滑动连接，用于减振；阀门控制流体压力。", "电池", "图像特征提取方法" * 40]
 
@@ -59,7 +59,7 @@ def test_encode_counts_progress_and_leaves_the_mode(tiny_model: Path) -> None:
 
 def test_batches_hold_the_budget_and_every_row() -> None:
     lengths = np.array([5, 90, 3, 40, 40, 200, 1])
-    batches = list(_batches(lengths, 100))
+    batches = list(batches_by_length(lengths, 100))
     assert sorted(np.concatenate(batches)) == list(range(7))
     assert all(lengths[rows].sum() <= 100 or len(rows) == 1 for rows in batches)
 
@@ -94,43 +94,6 @@ def test_plain_decoder_folder_pools_the_last_token(tiny_model: Path, tmp_path: P
     folder = plain_copy(tiny_model, tmp_path / "decoder")
     random_model("qwen3").save_pretrained(folder)
     assert Encoder.load(folder).pooling == "lasttoken"
-
-
-def test_unknown_module_and_pooling_are_refused(tiny_model: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(tiny_model, tmp_path / "dense")
-    modules = json.loads((folder / "modules.json").read_text())
-    extra = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
-    (folder / "modules.json").write_text(json.dumps([*modules, extra]))
-    with pytest.raises(UserError, match="Dense"):
-        Encoder.load(folder)
-    folder = shutil.copytree(tiny_model, tmp_path / "max")
-    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
-    with pytest.raises(UserError, match="'max'"):
-        Encoder.load(folder)
-
-
-def test_resolve_local_and_wrong_names(tiny_model: Path, tmp_path: Path) -> None:
-    assert resolve_model(str(tiny_model)) == tiny_model
-    with pytest.raises(UserError, match=r"neither modules\.json nor config\.json"):
-        resolve_model(str(tmp_path))
-    for name in ("./no/such", "bert", "a/b/c"):
-        with pytest.raises(UserError, match="neither an existing folder nor a hub id"):
-            resolve_model(name)
-
-
-@pytest.mark.parametrize("settings", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
-def test_unreachable_hubs_are_named(settings: dict[str, str], tmp_path: Path) -> None:
-    code = """if 1:
-        from patent_embed.encoder.hub import resolve_model
-        from patent_embed.errors import UserError
-        try: resolve_model("some-org/some-model")
-        except UserError as error: print(error)"""
-    environment = {"PATH": "/usr/bin", "HF_HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path), **settings}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment, check=True
-    )
-    for word in ("'some-org/some-model'", "Local folder", "Hugging Face hub", "ModelScope", "--model_name bundled"):
-        assert word in done.stdout
 
 
 @pytest.mark.parametrize("architecture", ["bert", "xlm-roberta", "qwen3"])

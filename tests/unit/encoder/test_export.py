@@ -1,34 +1,21 @@
+"""Exported models give the vectors of the trained one, with nothing of this package."""
+
+from __future__ import annotations
+
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from sentence_transformers import SentenceTransformer
 
-from patent_embed.config.training import LoraConfig
-from patent_embed.data import sample
-from patent_embed.encoder.averaging import average_adapters, average_models
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.export import export_format, export_model, load_format, require_packages, save_adapter
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
-
-TEXTS = [sample.record(5, i)["abstract"] for i in range(8)] + ["短"]
-
-
-def trained(folder: Path, *, lora: bool, seed: int = 0) -> Encoder:
-    """An encoder whose weights have moved."""
-    encoder = Encoder.load(folder)
-    torch.manual_seed(seed)
-    if lora:
-        encoder.add_lora(LoraConfig(r=4))
-    with torch.no_grad():
-        for _, parameter in encoder.trainable_parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.02)
-    return encoder
+from tests.unit.encoder.models import TEXTS, trained
 
 
 def check_export(source: Path, out: Path, *, lora: bool) -> None:
@@ -104,27 +91,6 @@ def test_adapter_loads_with_peft_alone(tiny_model: Path, tmp_path: Path) -> None
     )
     with pytest.raises(ValueError, match="without LoRA"):
         save_adapter(trained(tiny_model, lora=False), tmp_path / "none")
-
-
-@pytest.mark.parametrize("lora", [True, False])
-def test_the_mean_of_trainings(tiny_model: Path, tmp_path: Path, lora: bool) -> None:
-    import peft
-
-    members = [trained(tiny_model, lora=lora, seed=seed) for seed in (1, 2, 3)]
-    folders = [export_model(member, tmp_path / f"model-{n}") for n, member in enumerate(members)]
-    soup = Encoder.load(average_models(folders, tmp_path / "soup"))
-    states = [Encoder.load(folder).model.state_dict() for folder in folders]
-    for name, value in soup.model.state_dict().items():
-        torch.testing.assert_close(value, sum(state[name] for state in states) / 3, atol=1e-6, rtol=1e-5)
-    assert (soup.prompts, soup.pooling) == (members[0].prompts, members[0].pooling)
-    if lora:
-        adapters = [save_adapter(member, tmp_path / f"adapter-{n}") for n, member in enumerate(members)]
-        average_adapters(adapters, tmp_path / "adapter")
-        base = Encoder.load(tiny_model)
-        base.model = peft.PeftModel.from_pretrained(base.model, tmp_path / "adapter")
-        vectors = soup.encode(TEXTS, precision="fp32")
-        np.testing.assert_allclose(base.encode(TEXTS, precision="fp32"), vectors, atol=1e-5)
-        assert np.abs(vectors - members[0].encode(TEXTS, precision="fp32")).max() > 1e-3
 
 
 @pytest.fixture(scope="module")

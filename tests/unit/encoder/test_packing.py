@@ -1,3 +1,7 @@
+"""Packed batches against padded ones: embeddings, gradients, attention."""
+
+from __future__ import annotations
+
 import copy
 
 import numpy as np
@@ -6,52 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, Qwen3Config, Qwen3Model, XLMRobertaConfig, XLMRobertaModel
+from transformers import Qwen3Config, Qwen3Model
 
 from patent_embed.config.training import LoraConfig
 from patent_embed.encoder import packing
-from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens, pack
 from patent_embed.errors import UserError
-
-PAD = 1
-POOLING = {"bert": "mean", "xlm-roberta": "cls", "qwen3": "lasttoken"}
-_SIZES = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48, "pad_token_id": PAD}
-
-
-def tiny_model(architecture: str, dropout: float = 0.0, heads: int = 4) -> nn.Module:
-    torch.manual_seed(0)
-    if architecture == "qwen3":
-        return Qwen3Model(
-            Qwen3Config(**_SIZES, num_attention_heads=4, num_key_value_heads=2, head_dim=8, attention_dropout=dropout)
-        ).eval()
-    config, model = {
-        "bert": (BertConfig, BertModel),
-        "xlm-roberta": (XLMRobertaConfig, XLMRobertaModel),
-    }[architecture]
-    # Larger than usual first weights: attention and positions must matter for the comparison to say anything.
-    return model(
-        config(
-            **_SIZES,
-            num_attention_heads=heads,
-            max_position_embeddings=40,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=dropout,
-            initializer_range=0.3,
-        )
-    ).eval()
-
-
-def make_encoder(model: nn.Module, pooling: str, device: str = "cpu") -> Encoder:
-    packing.register()
-    model = copy.deepcopy(model).to(device)
-    model.set_attn_implementation(packing.ATTENTION)
-    return Encoder(model, None, pooling=pooling, prompts={"query": "", "passage": ""}, max_seq_length=32, source=None)
-
-
-def make_tokens(lengths: list[int]) -> Tokens:
-    rng = np.random.default_rng(0)
-    return Tokens.from_lists([rng.integers(2, 100, length).tolist() for length in lengths])
+from tests.unit.encoder.models import LENGTHS, PAD, POOLING, SIZES, make_encoder, make_tokens, random_model
 
 
 def padded_embeddings(model: nn.Module, tokens: Tokens, pooling: str, device: str = "cpu") -> Tensor:
@@ -72,14 +37,11 @@ def padded_embeddings(model: nn.Module, tokens: Tokens, pooling: str, device: st
     return nn.functional.normalize(pooled, dim=-1)
 
 
-LENGTHS = [7, 3, 19, 7, 1, 30, 7]
-
-
 @pytest.mark.parametrize("architecture", POOLING)
 @pytest.mark.parametrize("training", [False, True])
 def test_packed_is_padded(architecture: str, training: bool) -> None:
     pooling, tokens = POOLING[architecture], make_tokens(LENGTHS)
-    plain = tiny_model(architecture).train(training)
+    plain = random_model(architecture).train(training)
     encoder = make_encoder(plain, pooling)
     expected = padded_embeddings(plain, tokens, pooling)
     packed = encoder.forward(pack(tokens))
@@ -100,7 +62,7 @@ def test_packed_is_padded(architecture: str, training: bool) -> None:
 @pytest.mark.parametrize("architecture", POOLING)
 def test_packed_is_padded_with_adapters(architecture: str) -> None:
     pooling, tokens = POOLING[architecture], make_tokens(LENGTHS)
-    encoder = make_encoder(tiny_model(architecture), pooling)
+    encoder = make_encoder(random_model(architecture), pooling)
     encoder.add_lora(LoraConfig(r=4))
     with torch.no_grad():
         for _, parameter in encoder.trainable_parameters():
@@ -111,13 +73,13 @@ def test_packed_is_padded_with_adapters(architecture: str) -> None:
     encoder.model.eval()
     packed = encoder.forward(pack(tokens))
     torch.testing.assert_close(packed, expected, atol=1e-5, rtol=0)
-    assert (packed - make_encoder(tiny_model(architecture), pooling).forward(pack(tokens))).norm() > 0.1
+    assert (packed - make_encoder(random_model(architecture), pooling).forward(pack(tokens))).norm() > 0.1
 
 
 @pytest.mark.parametrize("architecture", POOLING)
 def test_packed_is_padded_in_bf16(architecture: str) -> None:
     pooling, tokens = POOLING[architecture], make_tokens(LENGTHS)
-    plain = tiny_model(architecture)
+    plain = random_model(architecture)
     encoder = make_encoder(plain, pooling)
     with torch.autocast("cpu", torch.bfloat16):
         expected = padded_embeddings(plain, tokens, pooling)
@@ -129,10 +91,10 @@ def test_packed_is_padded_in_bf16(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", POOLING)
 def test_attention_dropout_is_honoured_in_training_only(architecture: str) -> None:
     tokens = make_tokens(LENGTHS)
-    encoder = make_encoder(tiny_model(architecture, dropout=0.5), POOLING[architecture])
+    encoder = make_encoder(random_model(architecture, dropout=0.5), POOLING[architecture])
     still = encoder.forward(pack(tokens))
     torch.testing.assert_close(
-        still, make_encoder(tiny_model(architecture), POOLING[architecture]).forward(pack(tokens))
+        still, make_encoder(random_model(architecture), POOLING[architecture]).forward(pack(tokens))
     )
     encoder.model.train()
     torch.manual_seed(3)
@@ -143,7 +105,7 @@ def test_attention_dropout_is_honoured_in_training_only(architecture: str) -> No
 
 
 def test_a_text_does_not_see_its_neighbours() -> None:
-    encoder, tokens = make_encoder(tiny_model("bert"), "mean"), make_tokens(LENGTHS)
+    encoder, tokens = make_encoder(random_model("bert"), "mean"), make_tokens(LENGTHS)
     together = encoder.forward(pack(tokens))
     for i in range(len(tokens)):
         torch.testing.assert_close(together[i : i + 1], encoder.forward(pack(tokens, np.array([i]))), atol=1e-5, rtol=0)
@@ -151,7 +113,7 @@ def test_a_text_does_not_see_its_neighbours() -> None:
 
 @pytest.mark.parametrize(("pooling", "rows"), [("cls", len(LENGTHS)), ("mean", sum(LENGTHS))])
 def test_the_last_layer_computes_what_pooling_reads(pooling: str, rows: int) -> None:
-    encoder, tokens = make_encoder(tiny_model("bert"), pooling), make_tokens(LENGTHS)
+    encoder, tokens = make_encoder(random_model("bert"), pooling), make_tokens(LENGTHS)
     seen: list[int] = []
     for layer in encoder.model.encoder.layer:
         layer.intermediate.register_forward_hook(lambda _, tensors, __: seen.append(tensors[0].shape[1]))
@@ -162,7 +124,7 @@ def test_the_last_layer_computes_what_pooling_reads(pooling: str, rows: int) -> 
 
 
 def test_rows_come_in_the_order_asked_for() -> None:
-    encoder, tokens = make_encoder(tiny_model("bert"), "mean"), make_tokens(LENGTHS)
+    encoder, tokens = make_encoder(random_model("bert"), "mean"), make_tokens(LENGTHS)
     asked = np.array([5, 0, 0, 3, 4])
     torch.testing.assert_close(encoder.forward(pack(tokens, asked)), encoder.forward(pack(tokens))[asked])
 
@@ -170,7 +132,7 @@ def test_rows_come_in_the_order_asked_for() -> None:
 def test_a_window_shorter_than_the_text_is_refused() -> None:
     model = Qwen3Model(
         Qwen3Config(
-            **_SIZES, num_attention_heads=4, head_dim=8, use_sliding_window=True, sliding_window=8, max_window_layers=0
+            **SIZES, num_attention_heads=4, head_dim=8, use_sliding_window=True, sliding_window=8, max_window_layers=0
         )
     )
     with pytest.raises(UserError, match="sliding window of 8"):
@@ -204,7 +166,7 @@ def test_positions_and_bounds_of_a_batch() -> None:
 @pytest.mark.parametrize("architecture", POOLING)
 def test_flash_attention_is_exact_attention(architecture: str) -> None:
     pooling, tokens = POOLING[architecture], make_tokens(LENGTHS)
-    plain = tiny_model(architecture)
+    plain = random_model(architecture)
     encoder = make_encoder(plain, pooling, "cuda")
     expected = padded_embeddings(plain, tokens, pooling)
     exact, flash = (torch.from_numpy(encoder.encode(tokens, precision=p)) for p in ("fp32", "bf16"))
