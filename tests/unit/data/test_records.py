@@ -1,3 +1,7 @@
+"""Records as they are found: every layout and encoding, and a reason for what cannot be used."""
+
+from __future__ import annotations
+
 import gzip
 import json
 from collections import Counter
@@ -7,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from patent_embed.data import cleaning, records
+from patent_embed.data import records
 from patent_embed.data.records import PatentTextParser, RecordParser, TextParser, list_files
 from tests.conftest import patent
 
@@ -95,8 +99,6 @@ def test_text_is_cleaned() -> None:
         )
     )
     assert record.abstract == "本发明提供一种可折叠花架，立柱由带有孔洞的铝管制成，横杆 A B。"
-    assert cleaning.clean_abstract("[0000]    Abstract A tool comprising a motor.") == "A tool comprising a motor."
-    assert cleaning.clean_abstract("摘要生成方法包括分词") == "摘要生成方法包括分词"  # the word itself is content here
 
 
 def test_a_long_abstract_is_cut_and_says_so() -> None:
@@ -110,20 +112,6 @@ def test_chinese_version_is_preferred() -> None:
         {"lang": "CN", "text": "一种让台灯随环境变暗的方法。" * 3},
     ]
     assert parse(patent("CN1A", abstract=versions)).language == "zh"
-
-
-@pytest.mark.parametrize(
-    ("text", "language"),
-    [
-        ("一种LED驱动电路，包括PWM控制器", "zh"),
-        ("A LED driver with a PWM controller", "en"),
-        ("折りたたみ式の花台に関するものである", "other"),
-        ("접이식 화분 받침대", "other"),
-        ("12345", "other"),
-    ],
-)
-def test_language(text: str, language: str) -> None:
-    assert cleaning.detect_language(text) == language
 
 
 def test_every_container_gives_the_same_records(tmp_path: Path) -> None:

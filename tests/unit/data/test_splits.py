@@ -1,3 +1,7 @@
+"""Families and splits."""
+
+from __future__ import annotations
+
 import random
 from collections import Counter
 
