@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from patent_embed.encoder.kernels.launches import column_hash, dropout_seed, row_hash, survives, threshold
+from patent_embed.encoder.kernels.gpu_dropout import column_hash, dropout_seed, row_hash, survives, threshold
 
 HEAD_SIZES = (16, 32, 64, 128)
 FORWARD = {"BM": 64, "BN": 32, "num_warps": 4, "num_stages": 3}

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from patent_embed.encoder.packing import TRAINS_BY
 
 if TYPE_CHECKING or importlib.util.find_spec("triton") is not None:
-    from patent_embed.encoder.kernels import attention, launches
+    from patent_embed.encoder.kernels import attention, gpu_dropout
 from patent_embed.encoder.kernels.lora import lora_linears, residual_norm
 
 # Triplets, over all epochs, from which ``Fused`` is used, which rounds otherwise than autocast does. Compiling and
@@ -90,7 +90,7 @@ _Residuals = dict[int, tuple[Tensor, Tensor]]
 def _forward(model: Any, residuals: _Residuals, *args: Any, **kwargs: Any) -> Any:
     device = next(model.parameters()).device
     try:
-        with launches.seeds_drawn_at_once(device):
+        with gpu_dropout.seeds_drawn_at_once(device):
             return type(model).forward(model, *args, **kwargs)
     finally:
         residuals.clear()

@@ -8,52 +8,16 @@ Activations are (rows, k), bf16 and contiguous; products accumulate in fp32.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from patent_embed.encoder.kernels.gpu_dropout import keep, threshold
+
 _BM, _BK = 64, 128  # rows and columns of a tile
-
-
-@triton.jit
-def _hash(h):
-    """An integer hash (Wellons, "lowbias32")."""
-    h = (h ^ (h >> 16)) * 0x7FEB352D
-    h = (h ^ (h >> 15)) * 0x846CA68B
-    return h ^ (h >> 16)
-
-
-@triton.jit
-def row_hash(seed, m):
-    """Of the rows ``m``, uint32."""
-    return _hash(m.to(tl.uint32) ^ seed)
-
-
-@triton.jit
-def column_hash(seed, k, plane):
-    """Of the columns ``k`` of a plane (a head of attention)."""
-    return _hash((k.to(tl.uint32) + 0x9E3779B9 + plane * 0x05EBCA6B) ^ seed)
-
-
-@triton.jit
-def survives(h, threshold: tl.constexpr):
-    """Dropout's decision, against p * 2**32, on elements whose row's and column's hash are joined by xor in ``h``.
-
-    One multiplication (by 2**32 over the golden ratio) an element: the kernels would wait for more, and its bits are as
-    good as those of a longer hash here, since both halves of ``h`` are hashes already.
-    """
-    return h * 0x9E3779B1 >= threshold
-
-
-@triton.jit
-def _keep(seed, m, k, threshold: tl.constexpr):
-    """Dropout's decision on the elements of rows ``m`` and columns ``k``, from the seed that lies at ``seed``."""
-    start = tl.load(seed).to(tl.uint32)
-    return survives(row_hash(start, m)[:, None] ^ column_hash(start, k, 0)[None, :], threshold)
 
 
 @triton.jit
@@ -86,7 +50,7 @@ def _project(x, a, out, activated, rows, seed, scale, rank, K: tl.constexpr, R: 
             tile = (tile * below).to(tile.dtype)
             tl.store(activated + index, tile, mask=within)
         if DROP:
-            tile = tl.where(_keep(seed, m, k, DROP), tile, 0.0)
+            tile = tl.where(keep(seed, m, k, DROP), tile, 0.0)
         w = tl.load(a + r[None, :] * K + k[:, None], mask=(k[:, None] < K) & (r[None, :] < rank), other=0.0)
         acc = tl.dot(tile, w.to(tile.dtype), acc)
     inside = (m[:, None] < rows) & (r[None, :] < rank)
@@ -103,7 +67,7 @@ def _expand(y, h, a, bias, beside, before, rows, seed, a_r, a_k, rank, K: tl.con
     w = tl.load(a + r[:, None] * a_r + k[None, :] * a_k, mask=(r[:, None] < rank) & (k[None, :] < K), other=0.0)
     total = tl.dot(hs, w.to(hs.dtype))
     if DROP:
-        total = tl.where(_keep(seed, m, k, DROP), total, 0.0)
+        total = tl.where(keep(seed, m, k, DROP), total, 0.0)
     if BIAS:
         total += tl.load(bias + k, mask=k < K, other=0.0).to(tl.float32)[None, :]
     index = m[:, None].to(tl.int64) * K + k[None, :]
@@ -129,7 +93,7 @@ def _outer(h, x, out, rows, seed, chunk, rank, K: tl.constexpr, R: tl.constexpr,
         index = m[:, None].to(tl.int64) * K + k[None, :]
         tile = tl.load(x + index, mask=(m[:, None] < rows) & (k[None, :] < K), other=0.0)
         if DROP:
-            tile = tl.where(_keep(seed, m, k, DROP), tile, 0.0)
+            tile = tl.where(keep(seed, m, k, DROP), tile, 0.0)
         acc = tl.dot(hs, tile, acc)
     place = tl.program_id(1).to(tl.int64) * (rank * K) + r[:, None] * K + k[None, :]
     tl.store(out + place, acc, mask=(r[:, None] < rank) & (k[None, :] < K))
@@ -196,7 +160,7 @@ def _norm(y, residual, weight, bias, out, z_out, mean_out, rstd_out, rows, seed,
     inside = (m[:, None] < rows) & (k[None, :] < K)
     z = tl.load(y + index, mask=inside, other=0.0).to(tl.float32)
     if DROP:
-        z = tl.where(_keep(seed, m, k, DROP), z / KEPT, 0.0)
+        z = tl.where(keep(seed, m, k, DROP), z / KEPT, 0.0)
     z = (z + tl.load(residual + index, mask=inside, other=0.0).to(tl.float32)).to(y.dtype.element_ty)
     tl.store(z_out + index, z, mask=inside)
     z = z.to(tl.float32)
@@ -225,37 +189,8 @@ def _norm_backward(grad, z_in, mean_in, rstd_in, weight, dy, dresidual, rows, se
     dz = rstd[:, None] * (g - tl.sum(g, 1)[:, None] / K - normal * (tl.sum(g * normal, 1)[:, None] / K))
     tl.store(dresidual + index, dz.to(grad.dtype.element_ty), mask=inside)
     if DROP:
-        dz = tl.where(_keep(seed, m, k, DROP), dz / KEPT, 0.0)
+        dz = tl.where(keep(seed, m, k, DROP), dz / KEPT, 0.0)
         tl.store(dy + index, dz.to(grad.dtype.element_ty), mask=inside)
-
-
-def threshold(dropout: float) -> int:
-    """What a hash must reach to survive."""
-    return int(dropout * 2**32)
-
-
-_drawn: list[Tensor] = []
-
-
-@contextlib.contextmanager
-def seeds_drawn_at_once(device: torch.device) -> Iterator[None]:
-    """``dropout_seed`` gives numbers that are drawn together here, instead of a launch for each."""
-    # Four apart: Triton compiles a kernel anew for an address that is no multiple of 16.
-    _drawn.extend(torch.randint(2**31 - 1, (1024, 4), device=device, dtype=torch.int32).unbind())
-    try:
-        yield
-    finally:
-        _drawn.clear()
-
-
-def dropout_seed(dropout: float, device: torch.device) -> Tensor | None:
-    """A seed on the GPU, from torch's generator; None without dropout.
-
-    A forward pass repeated under the same manual_seed drops the same elements, and a captured one draws anew each time.
-    """
-    if not dropout:
-        return None
-    return _drawn.pop() if _drawn else torch.randint(2**31 - 1, (1,), device=device, dtype=torch.int32)
 
 
 def _padded_rank(rank: int) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING or importlib.util.find_spec("triton") is not None:
-    from patent_embed.encoder.kernels import launches
+    from patent_embed.encoder.kernels import gpu_dropout, launches
 
 
 def lora_linears(
@@ -34,7 +34,7 @@ def lora_linears(
         the layers' outputs, and ``x``: who reads it from here has his gradient added to theirs at no cost.
     """
     flat = [tensor for pair in adapters for tensor in pair]
-    seed = launches.dropout_seed(dropout, x.device)
+    seed = gpu_dropout.dropout_seed(dropout, x.device)
     outputs: tuple[Tensor, ...] = _LoraLinears.apply(  # type: ignore[no-untyped-call]
         x, weight, bias, scale, dropout, seed, gelu, *flat
     )
@@ -44,7 +44,7 @@ def lora_linears(
 def residual_norm(y: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float, dropout: float) -> Tensor:
     """``LayerNorm(dropout(y) + residual)`` over the last dimension, with frozen ``weight`` and ``bias``; all bf16."""
     z: Tensor = _ResidualNorm.apply(  # type: ignore[no-untyped-call]
-        y, residual, weight, bias, eps, dropout, launches.dropout_seed(dropout, y.device)
+        y, residual, weight, bias, eps, dropout, gpu_dropout.dropout_seed(dropout, y.device)
     )
     return z
 

@@ -35,7 +35,7 @@ def kept(seed: Tensor, rows: int, columns: int, p: float, planes: int = 1) -> Te
 
 def the_next_seed(p: float) -> Tensor | None:
     """The seed that the next call with dropout draws."""
-    from patent_embed.encoder.kernels.launches import dropout_seed  # needs Triton
+    from patent_embed.encoder.kernels.gpu_dropout import dropout_seed  # needs Triton
 
     torch.manual_seed(5)
     seed = dropout_seed(p, torch.device(DEVICE))
