@@ -2,7 +2,7 @@
 
 Candidates stand on rungs, which are counted from 0, the one that is nearest to the anchor. A strategy says how many
 negatives each rung is asked for first; where they lie, and what happens when a rung lacks some, is the same for all
-(``negatives.drawn``).
+(``negatives.ladder``).
 
 Every other module of this package holds strategies, by whose names ``negatives.strategy`` takes them: a new one is a
 new module here, and nothing else.
