@@ -55,6 +55,7 @@ class Axis:
         count: int = 4,
         whole: bool = False,
         margin: float = 0.0,
+        least: float = -math.inf,
         most: float = math.inf,
     ) -> Axis:
         """A linear axis with round ticks over all ``values``.
@@ -65,17 +66,18 @@ class Axis:
             count: steps between ticks, about.
             whole: ticks at whole numbers only.
             margin: room at both ends, a share of the range.
+            least: no value can be smaller, so no tick is.
             most: no value can be larger, so no tick is.
         """
         found = np.asarray(values, np.float64)
         low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
         if low == high:
-            low, high = low - 0.5, min(high + 0.5, max(high, most))
+            low, high = max(low - 0.5, min(low, least)), min(high + 0.5, max(high, most))
         low, high = low - margin * (high - low), high + margin * (high - low)
         step = _round_step((high - low) / count)
         step = max(1.0, round(step)) if whole else step
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
-        ranks = range(math.ceil(low / step - 1e-9), math.floor(min(high, most) / step + 1e-9) + 1)
+        ranks = range(math.ceil(max(low, least) / step - 1e-9), math.floor(min(high, most) / step + 1e-9) + 1)
         return cls(low, high, label, [rank * step for rank in ranks], lambda value: f"{value:,.{digits}f}", ranks)
 
     @classmethod

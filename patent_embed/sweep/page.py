@@ -126,7 +126,7 @@ def together_figures(sweep: Sweep) -> list[Figure]:
         )
         for rank, trial in enumerate(ranked)
     ]
-    score = Axis.over([trial.best or 0.0 for trial in ranked], _METRIC, count=_TICKS, most=1.0)
+    score = Axis.over([trial.best or 0.0 for trial in ranked], _METRIC, count=_TICKS, least=0.0, most=1.0)
     scales = [*(setting_axis(path, values) for path, values in sweep.space.items()), score]
     # The better a trial, the later it is drawn.
     chart = charts.profiles(scales, drawn[::-1], name=f"the settings of each trial, and its {_METRIC}")
@@ -167,7 +167,7 @@ def _position(values: Range, value: Any) -> float:
 
 
 def _score_axis(values: Sequence[float]) -> Axis:
-    return Axis.over(values, _METRIC, count=_TICKS, margin=_MARGIN, most=1.0)
+    return Axis.over(values, _METRIC, count=_TICKS, margin=_MARGIN, least=0.0, most=1.0)
 
 
 def _drawn(sweep: Sweep) -> list[Trial]:

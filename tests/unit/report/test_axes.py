@@ -38,6 +38,9 @@ def test_whole_axes_and_margins() -> None:
     assert (top.low, top.high) == pytest.approx((0.47, 1.03))
     assert max(top.ticks) == pytest.approx(1.0)  # of a share, nothing above all of it
     assert max(Axis.over([0.2, 0.9], "", margin=0.3, most=1.0).ticks) <= 1.0
+    share = Axis.over([0.15, 0.15], "", margin=0.06, least=0.0, most=1.0)
+    assert min(share.ticks) == 0.0  # none below it either
+    assert share.low < 0 < 0.15 < share.high
     assert Axis.over([], "").ticks  # nothing to show still has a frame
 
 
