@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from patent_embed.errors import UserError
+from patent_embed.folders import Folder, folder_at
 
 STATE_FILE = "state.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -63,19 +64,23 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint:
     return Checkpoint(state, weights, kept, moments)
 
 
-def read_state(folder: Path, fingerprint: str) -> TrainState:
+def read_state(folder: Path | Folder, fingerprint: str) -> TrainState:
     """The state of a checkpoint of the training ``fingerprint``. Raises UserError when the folder holds no whole one,
     or that of another model, data or setting."""
+    place = folder_at(folder)
     try:
-        state = TrainState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+        content = place.read(STATE_FILE)
+        if content is None:
+            raise FileNotFoundError
+        state = TrainState(**json.loads(content))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{str(folder)!r} is not a whole checkpoint ({type(error).__name__} at {STATE_FILE}); "
+            f"{str(place)!r} is not a whole checkpoint ({type(error).__name__} at {STATE_FILE}); "
             "name another one, or train without --resume"
         ) from None
     if state.fingerprint != fingerprint:
         raise UserError(
-            f"checkpoint {str(folder)!r} belongs to training {state.fingerprint[:14]}, this is {fingerprint[:14]}: its "
+            f"checkpoint {str(place)!r} belongs to training {state.fingerprint[:14]}, this is {fingerprint[:14]}: its "
             "model, data or settings differ; use the settings it was made with, or train without --resume"
         )
     return state

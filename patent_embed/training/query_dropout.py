@@ -12,8 +12,8 @@ from patent_embed.arrays import places_in, starts_of
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 
-_SPAN = 2  # neighbouring tokens go together: most Chinese words are two characters
-_LEAST = 3  # a query of which less would be left stays whole
+SPAN = 2  # neighbouring tokens go together: most Chinese words are two characters
+LEAST = 3  # a query of which less would be left stays whole
 
 
 class QueryDropout:
@@ -33,9 +33,9 @@ class QueryDropout:
         same = tokens.ids == self._frame[np.minimum(place, len(self._frame) - 1)]
         prompt = np.minimum.reduceat(np.where(same, lengths.max(), place), starts)  # where a text leaves the frame
         loose = np.repeat(chosen, lengths) & (place >= np.repeat(prompt, lengths)) & ~np.isin(tokens.ids, self._special)
-        spans = (np.arange(len(place)) + np.repeat(rng.integers(0, _SPAN, len(tokens)), lengths)) // _SPAN
+        spans = (np.arange(len(place)) + np.repeat(rng.integers(0, SPAN, len(tokens)), lengths)) // SPAN
         out = loose & (rng.random(spans[-1] + 1) < self.share)[spans]
         had, gone = (np.add.reduceat(mask, starts, dtype=np.int64) for mask in (loose, out))
-        gone[had - gone < np.minimum(_LEAST, had)] = 0
+        gone[had - gone < np.minimum(LEAST, had)] = 0
         out &= np.repeat(gone > 0, lengths)
         return Tokens(tokens.ids[~out], starts_of(lengths - gone))

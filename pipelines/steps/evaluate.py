@@ -17,9 +17,9 @@ from patent_embed.config.evaluation import EvaluationConfig
 from patent_embed.config.settings import Config
 from patent_embed.evaluation.forgetting import pair_similarities
 from patent_embed.evaluation.measure import DEPTH, ENOUGH_QUERIES, EvalResult, evaluate
-from patent_embed.evaluation.patent_map import MOST_PATENTS, PatentMap, chosen_patents, patent_map
+from patent_embed.evaluation.patent_map import MOST_PATENTS, NEIGHBOURS, PatentMap, chosen_patents, patent_map
 from patent_embed.evaluation.search import exact_search, merge_top_k
-from patent_embed.evaluation.systems import Bm25, EmbeddingSystem, System
+from patent_embed.evaluation.systems import K1, B, Bm25, EmbeddingSystem, System
 from patent_embed.progress.clock import Stopwatch
 from patent_embed.progress.events import ShardsSearched
 from patent_embed.section import Role, names_by_role
@@ -30,7 +30,8 @@ from pipelines.steps.tables import Tables
 
 NAME, BM25 = "evaluate", "bm25"
 VERSION = 2
-CONSTANTS = {"ENOUGH_QUERIES": ENOUGH_QUERIES, "DEPTH": DEPTH, "MOST_PATENTS": MOST_PATENTS}
+CONSTANTS = {"ENOUGH_QUERIES": ENOUGH_QUERIES, "DEPTH": DEPTH, "MOST_PATENTS": MOST_PATENTS, "NEIGHBOURS": NEIGHBOURS}
+BM25_CONSTANTS = CONSTANTS | {"K1": K1, "B": B}
 
 # Multiplications from which shards pay: below, this process is done before Ray has started a worker.
 _WORTH_SHARDING = 1e12
@@ -96,7 +97,7 @@ def bm25_step(config: Config, tables: Tables[Input]) -> StepSpec:
         passages = context.table("ingest", "corpus")["abstract"].to_pylist()
         return _measure(context, BM25, Bm25(passages, context.table("queries")["query"].to_pylist()), config)
 
-    return StepSpec(f"{NAME}-{BM25}", VERSION, _settings(config), tables.inputs(), work, CONSTANTS, rate=rate)
+    return StepSpec(f"{NAME}-{BM25}", VERSION, _settings(config), tables.inputs(), work, BM25_CONSTANTS, rate=rate)
 
 
 def evaluate_step(config: Config, name: str, vectors: Input, tables: Tables[Input]) -> StepSpec:

@@ -18,6 +18,7 @@ import ray
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.data import DataConfig
 from patent_embed.config.settings import Config
+from patent_embed.data.cleaning import LANGUAGE_CHARS, LEAST_HAN, MOST_KANA
 from patent_embed.data.records import QUERY_CACHE_NAME, Record, RecordParser, select_files, to_table
 from patent_embed.data.schemas import RECORDS
 from patent_embed.errors import UserError
@@ -244,6 +245,7 @@ def ingest_step(config: Config, found: PatentFiles) -> StepSpec:
         settings=data.model_dump(exclude=names_by_role(DataConfig, Role.LOGISTICS)) | sampled,
         inputs={"files": Digest(found.digest)},
         work=lambda context: ingest(context.folder, found, data, seed, emit=context.progress.emit),
+        constants={"LANGUAGE_CHARS": LANGUAGE_CHARS, "MOST_KANA": MOST_KANA, "LEAST_HAN": LEAST_HAN},
         check=partial(_require_two_patents, data_dir=data.data_dir),
         notes=lambda artifact: [*reading_notes(artifact), *found.notes()],
         rate=rate,

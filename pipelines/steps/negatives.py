@@ -33,6 +33,7 @@ from pipelines.engine import Context, Input, StepSpec, rate
 from pipelines.steps.tables import counted
 
 NAME = "negatives"
+CONSTANTS = {"GROUP_CAP": GROUP_CAP, "MAX_PROBES": MAX_PROBES}
 _ENTRIES_A_PART = 400_000  # about 200 MB at work in a search task
 _BATCH = 1 << 17  # patents
 _BLOCK = 1 << 16  # anchors in one output file
@@ -153,7 +154,7 @@ def negatives_step(config: Config, ingest: Input, splits: Input) -> StepSpec:
         settings=rung_settings(config),
         inputs={"ingest": ingest, "splits": splits},
         work=work,
-        constants={"GROUP_CAP": GROUP_CAP, "MAX_PROBES": MAX_PROBES},
+        constants=CONSTANTS,
         check=require_negatives,
         notes=mining_notes,
         rate=rate,

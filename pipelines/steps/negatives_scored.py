@@ -14,9 +14,7 @@ from patent_embed.artifacts import Outcome
 from patent_embed.config.negatives import NegativesConfig
 from patent_embed.config.settings import Config
 from patent_embed.negatives.drawn import Mined, examples
-from patent_embed.negatives.ladder import GROUP_CAP
-from patent_embed.negatives.rings import MAX_PROBES
-from patent_embed.negatives.scored import Embeddings, mine_scored_negatives
+from patent_embed.negatives.scored import HARD_CAP, SPARE, Embeddings, mine_scored_negatives
 from patent_embed.strategies.base import STRATEGIES
 from pipelines.engine import Context, Input, StepSpec, rate
 from pipelines.resources import cluster_gpus
@@ -63,7 +61,7 @@ def negatives_scored_step(config: Config, tables: Tables[Input], vectors: Input,
         settings=negatives.rung_settings(config) | settings.scoring.model_dump(mode="json"),
         inputs={"vectors": vectors} | tables.inputs(),
         work=work,
-        constants={"GROUP_CAP": GROUP_CAP, "MAX_PROBES": MAX_PROBES},
+        constants=negatives.CONSTANTS | {"HARD_CAP": HARD_CAP, "SPARE": SPARE},
         check=negatives.require_negatives,
         notes=negatives.mining_notes,
         rate=rate,

@@ -23,15 +23,25 @@ from patent_embed.hashing import file_digest
 from patent_embed.progress.clock import Stopwatch
 from patent_embed.progress.events import QueriesWritten
 from patent_embed.queries.cache import read_query_cache
-from patent_embed.queries.rules import build_queries
+from patent_embed.queries.filters import PROMPT_RUN, SAME_FROM, SHORTEST_TITLE
+from patent_embed.queries.prompts import PROMPT_VERSION
+from patent_embed.queries.rules import LATIN_FACTOR, build_queries
 from patent_embed.queries.store import Answer, QueryStore
-from patent_embed.queries.writing import Backend, Request, RoundTrip, write_queries
+from patent_embed.queries.writing import ATTEMPTS, Backend, Request, RoundTrip, write_queries
 from pipelines.embedders import embed_texts
 from pipelines.engine import Context, Digest, Emit, Input, LocalModel, StepSpec, ignore, rate
 from pipelines.resources import free_resources
 from pipelines.steps.tables import counted
 
 NAME = "queries"
+_CONSTANTS = {
+    "PROMPT_VERSION": PROMPT_VERSION,
+    "ATTEMPTS": ATTEMPTS,
+    "PROMPT_RUN": PROMPT_RUN,
+    "SHORTEST_TITLE": SHORTEST_TITLE,
+    "SAME_FROM": SAME_FROM,
+    "LATIN_FACTOR": LATIN_FACTOR,
+}
 _FILTERS = 2  # raised when the same answers would be judged in another way
 Share = Callable[[LocalModel], ModelRef]
 
@@ -180,6 +190,7 @@ def queries_step(config: Config, ingest: Input, splits: Input, cache: Path | Non
         settings=digest_settings(settings) | {"seed": seed},
         inputs=inputs,
         work=work,
+        constants=_CONSTANTS,
         notes=_notes,
         rate=rate,
     )

@@ -34,6 +34,8 @@ _STATE = "state.json"
 
 def train_step(config: Config, tokens: StepSpec, base: LocalModel, seed: int, name: str = NAME) -> StepSpec:
     """A training of ``base`` on ``tokens``, with everything random in it drawn from ``seed``."""
+    from patent_embed.training.query_dropout import LEAST, SPAN
+
     logistics = names_by_role(TrainingConfig, Role.LOGISTICS)
     settings = config.training.model_dump(mode="json", exclude=logistics | {"query_sources", "soup_size"})
     return StepSpec(
@@ -42,6 +44,7 @@ def train_step(config: Config, tokens: StepSpec, base: LocalModel, seed: int, na
         settings=settings | model_settings(config) | {"seed": seed},
         inputs={"tokens": tokens, "model": base},
         work=lambda context: _work(context, config, seed),
+        constants={"SPAN": SPAN, "LEAST": LEAST},
         partial=Partial(keep=config.run.resume is not None, found=_found),
         notes=_notes,
         rate=_rate,
@@ -50,7 +53,7 @@ def train_step(config: Config, tokens: StepSpec, base: LocalModel, seed: int, na
 
 
 def check_resume(config: Config, unfinished: Sequence[StepSpec]) -> None:
-    """A checkpoint that cannot be resumed is refused before anything starts; one in a store, by the training.
+    """A checkpoint that cannot be resumed is refused before anything starts.
 
     Raises:
         UserError: the checkpoint is torn, or not of the first of the ``unfinished`` trainings.
@@ -58,8 +61,8 @@ def check_resume(config: Config, unfinished: Sequence[StepSpec]) -> None:
     from patent_embed.training.checkpoint import read_state
 
     resume = config.run.resume
-    if unfinished and resume is not None and resume != LATEST and not folder_at(resume).everywhere:
-        read_state(Path(resume).resolve(), unfinished[0].folder)
+    if unfinished and resume is not None and resume != LATEST:
+        read_state(folder_at(resume), unfinished[0].folder)
 
 
 def _work(context: Context, config: Config, seed: int) -> Outcome:
@@ -81,9 +84,8 @@ def _resume_from(context: Context, config: Config) -> Folder | None:
         if latest is None:
             note("nothing to resume: no checkpoint of these settings is here, training starts at epoch 1")
         return latest
-    named = folder_at(resume)
-    made_by = _read_state(named).get("fingerprint", context.spec.folder)  # the training refuses one that is torn
-    return named if made_by == context.spec.folder or named.everywhere else None
+    named = folder_at(resume)  # gone when the training is done that it was of
+    return named if _read_state(named).get("fingerprint") == context.spec.folder else None
 
 
 def train(context: Context, config: Config, resume_from: Folder | None = None) -> Outcome:
