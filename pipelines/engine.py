@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -133,6 +132,7 @@ class Output:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self.store = ArtifactStore(folder / STEPS)
+        self.read: list[Artifact] = []  # of which this machine may have copies
 
     @cached_property
     def here(self) -> Path:
@@ -150,9 +150,11 @@ class Output:
             self.folder.put(self.here / name, name)
 
     def close(self) -> None:
-        """Remove what was only a workspace."""
+        """Remove what was only a workspace, and copies of what lies elsewhere."""
         if "here" in vars(self):
             self.folder.leave(self.here)
+        for artifact in self.read:
+            artifact.place.leave(artifact.path)
 
     def share(self, model: LocalModel) -> ModelRef:
         """Where workers find a model of the driver's machine: there, or, where they may be on other machines, in the
@@ -264,6 +266,7 @@ class Runner:
                 say(head.rstrip())
             artifact = self._work(step)
         self.results.add(step, artifact, reused=reused)
+        self._output.read.append(artifact)
         manifest = artifact.manifest
         rows = ", ".join(f"{value:,} {key}" for key, value in step.counts(manifest.rows).items())
         finished(head, rows, "reused" if reused else duration(manifest.seconds))
@@ -302,12 +305,6 @@ class Runner:
         if left := self._left(step):
             note(f"starting anew: the {left} of an earlier run is dropped; --resume goes on")
         return False
-
-    def close(self) -> None:
-        """Remove the copies that this machine has of artifacts that lie elsewhere."""
-        with contextlib.suppress(OSError):
-            for artifact in self.results.made.values():
-                artifact.place.leave(artifact.path)
 
 
 def rate(artifact: Artifact, *, of: Mapping[str, int] | None = None, seconds: float | None = None) -> str:
