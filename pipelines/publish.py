@@ -6,6 +6,7 @@ import json
 import shutil
 import textwrap
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,14 +62,14 @@ def publish(output: Output, config: Config, recipe: Recipe, done: Results, start
     say(f"report  {shown}/report.html")
     if trained:
         say(f"model   {shown}/{MODEL}")
-    _deliver(output)
+    _deliver(output, anew=(MODEL, ADAPTER) if trained else ())
 
 
-def _deliver(output: Output) -> None:
-    """Copy what a user looks for to the output folder, where it was made elsewhere; the summary comes last and says
-    that the rest is there."""
+def _deliver(output: Output, anew: Sequence[str]) -> None:
+    """Copy what a user looks for to the output folder, where it was made elsewhere, without what ``anew`` names there;
+    the summary comes last and says that the rest is there."""
     if output.made_elsewhere:
-        for name in (MODEL, ADAPTER, SUMMARY):
+        for name in (*anew, SUMMARY):
             output.folder.delete(name)
         names = [path.name for path in output.here.iterdir() if path.name not in (SUMMARY, STEPS)]
         output.publish(*sorted(names), SUMMARY)

@@ -15,8 +15,9 @@ SECRET = "sk-test-0123456789-secret"
 
 
 @pytest.fixture(scope="package")
-def ray_here() -> Iterator[None]:
-    """The session that a run would start, in this process: runs that find it take it and leave it."""
+def ray_here(s3: str) -> Iterator[None]:
+    """The session that a run would start, in this process: runs that find it take it and leave it. It begins after the
+    store of the tests, so that its workers know where that is."""
     from pipelines.session import ray_session
 
     with ray_session("INFO"):
