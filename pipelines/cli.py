@@ -151,7 +151,7 @@ def _compare(arguments: CompareArguments, settings: Mapping[str, Any]) -> None:
     # Without patents of its own, the comparison is on the test set of the run in the output folder, as it was set.
     of_run = "data.data_dir" not in settings
     if of_run:
-        kept = Path(settings.get("run.output_dir", RunConfig().output_dir)) / "config.yaml"
+        kept = Path(settings.get("run.output_dir", RunConfig().output_dir)).expanduser() / "config.yaml"
         arguments.config[:0] = [kept] if kept.is_file() else []
     config = _resolved(arguments, settings)
     _quiet_libraries(config.run.log_level)

@@ -18,7 +18,7 @@ from patent_embed.config.model import Kind
 from patent_embed.config.options import Option, options_of
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
-from patent_embed.section import Choices, Cli, Section
+from patent_embed.section import Choices, Cli, Section, UserPath
 
 Format = Literal["fp32", "fp16", "bf16", "onnx", "onnx-int8"]
 Layout = Literal["files", "jsonl", "jsonl.gz"]
@@ -31,7 +31,7 @@ def _told(preset: str) -> str:
 class SettingsArguments(Section):
     """Where a command's settings come from, besides their own options."""
 
-    config: Annotated[list[Path], Cli("config", metavar="FILE", repeated=True)] = Field(
+    config: Annotated[list[Path], UserPath, Cli("config", metavar="FILE", repeated=True)] = Field(
         default_factory=list, description="YAML overlay; may be repeated"
     )
     set: Annotated[list[str], Cli("set", metavar="SECTION.KEY=VALUE", repeated=True)] = Field(
@@ -74,7 +74,7 @@ class RunArguments(SettingsArguments):
 class CompareArguments(RunArguments):
     """What ``compare`` takes."""
 
-    models: Annotated[list[str], Cli("models", metavar="MODEL", positional=True)] = Field(
+    models: Annotated[list[str], UserPath, Cli("models", metavar="MODEL", positional=True)] = Field(
         min_length=1, description="hub ids or folders; the first is the baseline"
     )
 
@@ -106,7 +106,7 @@ class EncodeArguments(SettingsArguments):
 class ExportArguments(Section):
     """What ``export`` takes."""
 
-    output_dir: Annotated[str, Cli("output_dir", positional=True)] = Field(
+    output_dir: Annotated[str, UserPath, Cli("output_dir", positional=True)] = Field(
         description="output folder of a finished run"
     )
     format: Annotated[list[Format], Cli("format")] = Field(min_length=1, description="one or more")
@@ -121,7 +121,7 @@ class ExportArguments(Section):
 class SampleArguments(Section):
     """What ``sample`` takes."""
 
-    folder: Annotated[Path, Cli("folder", positional=True)] = Field(description="where the files go")
+    folder: Annotated[Path, UserPath, Cli("folder", positional=True)] = Field(description="where the files go")
     count: Annotated[int, Cli("count")] = Field(600, description="how many patents")
     seed: Annotated[int, Cli("seed")] = Field(0, description="another seed: other patents")
     layout: Annotated[Layout, Cli("layout")] = Field(
