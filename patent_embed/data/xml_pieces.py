@@ -16,8 +16,9 @@ from typing import BinaryIO
 
 MAX_DOCUMENT = 64 << 20  # bytes; the longest patents (sequence listings, long tables) have some 20 MB
 MAX_GAP = 1 << 20  # bytes before a document that are looked at for its declarations
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 _OVERLAP = 512  # a tag that two chunks share is found if its name and prefix are shorter
+_EMPTY = re.compile(rb"<[^<>]*/>")
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -86,7 +87,7 @@ class _Cutter:
 
     def _inside(self, last: bool) -> bool:
         """To the end of the document that has begun. False: more bytes are needed."""
-        if not self.dropping and self.buffer.startswith(b"<") and self._is_empty():
+        if not self.dropping and self._is_empty():
             return True
         found = self.edge.search(self.buffer, self.seen)
         if found is None:
@@ -97,22 +98,22 @@ class _Cutter:
             if self.dropping:
                 self.buffer, self.seen = self.buffer[self.seen :], 0
             return False
-        if self.dropping:
-            pass
-        elif not found[0].startswith(b"</"):
-            self._give(problem=f"the next document begins before </{self.name}>")
-        elif found.end() > self.limit:
-            self._give(problem=f"longer than {self.limit >> 20} MB")
-        else:
-            self._give(self.buffer[: found.end()])
-        self.buffer = self.buffer[found.end() if found[0].startswith(b"</") else found.start() :]
+        ends = found[0].startswith(b"</")
+        if not self.dropping:
+            if not ends:
+                self._give(problem=f"the next document begins before </{self.name}>")
+            elif found.end() > self.limit:
+                self._give(problem=f"longer than {self.limit >> 20} MB")
+            else:
+                self._give(self.buffer[: found.end()])
+        self.buffer = self.buffer[found.end() if ends else found.start() :]
         self.seen, self.name, self.dropping = 0, "", False
         return True
 
     def _is_empty(self) -> bool:
         """A document without content, ``<exchange-document .../>``, as deleted ones are in DOCDB."""
-        found = re.compile(rb"<[^<>]*?/>").match(self.buffer)
-        if found is None or b">" in self.buffer[: found.end() - 2]:
+        found = _EMPTY.match(self.buffer)
+        if found is None:
             return False
         self._give(self.buffer[: found.end()])
         self.buffer, self.seen, self.name = self.buffer[found.end() :], 0, ""
