@@ -36,7 +36,9 @@ _EAST_ASIAN: dict[str, frozenset[str]] = {
 _LETTERS = (SIMPLIFIED, TRADITIONAL, KANJI | _KANA, HANGUL)
 _SAME_LANGUAGE = {"big5hkscs": "cp950"}
 # Signs that texts of all these languages have.
-_SIGNS = frozenset("，。、；：？！（）《》「」『』【】〔〕“”‘’…·×÷±℃°％～①②③④⑤⑥⑦⑧⑨⑩㎡—　≤≥≠∞∈≈∝∪∩→←↑↓●○■□◆◇△▲☆★αβγδεθλμπρσφωΔΩ")
+_SIGNS = frozenset(
+    "，。、；：？！（）《》「」『』【】〔〕“”‘’…·×÷±℃°％～①②③④⑤⑥⑦⑧⑨⑩㎡—　≤≥≠∞∈≈∝∪∩→←↑↓●○■□◆◇△▲☆★αβγδεθλμπρσφωΔΩ"
+)
 _LEAST_SHARE = 0.5  # of letters that are common ones: right decodings have 0.8 and more, wrong ones 0.3 and less
 _LEAST_LEAD = 0.2
 _LEAST_LETTERS = 6  # different ones
@@ -116,7 +118,8 @@ def _without_mark(head: bytes) -> str | None:
     """UTF-32 or UTF-16, by the places of the zeros that belong to ASCII characters, where that gives common letters."""
     zeros = [head[place::4].count(0) for place in range(4)]
     little, big = zeros[1] + zeros[3], zeros[0] + zeros[2]
-    wide = sorted(zeros)[2] * 4 > len(head) * 0.9  # UTF-32 has two zeros in nearly any character
+    # In UTF-32 nearly any character has two zeros beside one another, in UTF-16 they are two bytes apart.
+    wide = max(min(zeros[:2]), min(zeros[2:])) > 0.9 * (len(head) // 4)
     if not wide and not max(little, big) > 2 * min(little, big):
         return None
     encoding = ("utf-32" if wide else "utf-16") + ("-le" if little > big or (wide and zeros[3] > zeros[0]) else "-be")

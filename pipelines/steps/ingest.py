@@ -18,7 +18,8 @@ import ray
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.data import DataConfig
 from patent_embed.config.settings import Config
-from patent_embed.data.records import QUERY_CACHE_NAME, Record, RecordParser, select_files, to_table
+from patent_embed.data.files import QUERY_CACHE_NAME, select_files
+from patent_embed.data.records import Record, RecordParser, to_table
 from patent_embed.data.schemas import RECORDS
 from patent_embed.errors import UserError
 from patent_embed.folders import Entry, Folder, folder_at
