@@ -152,6 +152,6 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
         return
     decoder = codecs.getincrementaldecoder(encoding)()
     while chunk:
-        yield re.sub(rb'(<\?xml[^>]*?encoding\s*=\s*["\'])[\w.-]+', rb"\1utf-8", decoder.decode(chunk).encode())
+        yield decoder.decode(chunk).encode()
         chunk = file.read(CHUNK)
     yield decoder.decode(b"", final=True).encode()

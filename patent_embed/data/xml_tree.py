@@ -17,6 +17,7 @@ from lxml import etree
 
 MAX_ENTITY = 1000  # characters of a declared entity
 MAX_GROWTH = 1 << 20  # characters that references may add to a document
+MAX_TAGS = 2_000_000  # start and end tags, of which a tree of some 0.5 GB is made; long patents have 200,000
 ENCODINGS = {"gb2312": "gb18030", "gbk": "gb18030", "latin-1": "cp1252", "iso-8859-1": "cp1252", "us-ascii": "utf-8"}
 
 _DECLARED_ENCODING = re.compile(rb"<\?xml\s[^>]*?encoding\s*=\s*[\"']([\w.:-]+)")
@@ -106,8 +107,10 @@ def parse(text: str, entities: Mapping[str, str | None] | None = None) -> Elemen
     control characters, and ``&`` or ``<`` that stand alone ("R&D", "a < b"). Everything else is an error.
 
     Raises:
-        XmlProblem: it is not well-formed, too deep (2,048 levels), or uses entities that are not allowed.
+        XmlProblem: it is not well-formed, too deep or too large, or uses entities that are not allowed.
     """
+    if text.count("<") > MAX_TAGS:
+        raise XmlProblem(f"more than {MAX_TAGS} tags")
     text = _without_references(text, entities or {})
     try:
         return _parsed(text)
@@ -129,7 +132,7 @@ def _parsed(text: str, prefixes: Iterable[str] = ()) -> Element:
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
-        huge_tree=False,  # no text of more than 10 MB, no more than 2,048 levels
+        huge_tree=False,  # no text of more than 10 MB, no more than 256 levels
         recover=False,
         remove_comments=True,
         remove_pis=True,

@@ -42,7 +42,8 @@ class KiprisXml(XmlFormat):
 
     def recognises(self, name: str, head: bytes) -> bool:
         """By parts of a patent inside an answer; ``item`` alone is in all kinds of XML."""
-        return b"<response" in head and _PARTS.search(head) is not None
+        beginning = head.replace(b"\0", b"")  # of UTF-16 and UTF-32, the letters stay
+        return b"<response" in beginning and _PARTS.search(beginning) is not None
 
 
 KIPRIS_XML = KiprisXml()
