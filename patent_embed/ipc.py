@@ -13,10 +13,10 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
-# Section, class, subclass; then main group and subgroup about a slash, or in DOCDB's fixed columns of four and six digits
-# ("G06T0003400000"), or as three digits, which can only be one and two ("G06T340" is 3/40, while "G06F1730" may be
-# 17/30 or 1/730 and is not read). Boundaries keep an application number or a Locarno class ("21-01-C0293") from looking
-# like a symbol.
+# Section, class, subclass; then main group and subgroup about a slash, or in DOCDB's fixed columns of four and six
+# digits ("G06T0003400000"), or as three digits, which can only be one and two ("G06T340" is 3/40, while "G06F1730" may
+# be 17/30 or 1/730 and is not read). Boundaries keep an application number or a Locarno class ("21-01-C0293") from
+# looking like a symbol.
 _SYMBOL = re.compile(
     r"(?<![A-Z0-9])([A-HY])\s?(\d{2})\s?([A-Z])"
     r"(?:[\s_-]*(\d{1,4})\s*[/\\]+\s*(\d{2,6})(?!\d)|(\d{4})(\d{6})(?![\d/\\])|(\d)(\d{2})(?![\d/\\:]))"

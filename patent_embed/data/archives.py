@@ -130,5 +130,21 @@ def members(file: BinaryIO) -> Iterator[Member]:
             yield Member(info.filename, archive, info, compressed_bytes, spent)
 
 
+def check_size(file: BinaryIO) -> None:
+    """Look at a zip container that somebody else unpacks whole, such as a spreadsheet; any other file passes.
+
+    Raises:
+        TooLarge: its parts are far larger than its size allows for.
+    """
+    compressed_bytes = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if is_zip(file.read(4)):
+        with contextlib.suppress(zipfile.BadZipFile, NotImplementedError, ValueError), zipfile.ZipFile(file) as archive:
+            inside = sum(info.file_size for info in archive.infolist())
+            if inside > max(_SMALL, LARGEST_RATIO * compressed_bytes):
+                raise TooLarge(f"{inside:,} bytes inside, which no spreadsheet of this size has")
+    file.seek(0)
+
+
 def _may_hold_patents(name: str) -> bool:
     return bare(name).endswith((*SUFFIXES, TEXT_SUFFIX)) and not is_hidden(name)

@@ -100,8 +100,9 @@ def sniff(content: bytes, *, cut: bool = False) -> str | None:
     for mark, encoding in _ESCAPES:
         if mark in content:
             return encoding if _decoded(content, encoding, cut) is not None else None
-    if b"\x00" in content[:_ZEROS] and (encoding := _without_mark(content[:_ZEROS])) is not None:
-        return encoding if _decoded(content, encoding, cut) is not None else None
+    wide = _without_mark(content[:_ZEROS]) if b"\x00" in content[:_ZEROS] else None
+    if wide is not None:
+        return wide if _decoded(content, wide, cut) is not None else None
     if _decoded(content, "utf-8", cut) is not None:
         return "utf-8"
     return _most_plausible(content, cut)

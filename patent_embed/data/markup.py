@@ -22,9 +22,13 @@ _TAG = re.compile(
 )
 # Tags that break a line, and those that have no end.
 _BLOCKS = frozenset(
-    ["p", "br", "div", "li", "ul", "ol", "dl", "dt", "dd", "tr", "td", "th", "table", "tbody", "thead", "row", "entry", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "heading", "section", "para", "paragraph", "claim", "claim-text", "abstract", "description", "title", "blockquote", "pre"]
+    (
+        *("p", "br", "div", "li", "ul", "ol", "dl", "dt", "dd", "tr", "td", "th", "table", "tbody", "thead", "row"),
+        *("entry", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "heading", "section", "para", "paragraph", "claim"),
+        *("claim-text", "abstract", "description", "title", "blockquote", "pre"),
+    )
 )
-_EMPTY = frozenset(["br", "hr", "img", "wbr", "mspace", "mprescripts", "none", "figref", "colspec"])
+_EMPTY = frozenset(("br", "hr", "img", "wbr", "mspace", "mprescripts", "none", "figref", "colspec"))
 
 
 def without_markup(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A record as a format yields it, before anything is known of its meaning, and the reasons for which one is rejected."""
+"""A record as a format yields it, before anything is known of its meaning, and the reasons for rejecting one."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from patent_embed import ipc
 from patent_embed.data.classifications import classification_text
 from patent_embed.data.cleaning import SURROGATE, clean_abstract, clean_text, detect_language
-from patent_embed.data.fields import FieldNames, value_at
+from patent_embed.data.fields import REQUIRED, FieldNames, value_at
 from patent_embed.data.formats.json import JSON
 from patent_embed.data.kept import Limits, kept_fields
 from patent_embed.data.markup import without_markup
@@ -27,6 +27,7 @@ from patent_embed.data.raw import RawRecord
 from patent_embed.data.reading import read_file
 from patent_embed.data.schemas import RECORDS
 from patent_embed.data.shapes.base import Shape, shape_of
+from patent_embed.data.shapes.plain import PLAIN
 from patent_embed.data.values import paragraphs_of, text_of
 
 _LONGEST_DETAIL = 300
@@ -159,6 +160,8 @@ class RecordParser:
         """The shape of an object, and its canonical fields."""
         shape = shape_of(raw)
         values = shape.record(raw)
+        if shape is not PLAIN and not all(name in values for name in REQUIRED):
+            values = PLAIN.record(raw) | values  # what an unusual record of an office has under a plain name
         for canonical, name in self.names.chosen:
             value = value_at(raw, name)
             values[canonical] = value

@@ -54,12 +54,18 @@ _TEXT_KEYS = (
         "localized",
     ),
 )
-_CHINESE = frozenset(["zh", "cn", "zho", "chi", "chs", "cht", "chinese", "tw", "hk", "中文", "简体中文", "繁体中文", "汉语"])
-_ENGLISH = frozenset(["en", "eng", "english", "us", "gb", "英文", "英语"])
-_OTHERS = frozenset(
-    ["ja", "jp", "jpn", "japanese", "ko", "kr", "kor", "korean", "de", "deu", "ger", "german", "fr", "fra", "fre", "french", "es", "spa", "spanish", "it", "ita", "pt", "por", "ru", "rus", "nl", "nld", "sv", "fi", "da", "nb", "nn", "pl", "cs", "sk", "hu", "tr", "el", "he", "ar", "vi", "th", "uk", "bg", "ro", "lv", "lt", "et", "sl", "hr", "ca", "und", "mul", "original", "日文", "韩文", "德文", "法文", "原文"]
+_CHINESE = frozenset(
+    ("zh", "cn", "zho", "chi", "chs", "cht", "chinese", "tw", "hk", "中文", "简体中文", "繁体中文", "汉语")
 )
-_REGION = re.compile(r"[-_]([a-z]{2,4}|\d{3})\b")
+_ENGLISH = frozenset(("en", "eng", "english", "us", "gb", "英文", "英语"))
+_OTHERS = frozenset(
+    (
+        *("ja", "jp", "jpn", "japanese", "ko", "kr", "kor", "korean", "de", "deu", "ger", "german", "fr", "fra", "fre"),
+        *("french", "es", "spa", "spanish", "it", "ita", "pt", "por", "ru", "rus", "nl", "nld", "sv", "fi", "da", "nb"),
+        *("nn", "pl", "cs", "sk", "hu", "tr", "el", "he", "ar", "vi", "th", "uk", "bg", "ro", "lv", "lt", "et", "sl"),
+        *("hr", "ca", "und", "mul", "original", "日文", "韩文", "德文", "法文", "原文"),
+    )
+)
 
 
 class Version(NamedTuple):

@@ -12,8 +12,9 @@ import io
 import itertools
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, cast
 
 import orjson
 
@@ -22,6 +23,7 @@ from patent_embed.data.formats.base import Format
 from patent_embed.data.raw import RawRecord, rejected
 
 _LINES_FROM = 64 << 20  # bytes from which a file is not read as one document where its lines are values
+_CHUNK = 1 << 20
 _LOOKED_AT = 50  # lines that tell
 _LONGEST_LOOKED_AT = 8 << 20
 _BEGINS = re.compile(rb"\s*(?:\{\s*[\"'}]|\[\s*(?:[\[{\"\]]|-?\d))")
@@ -49,7 +51,12 @@ class Json(Format):
 
     def read(self, file: BinaryIO, source: str) -> Iterator[RawRecord]:
         """The records: objects, or the elements of lists of them."""
-        content = file.read(_LINES_FROM)
+        content, broken = _beginning(file)
+        if broken is not None:
+            whole_lines = content[: content.rfind(b"\n") + 1]
+            if _are_values(whole_lines.split(b"\n")):
+                yield from _of_content(whole_lines, source)
+            raise broken
         if len(content) < _LINES_FROM:
             yield from _of_content(content, source)
             return
@@ -66,6 +73,19 @@ class Json(Format):
             return
         file.seek(0)
         yield from _of_content(file.read(), source)
+
+
+def _beginning(file: BinaryIO) -> tuple[bytes, Exception | None]:
+    """All of a file, or its first bytes where it is large; and what broke off the reading of a damaged one."""
+    reader = cast(io.BufferedIOBase, file)
+    chunks, size = list[bytes](), 0
+    try:
+        while size < _LINES_FROM and (chunk := reader.read1(_CHUNK)):
+            chunks.append(chunk)
+            size += len(chunk)
+    except (OSError, EOFError, zlib.error) as error:
+        return b"".join(chunks), error
+    return b"".join(chunks), None
 
 
 def _of_content(content: bytes, source: str) -> Iterator[RawRecord]:
@@ -137,11 +157,12 @@ def _line_value(line: bytes) -> Any:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
         bare = line.strip(b", \t")
-    for attempt in dict.fromkeys((bare, bare.removeprefix(b"["), bare.removesuffix(b"]"), bare[1:-1])):
-        try:
-            return orjson.loads(attempt)
-        except orjson.JSONDecodeError:
-            continue
+    for attempt in dict.fromkeys((bare, bare.removeprefix(b"["), bare.removesuffix(b"]"))):
+        if attempt.startswith(b"{"):
+            try:
+                return orjson.loads(attempt)
+            except orjson.JSONDecodeError:
+                continue
     return None
 
 
@@ -195,7 +216,7 @@ def _lenient(text: str) -> Any:
 
 
 def _of_values(text: str, source: str, encoding: str) -> Iterator[RawRecord]:
-    """Values one after the other, each over any number of lines. A broken one ends before the next line with a ``{``."""
+    """Values one after the other, each over any number of lines. A broken one ends before the next ``{`` of a line."""
     decoder = json.JSONDecoder(strict=False)
     place, line, found = _skip(text, 0), 1 + text.count("\n", 0, _skip(text, 0)), 0
     while place < len(text):

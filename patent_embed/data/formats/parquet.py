@@ -1,4 +1,4 @@
-"""Parquet files. Columns of bytes are texts: some writers store strings as BINARY without saying that they are UTF-8."""
+"""Parquet files. Columns of bytes are texts: some writers store strings as BINARY, not saying that they are UTF-8."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ def _add_what_is_missing(found: dict[str, Any], fields: Mapping[str, Any]) -> No
             found["publication_number"] = number
     if "title" not in found or "abstract" not in found:
         for name in _TEXT_NAMES:
-            if isinstance(text := named.get(name), str):
-                for canonical, value in labelled_fields(text).items():
+            if isinstance(labelled := named.get(name), str):
+                for canonical, value in labelled_fields(labelled).items():
                     found.setdefault(canonical, value)
 
 
