@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, ClassVar
@@ -31,12 +32,19 @@ class XmlFormat(Format):
         """By the name of an element, or of a document type, in the file's beginning."""
         names = b"|".join(re.escape(known.encode()) for known in (*self.documents, *self.marks))
         pattern = rb"<(?:!DOCTYPE\s+)?(?:[\w.-]+:)?(?:" + names + rb")[\s/>]"
-        beginning = head.replace(b"\0", b"")  # of UTF-16 and UTF-32, the letters stay
-        return b"<" in beginning[:64] and re.search(pattern, beginning) is not None
+        return re.search(pattern, xml_beginning(head)) is not None
 
     def read(self, file: BinaryIO, source: str) -> Iterator[RawRecord]:
         """The documents of a file, in order; ``source`` gets their number, from 0, in brackets."""
         return read(file, source, self.documents)
+
+
+def xml_beginning(head: bytes) -> bytes:
+    """A file's beginning without byte order mark, and of UTF-16 and UTF-32 its letters; empty where it is no XML."""
+    for mark in (codecs.BOM_UTF8, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        head = head.removeprefix(mark)
+    letters = head.replace(b"\0", b"").lstrip()
+    return letters if letters.startswith(b"<") else b""
 
 
 def read(file: BinaryIO, source: str, documents: Mapping[str, Reader]) -> Iterator[RawRecord]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from xml.etree.ElementTree import Element
 
 from patent_embed.data.shapes.kipris import Kipris
-from patent_embed.data.xml_documents import Reader, XmlFormat
+from patent_embed.data.xml_documents import Reader, XmlFormat, xml_beginning
 from patent_embed.data.xml_tree import local, text
 
 _PARTS = re.compile(rb"<(?:biblioSummaryInfo|PatentUtilityInfo|inventionTitle|astrtCont)")
@@ -42,7 +42,7 @@ class KiprisXml(XmlFormat):
 
     def recognises(self, name: str, head: bytes) -> bool:
         """By parts of a patent inside an answer; ``item`` alone is in all kinds of XML."""
-        beginning = head.replace(b"\0", b"")  # of UTF-16 and UTF-32, the letters stay
+        beginning = xml_beginning(head)
         return b"<response" in beginning and _PARTS.search(beginning) is not None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable
 
 import pytest
@@ -148,6 +149,16 @@ def test_a_file_without_documents_is_one_reject() -> None:
 @pytest.mark.parametrize("content", [b"", b"{}", b"us-patent-grant", b"<html>", b"\x00" * 100])
 def test_other_content_is_not_recognised(content: bytes) -> None:
     assert not any(form.recognises("a.xml", content) for form, _, _ in KINDS)
+
+
+@kinds
+def test_an_archive_of_documents_is_not_recognised(
+    form: XmlFormat, document: Callable[[int], str], file: Callable[..., str]
+) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as opened:
+        opened.writestr("a.xml", file(document(1)))
+    assert not form.recognises("a.zip", archive.getvalue()[:4096])
 
 
 FILES = [file(*map(document, range(1, 4))).encode() for _, document, file in KINDS]
