@@ -294,6 +294,79 @@ PAR  2. The device of claim 1.
 """
 
 
+def cnipa(n: int) -> str:
+    """A publication of the CNIPA."""
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+<business:PatentDocumentAndRelated xmlns:base="http://www.sipo.gov.cn/XMLSchema/base"
+ xmlns:business="http://www.sipo.gov.cn/XMLSchema/business" xsdVersion="V2.2.1" dateProduced="20190715" status="C"
+ lang="zh" country="CN" docNumber="{110000000 + n}" kind="A" datePublication="20190716">
+<business:BibliographicData lang="zh" country="CN">
+<business:PublicationReference sequence="1" dataFormat="standard"><base:DocumentID>
+<base:WIPOST3Code>CN</base:WIPOST3Code>
+<base:DocNumber>{110000000 + n}</base:DocNumber><base:Kind>A</base:Kind><base:Date>20190716</base:Date>
+</base:DocumentID>
+</business:PublicationReference>
+<business:ApplicationReference applType="10" sequence="1"><base:DocumentID><base:WIPOST3Code>CN</base:WIPOST3Code>
+<base:DocNumber>201910000001.6</base:DocNumber><base:Date>20190102</base:Date></base:DocumentID>
+</business:ApplicationReference>
+<business:ClassificationIPCRDetails><business:ClassificationIPCR sequence="1"><base:IPCVersionDate>20060101
+</base:IPCVersionDate><base:Section>G</base:Section><base:MainClass>06</base:MainClass><base:Subclass>T</base:Subclass>
+<base:MainGroup>3</base:MainGroup><base:Subgroup>40</base:Subgroup><base:Text>G06T 3/40 (2006.01)</base:Text>
+</business:ClassificationIPCR><business:ClassificationIPCR sequence="2"><base:Text>H04N 5/232 (2006.01)</base:Text>
+</business:ClassificationIPCR></business:ClassificationIPCRDetails>
+<business:InventionTitle lang="zh" dataFormat="original">测试装置{n}</business:InventionTitle>
+<business:Parties><business:ApplicantDetails><business:Applicant sequence="1"><base:AddressBook lang="zh">
+<base:Name>阿尔法科技有限公司</base:Name></base:AddressBook></business:Applicant></business:ApplicantDetails>
+<business:InventorDetails><business:Inventor sequence="1"><base:AddressBook><base:Name>张三</base:Name>
+</base:AddressBook>
+</business:Inventor></business:InventorDetails></business:Parties>
+<business:ReferencesCited><business:Citation sequence="1"><business:ApplicationCitation><business:PublicationReference>
+<base:DocumentID><base:WIPOST3Code>CN</base:WIPOST3Code><base:DocNumber>203232659</base:DocNumber>
+<base:Kind>U</base:Kind>
+</base:DocumentID></business:PublicationReference></business:ApplicationCitation></business:Citation>
+</business:ReferencesCited></business:BibliographicData>
+<business:Abstract lang="zh" dataFormat="original">
+<base:Paragraphs num="0001">一种编号为{n}的测试装置，包括H<base:Sub>2</base:Sub>O
+传感器。</base:Paragraphs></business:Abstract>
+<business:Description><business:TechnicalField><base:Heading>技术领域</base:Heading>
+<base:Paragraphs num="0001">涉及测试。
+</base:Paragraphs></business:TechnicalField></business:Description>
+<business:Claims><business:Claim num="1"><business:ClaimText>1. 一种测试装置，包括：</business:ClaimText>
+<business:ClaimText>
+壳体。</business:ClaimText></business:Claim><business:Claim num="2"><business:ClaimText>2. 根据权利要求1所述的装置。
+</business:ClaimText></business:Claim></business:Claims>
+</business:PatentDocumentAndRelated>
+"""
+
+
+def ep(n: int) -> str:
+    """A European application in full text."""
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE ep-patent-document PUBLIC "-//EPO//EP PATENT DOCUMENT 1.5//EN" "ep-patent-document-v1-5.dtd">
+<ep-patent-document id="EP1" file="EP1NWA1.xml" lang="en" country="EP" doc-number="{3000000 + n}" kind="A1"
+ date-publ="20160323" status="n" dtd-version="ep-patent-document-v1-5">
+<SDOBI lang="en"><B000><eptags><B001EP>ATBECHDE</B001EP></eptags></B000>
+<B100><B110>{3000000 + n}</B110><B120><B121>EUROPEAN PATENT APPLICATION</B121></B120><B130>A1</B130>
+<B140><date>20160323</date></B140><B190>EP</B190></B100>
+<B500><B510EP><classification-ipcr sequence="1"><text>H04W  84/20        20090101AFI20101004BHEP        </text>
+</classification-ipcr></B510EP><B520EP><classifications-cpc><classification-cpc sequence="1">
+<text>H04W  88/04        20130101 LA20150105BHEP        </text></classification-cpc></classifications-cpc></B520EP>
+<B540><B541>de</B541><B542>Testgerät {n}</B542><B541>en</B541><B542>TEST DEVICE {n}</B542></B540>
+<B560><B561><text>WO-A2-02/054790</text></B561><B562><text>A BOOK, 2001</text></B562></B560></B500>
+<B700><B710><B711><snm>Gamma Oy</snm><iid>1</iid><adr><city>Oulu</city></adr></B711></B710></B700>
+</SDOBI>
+<abstract id="abst" lang="en"><p id="pa01" num="0001">{ABSTRACT.format(n=n)}<img id="iaf01" file="imgaf001.tif"/></p>
+</abstract>
+<description id="desc" lang="en"><heading id="h0001">Field</heading><p id="p0001" num="0001">About testing.</p>
+</description>
+<claims id="claims01" lang="en"><claim id="c-en-0001" num="0001"><claim-text>A device, comprising:<claim-text>a housing.
+</claim-text></claim-text></claim><claim id="c-en-0002" num="0002"><claim-text>The device of claim 1.</claim-text>
+</claim>
+</claims><claims id="claims02" lang="de"><claim num="0001"><claim-text>Gerät.</claim-text></claim></claims>
+</ep-patent-document>
+"""
+
+
 def kipris_item(n: int) -> str:
     """One patent's details of KIPRIS Plus."""
     return f"""<item>

@@ -70,7 +70,7 @@ _BLOCKS = tuple(
     for name in (
         *("p", "claim", "claim-text", "paragraph", "heading", "abstract", "br", "li", "dt", "dd", "section", "pre"),
         *("table", "row", "entry", "tr", "td", "th", "maths", "chemistry"),
-        *("PARA", "PTEXT", "CLM", "CLMSTEP", "H", "FOO", "ROW", "ENTRY"),
+        *("Paragraphs", "ClaimText", "PARA", "PTEXT", "CLM", "CLMSTEP", "H", "FOO", "ROW", "ENTRY"),
     )
 )
 _LEFT_OUT = ("{*}number",)  # of paragraphs, in applications of 2001 to 2004

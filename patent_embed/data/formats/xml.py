@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from patent_embed.data.formats.cnipa_xml import CnipaXml
 from patent_embed.data.formats.docdb_xml import DocdbXml
+from patent_embed.data.formats.ep_xml import EpXml
 from patent_embed.data.formats.uspto_xml import UsptoXml
 from patent_embed.data.xml_documents import Reader, XmlFormat
 
@@ -17,7 +19,7 @@ class OtherXml(XmlFormat):
     order: ClassVar[int] = 29
     suffixes: ClassVar[tuple[str, ...]] = (".xml",)
     documents: ClassVar[Mapping[str, Reader]] = {
-        name: reader for each in (DocdbXml, UsptoXml) for name, reader in each.documents.items()
+        name: reader for each in (DocdbXml, UsptoXml, CnipaXml, EpXml) for name, reader in each.documents.items()
     }
 
     def recognises(self, name: str, head: bytes) -> bool:

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patent_embed.data import xml_pieces
+from patent_embed.data.formats.cnipa_xml import CNIPA_XML
 from patent_embed.data.formats.docdb_xml import DOCDB_XML
+from patent_embed.data.formats.ep_xml import EP_XML
 from patent_embed.data.formats.kipris_xml import KIPRIS_XML
 from patent_embed.data.formats.uspto_xml import USPTO_XML
 from patent_embed.data.raw import REASONS, RawRecord
@@ -32,6 +34,8 @@ KINDS: list[tuple[XmlFormat, Callable[[int], str], Callable[..., str]]] = [
     (USPTO_XML, offices.patdoc, _week),
     (USPTO_XML, offices.application_2001, _week),
     (KIPRIS_XML, offices.kipris_item, offices.kipris_file),
+    (CNIPA_XML, offices.cnipa, _week),
+    (EP_XML, offices.ep, _week),
 ]
 kinds = pytest.mark.parametrize(("form", "document", "file"), KINDS)
 
