@@ -43,7 +43,8 @@ _LATIN = re.compile("[A-Za-z]+")
 def detect_language(text: str) -> str:
     """``zh``, ``en`` or ``other``, by script: kana and hangul are other, a fifth of Han characters is Chinese."""
     head = text[:LANGUAGE_CHARS]
-    han, kana, latin = (len(head) - len(script.sub("", head)) for script in (_HAN, _KANA, _LATIN))
+    han, latin = len(head) - len(_HAN.sub("", head)), len(head) - len(_LATIN.sub("", head))
+    kana = len(head) - len(_KANA.sub("", head)) if _KANA.search(head) else 0
     if kana > MOST_KANA * (han + kana + latin):
         return "other"
     if han >= LEAST_HAN * (han + latin) and han:

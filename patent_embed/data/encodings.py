@@ -40,6 +40,7 @@ _SIGNS = frozenset(
     "，。、；：？！（）《》「」『』【】〔〕“”‘’…·×÷±℃°％～①②③④⑤⑥⑦⑧⑨⑩㎡—　≤≥≠∞∈≈∝∪∩→←↑↓●○■□◆◇△▲☆★αβγδεθλμπρσφωΔΩ"
 )
 _LEAST_SHARE = 0.5  # of letters that are common ones: right decodings have 0.8 and more, wrong ones 0.3 and less
+_LEAST_USUAL = 0.7  # of the characters of UTF-16 and UTF-32
 _LEAST_LEAD = 0.2
 _LEAST_LETTERS = 6  # different ones
 _WINDOW = 4096  # so many bytes are weighed, from the first one beyond ASCII
@@ -116,19 +117,16 @@ def _decoded(content: bytes, encoding: str, cut: bool) -> str | None:
 
 
 def _without_mark(head: bytes) -> str | None:
-    """UTF-32 or UTF-16, by the places of the zeros that belong to ASCII characters, where that gives common letters."""
-    zeros = [head[place::4].count(0) for place in range(4)]
-    little, big = zeros[1] + zeros[3], zeros[0] + zeros[2]
-    # In UTF-32 nearly any character has two zeros beside one another, in UTF-16 they are two bytes apart.
-    wide = max(min(zeros[:2]), min(zeros[2:])) > 0.9 * (len(head) // 4)
-    if not wide and not max(little, big) > 2 * min(little, big):
-        return None
-    encoding = ("utf-32" if wide else "utf-16") + ("-le" if little > big or (wide and zeros[3] > zeros[0]) else "-be")
-    text = _decoded(head, encoding, cut=True)
-    if not text:
-        return None
-    usual = sum(char <= "\x7f" or char in _SIGNS or any(char in each for each in _LETTERS) for char in text)
-    return encoding if usual >= _LEAST_SHARE * len(text) else None
+    """The UTF-16 or UTF-32 in which a beginning with zeros has the characters that texts have."""
+    shares = {}
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        text = _decoded(head, encoding, cut=True)
+        if text:
+            usual = sum(
+                "\t" <= char <= "~" or char in _SIGNS or any(char in each for each in _LETTERS) for char in text
+            )
+            shares[usual / len(text)] = encoding
+    return shares[max(shares)] if shares and max(shares) >= _LEAST_USUAL else None
 
 
 def _most_plausible(content: bytes, cut: bool) -> str | None:

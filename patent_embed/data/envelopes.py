@@ -69,7 +69,7 @@ def _is_record(value: Any) -> bool:
         return False
     if shape_of(value).name != "plain":
         return True
-    known = plan(tuple(name for name in value if isinstance(name, str)))
+    known = plan(tuple(value))
     return sum(name in known for name in (*REQUIRED, "application_number")) >= _ENOUGH
 
 

@@ -42,6 +42,7 @@ class Source(NamedTuple):
 
 
 Plan = Mapping[str, tuple[Source, ...]]
+_MOST_NAMES = 2000  # an object with more is a table of records by their numbers
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,19 @@ def field_use(names: Iterable[Any], known: FieldNames = FieldNames()) -> FieldUs
     return FieldUse(used, unused, near)
 
 
-@lru_cache(maxsize=1 << 12)
-def plan(names: tuple[str, ...]) -> Plan:
-    """Canonical name → the names among ``names`` that hold it, the preferred one first.
+def plan(names: tuple[Any, ...]) -> Plan:
+    """Canonical name → the names among ``names`` that hold it, the preferred one first; what is no text is no name.
 
     All of ``classifications`` count; of other fields the first that holds something in the wanted language.
     """
+    return _plan(names) if len(names) <= _MOST_NAMES else {}
+
+
+@lru_cache(maxsize=1 << 12)
+def _plan(names: tuple[Any, ...]) -> Plan:
     found: dict[str, list[tuple[int, int, Source]]] = {}
     for place, name in enumerate(names):
-        if (known := _known(normal(name))) is not None:
+        if isinstance(name, str) and (known := _known(normal(name))) is not None:
             canonical, rank, language = known
             found.setdefault(canonical, []).append((rank, place, Source(name, language)))
     return {
@@ -159,6 +164,7 @@ _WITH_LANGUAGE = 1000  # added to the rank of a name that is known without its m
 _MOST_MARKS = 3
 
 
+@lru_cache(maxsize=1 << 14)
 def _known(name: str) -> tuple[str, int, str] | None:
     """(canonical name, rank, language) of a normal name; None where it means nothing here."""
     language = ""

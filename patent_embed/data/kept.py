@@ -100,7 +100,7 @@ def _numbers(value: Any, depth: int) -> Iterator[str]:
         for each in value:
             yield from _numbers(each, depth + 1)
     elif isinstance(value, Mapping):
-        known = plan(tuple(name for name in value if isinstance(name, str)))
+        known = plan(tuple(value))
         sources = known.get("publication_number") or known.get("application_number") or known.get("citations")
         for source in (sources or ())[:1]:
             yield from _numbers(value[source.name], depth + 1)

@@ -6,6 +6,8 @@ import re
 import unicodedata
 
 _LONGEST = 120  # characters; no abstract of a patent that says it has none is longer
+_LONGEST_WORD = 20  # characters of such a word with what stands around it
+_DIGIT = re.compile("[0-9]")
 _NOT_LETTERS = re.compile(r"[\W_]+")
 # Whole texts, without case, punctuation and white space. As numbers, titles and names they mean the same.
 _NOTHING = frozenset(
@@ -42,7 +44,7 @@ _SAYS_NONE = re.compile(
             "(?:申请|专利|文件).{0,6}(?:撤回|撤销|放弃|驳回).{0,12}(?:公布|公开|摘要)",
             "^(?:详见|参见|见|请参见|请查看|请参阅)(?:说明书|全文|附图|权利要求书?|原文)[^，。；]{0,12}。?$",
             r"\b(?:no|without|missing)\s+(?:english\s+|chinese\s+)?abstract\b",
-            r"\babstract\s+(?:is\s+|was\s+|are\s+|has\s+been\s+)?(?:not\s+(?:yet\s+)?|un)"
+            r"\babstract\s+(?:is\s+|was\s+|are\s+|has\s+)?(?:not\s+(?:yet\s+)?(?:been\s+)?|un)"
             r"(?:available|provided|published|disclosed|found|present|translated|supplied)",
             r"\bwithdrawn\b.{0,24}\bnot\s+(?:been\s+)?published",
             r"\bnot\s+published\b.{0,24}\bwithdrawn\b",
@@ -60,9 +62,11 @@ _SAYS_NONE = re.compile(
 
 def says_nothing(text: str) -> bool:
     """Whether a value is a program's word for none ("nan", "None", "N/A", "--"), or has no letter or digit."""
-    if len(text) > _LONGEST:
+    if len(text) > _LONGEST_WORD:
+        return len(text) <= _LONGEST and not any(map(str.isalnum, text))
+    if _DIGIT.search(text) is not None:
         return False
-    return _letters(text) in _NOTHING or not any(map(str.isalnum, text)) or text.strip() in ("\\N", "#N/A", "无", "無")
+    return _letters(text) in _NOTHING or text.strip() in ("", "\\N", "无", "無") or not any(map(str.isalnum, text))
 
 
 def is_placeholder(abstract: str) -> bool:

@@ -143,7 +143,7 @@ class RecordParser:
     def parse_record(self, raw: Any, source: str) -> Record:
         """One record from one decoded object."""
         record = Record(source)
-        if not isinstance(raw, Mapping):
+        if type(raw) is not dict and not isinstance(raw, Mapping):
             return record.reject("not_an_object", f"a JSON {type(raw).__name__}")
         shape, values = self._fields(raw)
         record.layout = "" if shape.name == "plain" else shape.name

@@ -26,7 +26,7 @@ _LINES_FROM = 64 << 20  # bytes from which a file is not read as one document wh
 _CHUNK = 1 << 20
 _LOOKED_AT = 50  # lines that tell
 _LONGEST_LOOKED_AT = 8 << 20
-_BEGINS = re.compile(rb"\s*(?:\{\s*[\"'}]|\[\s*(?:[\[{\"\]]|-?\d))")
+_BEGINS = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*(?:\{\s*[\"'}]|\[\s*(?:[\[{\"\]]|-?\d))")
 _LINE_SUFFIXES = (".jsonl", ".ndjson", ".jsonlines", ".jl", ".ldjson")
 _WIDE = ("utf-16", "utf-32")
 _RESUMES = re.compile(r"\n\s*[\[,]?\s*(?=\{)")
@@ -44,10 +44,7 @@ class Json(Format):
         """By the brackets at the beginning."""
         if b"\x00" in head[:16]:  # UTF-16 or UTF-32
             head = head[:4096].replace(b"\x00", b"")
-        return (
-            _BEGINS.match(head.removeprefix(b"\xef\xbb\xbf").removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff"))
-            is not None
-        )
+        return _BEGINS.match(head) is not None
 
     def read(self, file: BinaryIO, source: str) -> Iterator[RawRecord]:
         """The records: objects, or the elements of lists of them."""

@@ -43,7 +43,7 @@ class Plain(Shape):
 
     def record(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The fields by their names; what is missing is looked for in the objects inside."""
-        known = plan(tuple(name for name in fields if isinstance(name, str)))
+        known = plan(tuple(fields))
         found = _by_plan(fields, known)
         if not all(name in found for name in REQUIRED):
             _add_what_is_missing(found, fields)
@@ -93,7 +93,7 @@ def _add_what_is_missing(found: dict[str, Any], fields: Mapping[str, Any]) -> No
     if "classifications" not in found and (symbol := split_symbol(fields)):
         found["classifications"] = symbol
     for inside in _objects_inside(fields):
-        known = plan(tuple(name for name in inside if isinstance(name, str)))
+        known = plan(tuple(inside))
         for canonical, value in _by_plan(inside, known).items():
             found.setdefault(canonical, value)
     named = {normal(name): value for name, value in fields.items() if isinstance(name, str)}
