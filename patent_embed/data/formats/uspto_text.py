@@ -34,7 +34,7 @@ _MARK = re.compile(rf"\.({'|'.join(_MARKS)})\.")
 
 @dataclass
 class _Parts:
-    """One patent: part → its lines as (label, pieces of text), in order; a part that stands there twice counts twice."""
+    """One patent: part → its lines as (label, pieces of text), in order; a part may stand there several times."""
 
     parts: list[tuple[str, list[tuple[str, list[str]]]]] = field(default_factory=list)
 
