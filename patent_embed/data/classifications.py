@@ -82,7 +82,7 @@ def _texts(value: Any, depth: int) -> Iterator[str]:
     if depth > DEEPEST:
         return
     if isinstance(value, str):
-        unfolded = unfold(value)
+        unfolded = unfold(value) if "{" in value or value[:1] == '"' else value  # symbols in a list stand as they are
         if isinstance(unfolded, str):
             yield unfolded
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -40,6 +41,7 @@ _SIGNS = frozenset(
     "，。、；：？！（）《》「」『』【】〔〕“”‘’…·×÷±℃°％～①②③④⑤⑥⑦⑧⑨⑩㎡—　≤≥≠∞∈≈∝∪∩→←↑↓●○■□◆◇△▲☆★αβγδεθλμπρσφωΔΩ"
 )
 _LEAST_SHARE = 0.5  # of letters that are common ones: right decodings have 0.8 and more, wrong ones 0.3 and less
+_MOST_VOICES = 200  # lines
 _LEAST_USUAL = 0.7  # of the characters of UTF-16 and UTF-32
 _LEAST_LEAD = 0.2
 _LEAST_LETTERS = 6  # different ones
@@ -55,7 +57,7 @@ _WESTERN = tuple(
 )
 _WESTERN_SIGNS = frozenset("°µ±×÷²³·“”‘’–—€£§®™©«»½¼¾…\xa0•†‰øº")  # "ø 5 mm" stands for a diameter everywhere
 _MOST_ACCENTED = 0.25  # of all characters
-_LONGEST_RUN = 3
+_LONGEST_RUN = 2
 _ZEROS = 512  # bytes of the beginning in which the zeros of UTF-16 are looked for
 _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _HIGH_RUN = re.compile(r"[^\x00-\x7f]+")
@@ -107,6 +109,16 @@ def sniff(content: bytes, *, cut: bool = False) -> str | None:
     if _decoded(content, "utf-8", cut) is not None:
         return "utf-8"
     return _most_plausible(content, cut)
+
+
+def sniff_by_lines(content: bytes) -> str | None:
+    """The encoding that most lines are sure of, where the whole is not in one: a few of its bytes are broken.
+
+    Lines of ASCII alone have no voice.
+    """
+    lines = content.split(b"\n")[:_MOST_VOICES]
+    voices = Counter(encoding for line in lines if not line.isascii() and (encoding := sniff(line)) is not None)
+    return max(voices, key=voices.__getitem__) if voices else None
 
 
 def _decoded(content: bytes, encoding: str, cut: bool) -> str | None:

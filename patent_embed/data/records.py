@@ -136,9 +136,8 @@ class RecordParser:
 
     def is_one(self, fields: Mapping[str, Any]) -> bool:
         """Whether an object is a record for sure, whatever is inside it."""
-        return ("title" in fields and "abstract" in fields and "publication_number" in fields) or any(
-            value_at(fields, name) is not None for _, name in self.names.chosen
-        )
+        plain = "title" in fields and "abstract" in fields and type(fields.get("publication_number", {})) is not dict
+        return plain or any(value_at(fields, name) is not None for _, name in self.names.chosen)
 
     def parse_record(self, raw: Any, source: str) -> Record:
         """One record from one decoded object."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO, ClassVar
 
-from patent_embed.data.encodings import SAMPLE_BYTES, sniff
+from patent_embed.data.encodings import SAMPLE_BYTES, sniff, sniff_by_lines
 from patent_embed.data.formats.base import Format
 from patent_embed.data.raw import RawRecord, rejected
 from patent_embed.data.tables import MOST_ROWS_ABOVE, fields_of, header_among, header_names, is_blank, known_names
@@ -41,7 +42,7 @@ class Csv(Format):
     def read(self, file: BinaryIO, source: str) -> Iterator[RawRecord]:
         """The rows below the header, by the number of their first line."""
         sample = file.read(SAMPLE_BYTES)
-        encoding = sniff(sample, cut=len(sample) == SAMPLE_BYTES)
+        encoding = sniff(sample, cut=len(sample) == SAMPLE_BYTES) or sniff_by_lines(sample)
         if encoding is None:
             yield rejected(source, "bad_encoding", f"no known encoding is sure, starts with {sample[:8]!r}")
             return
@@ -100,7 +101,7 @@ class _Rows:
 
     def find_header(self) -> list[str]:
         """Reads to the header's end; its names."""
-        first = [line for line, _ in zip(self._text, range(MOST_ROWS_ABOVE), strict=False)]
+        first = list(itertools.islice(self._text, MOST_ROWS_ABOVE))
         if first and first[0].lower().strip("\ufeff \r\n").startswith("sep="):  # a line for Excel
             self._delimiter = first[0].strip("\ufeff \r\n")[4:5] or ","
             self._line, first = 1, first[1:]

@@ -60,16 +60,18 @@ class Json(Format):
         encoding = sniff(content[:SAMPLE_BYTES], cut=True) or ""
         file.seek(0)
         lines: Iterator[bytes] = iter(file)
-        if encoding.startswith(_WIDE):
-            lines = (
-                line.encode("utf-8", "replace") for line in io.TextIOWrapper(file, encoding, "replace", newline="\n")
-            )
+        text = io.TextIOWrapper(file, encoding, "replace", newline="\n") if encoding.startswith(_WIDE) else None
+        if text is not None:
+            lines = (b"\xff" if "\ufffd" in line else line.encode("utf-8", "replace") for line in text)
         first = list(itertools.islice(lines, _LOOKED_AT))
-        if _are_values(first):
-            yield from _of_lines(itertools.chain(first, lines), source, encoding if encoding.startswith(_WIDE) else "")
-            return
-        file.seek(0)
-        yield from _of_content(file.read(), source)
+        by_lines = _are_values(first)
+        if by_lines:
+            yield from _of_lines(itertools.chain(first, lines), source, "" if text is None else encoding)
+        if text is not None:
+            text.detach()
+        if not by_lines:
+            file.seek(0)
+            yield from _of_content(file.read(), source)
 
 
 def _beginning(file: BinaryIO) -> tuple[bytes, Exception | None]:
@@ -116,7 +118,7 @@ def _of_no_document(content: bytes, source: str, by_lines: bool) -> Iterator[Raw
             yield rejected(source, "invalid_json", "the file is empty")
         return
     decoded = decode(content)
-    if decoded is not None and decoded.encoding != "utf-8":
+    if decoded is not None and (decoded.encoding != "utf-8" or content.startswith(b"\xef\xbb\xbf")):
         try:
             yield from _of_value(orjson.loads(decoded.text), source, decoded.encoding)
             return
@@ -154,6 +156,11 @@ def _line_value(line: bytes) -> Any:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
         bare = line.strip(b", \t")
+    if bare.startswith(b"{'") and bare.endswith(b"}"):  # Python's
+        try:
+            return _lenient(bare.decode())
+        except ValueError:
+            return None
     for attempt in dict.fromkeys((bare, bare.removeprefix(b"["), bare.removesuffix(b"]"))):
         if attempt.startswith(b"{"):
             try:

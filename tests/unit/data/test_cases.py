@@ -34,11 +34,15 @@ def numbers(first: int, last: int, kind: str = "A") -> list[str]:
     return [f"CN{110000000 + i}{kind}" for i in range(first, last + 1)]
 
 
+def each(keys: list[str], codes: list[str]) -> dict[str, list[str] | str]:
+    return dict.fromkeys(keys, codes)
+
+
 # Folder → publication number → its codes, or the reason for which it is rejected.
 RIGHT: dict[str, dict[str, list[str] | str]] = {
-    "01-ndjson-in-json": dict.fromkeys(numbers(0, 5), [G]),
-    "02-utf16-jsonl": dict.fromkeys(numbers(0, 2), [G]),
-    "04-suffix": dict.fromkeys(numbers(1, 5), [G]),
+    "01-ndjson-in-json": each(numbers(0, 5), [G]),
+    "02-utf16-jsonl": each(numbers(0, 2), [G]),
+    "04-suffix": each(numbers(1, 5), [G]),
     "06-leaf-tree": {
         "CN110000000A": ["G06T3/4007"],
         "CN110000001A": ["G06T3/4053"],
@@ -46,7 +50,7 @@ RIGHT: dict[str, dict[str, list[str] | str]] = {
         "CN110000007A": ["G06T3/4007"],
     },
     "07-abstract-paragraphs": {"CN110000001A": [G]},
-    "08-lang-dict": dict.fromkeys(numbers(1, 4), [G]),
+    "08-lang-dict": each(numbers(1, 4), [G]),
     "09-first-field-wins": {
         "CN110000001A": ["G06T3/4007"],
         "CN110000002A": ["D06F57/08"],
@@ -54,33 +58,33 @@ RIGHT: dict[str, dict[str, list[str] | str]] = {
         "CN110000004A": ["D06F57/08", "D06F57/12"],
     },
     "10-code-spellings": {
-        **dict.fromkeys(numbers(100, 102), [G]),
+        **each(numbers(100, 102), [G]),
         "CN110000103A": "no_full_code",
         "CN110000104A": ["H04N5/232"],
         "CN110000105A": [G],
         "CN110000106A": ["A61K31/4196"],
-        **dict.fromkeys(numbers(107, 108), [G]),
-        **dict.fromkeys(numbers(109, 110), TWO),
+        **each(numbers(107, 108), [G]),
+        **each(numbers(109, 110), TWO),
         "CN110000111A": [G],
         "CN110000112A": "no_full_code",
         "CN110000113A": ["H01L21/02", "H01L21/30"],
-        **dict.fromkeys(numbers(114, 115), [G]),
+        **each(numbers(114, 115), [G]),
         "CN110000116A": ["H04N5/225"],
     },
-    "11-envelope": dict.fromkeys(numbers(1, 3), [G]),
+    "11-envelope": each(numbers(1, 3), [G]),
     "13-float-number": {"10000001": [G], "10000002": [G], "": "missing_publication_number", "CN1A": "missing_title"},
-    "14-markup": dict.fromkeys(numbers(1, 4), [G]),
+    "14-markup": each(numbers(1, 4), [G]),
     "16-vendor-columns": {
-        **dict.fromkeys(numbers(1, 2), TWO),
-        **dict.fromkeys([*numbers(3, 3), *numbers(4, 4, "B"), *numbers(5, 5), "ZL201910000001.0"], [G]),
+        **each(numbers(1, 2), TWO),
+        **each([*numbers(3, 3), *numbers(4, 4, "B"), *numbers(5, 5), "ZL201910000001.0"], [G]),
     },
-    "17-jsonl-array": dict.fromkeys(numbers(0, 2), [G]),
+    "17-jsonl-array": each(numbers(0, 2), [G]),
     "18-parquet-bytes": {"CN110000001A": [G]},
-    "19-split-codes": dict.fromkeys(numbers(1, 7), [G]) | {"CN110000005A": [G, "G06T3/4007"]},
+    "19-split-codes": each(numbers(1, 7), [G]) | {"CN110000005A": [G, "G06T3/4007"]},
     "22-placeholder-abstract": dict(PLACEHOLDERS),
-    "50-cn-yearly": dict.fromkeys(numbers(1, 6), [G]) | {"CN110000001A": TWO, "CN110000003A": TWO},
+    "50-cn-yearly": each(numbers(1, 6), [G]) | {"CN110000001A": TWO, "CN110000003A": TWO},
     "51-json-strings": {"CN-110000001-A": TWO},
-    "70-encodings": dict.fromkeys(["TW202000001A", "KR1020190000001A", "FR3000001A1", "JP2019000001A"], [G]),
+    "70-encodings": each(["TW202000001A", "KR1020190000001A", "FR3000001A1", "JP2019000001A"], [G]),
 }
 
 

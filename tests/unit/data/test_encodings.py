@@ -14,7 +14,7 @@ SIMPLIFIED = '{"标题": "一种图像放大装置", "摘要": "包括采集模�
 TRADITIONAL = '{"標題": "影像放大裝置", "摘要": "本發明揭露一種影像放大裝置，包含擷取模組與輸出模組，以減少鋸齒。"}'
 JAPANESE = '{"名称": "画像拡大装置", "要約": "【課題】画像の縁に沿って補間し、ジャギーを減らす装置を提供する。"}'
 KOREAN = '{"명칭": "이미지 확대 장치", "요약": "본 발명은 가장자리 방향에 따라 가중치를 선택하는 장치에 관한 것이다."}'
-FRENCH = '{"titre": "Procédé d\'interpolation", "abrégé": "La mémoire est partagée entre deux étages, à une fréquence élevée."}'
+FRENCH = '{"titre": "Procédé", "abrégé": "La mémoire est partagée entre deux étages, à une fréquence élevée."}'
 GERMAN = '{"titel": "Vorrichtung für Übergänge", "zusammenfassung": "Die Größe der Öffnung wird geändert."}'
 
 
