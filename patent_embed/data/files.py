@@ -7,6 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from patent_embed.data.listing import files_below
+from patent_embed.folders import folder_at
+
 QUERY_CACHE_NAME = "llm_queries_cache.json"
 # Each also with .gz. A format tells by content what a file is; these only say which files are worth a look.
 SUFFIXES = (
@@ -58,10 +61,7 @@ def list_files(root: Path) -> tuple[list[Path], int]:
     """
     if root.is_file():
         return ([root], 0) if bare(root.name).endswith((*SUFFIXES, TEXT_SUFFIX)) else ([], 1)
-    names = [
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.is_file() and path.name != QUERY_CACHE_NAME
-    ]
+    entries = files_below(folder_at(root)).entries
+    names = [entry.name for entry in entries if PurePosixPath(entry.name).name != QUERY_CACHE_NAME]
     found = select_files(names) | select_texts(names, lambda name: (root / name).open("rb"))
     return sorted(root / name for name in found), len(names) - len(found)
