@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -42,6 +43,9 @@ def program(argv: Sequence[str] | None = None) -> int:
     """``main`` as all that this process does."""
     code = 1
     exit_without_teardown(lambda: code)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or file whose encoding has no Chinese: \u4e2d, no crash
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main(argv)
     except SystemExit as stop:  # argparse's, for one

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,16 +17,16 @@ import ray
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.data import DataConfig
 from patent_embed.config.settings import Config
-from patent_embed.data.files import QUERY_CACHE_NAME, select_files
+from patent_embed.data.inputs import PatentFiles
 from patent_embed.data.records import Record, RecordParser, to_table
 from patent_embed.data.schemas import RECORDS
 from patent_embed.errors import UserError
-from patent_embed.folders import Entry, Folder, folder_at
-from patent_embed.hashing import hash64, text_digest
+from patent_embed.folders import Folder
+from patent_embed.hashing import hash64
 from patent_embed.progress.clock import Stopwatch
 from patent_embed.progress.events import PiecesRead
 from patent_embed.section import Role, names_by_role
-from pipelines.engine import Digest, Emit, StepSpec, ignore, rate
+from pipelines.engine import Emit, StepSpec, ignore, rate
 
 NAME = "ingest"
 CORPUS_SCHEMA = pa.schema([RECORDS.field(i) for i in range(RECORDS.get_field_index("source") + 1)])
@@ -59,54 +58,6 @@ class ParseFiles:
 
     def _parse(self, name: str) -> Iterator[Record]:
         return self._parser.parse_file(Path(name), name, self._root.opener(name))
-
-
-@dataclass(frozen=True)
-class PatentFiles:
-    """The patent files below ``root``, and how many other files were passed over."""
-
-    root: Folder
-    files: Sequence[Entry]
-    passed_over: int
-    digest: str
-
-    def notes(self) -> list[str]:
-        """What is to be said of the other files."""
-        return [f"{self.passed_over:,} files of other kinds passed over"] if self.passed_over else []
-
-
-def find_input(data_dir: str) -> PatentFiles:
-    """The patent files of a folder, or the one file that ``data_dir`` names.
-
-    Raises:
-        UserError: there is no such folder, or no patent file in it.
-    """
-    root = folder_at(data_dir)
-    entries, single = root.entries(), False
-    if not entries and root.parent.size(root.name) is not None:
-        single, name, root = True, root.name, root.parent
-        entries = [entry for entry in root.entries() if entry.name == name]
-    if not entries and not root.everywhere and not Path(data_dir).exists():
-        raise UserError(
-            f"data_dir {data_dir!r} does not exist: there is nothing to read; set --data_dir to a folder of patents "
-            "(`patent-embed sample DIR` writes one to try)"
-        )
-    names = select_files(entry.name for entry in entries)
-    others = sum(PurePosixPath(entry.name).name != QUERY_CACHE_NAME for entry in entries) - len(names)
-    if not names:
-        raise UserError(
-            f"data_dir {data_dir!r} holds no .json, .jsonl, .json.gz, .jsonl.gz or .parquet file ({others} others); "
-            "set --data_dir to the folder with the patents"
-        )
-    files = sorted((entry for entry in entries if entry.name in names), key=lambda entry: PurePosixPath(entry.name))
-    # Digests know a file that stands alone on this machine as ".", so that it may be renamed.
-    named = [replace(file, name=".") for file in files] if single and not root.everywhere else files
-    return PatentFiles(root, files, others, input_digest(named))
-
-
-def input_digest(files: Sequence[Entry]) -> str:
-    """Digest of names, sizes and modification times: any edited, added or removed file changes it."""
-    return text_digest(*(f"{file.name}\0{file.size}\0{file.mtime_ns}\n" for file in files))
 
 
 def ingest(
@@ -243,7 +194,7 @@ def ingest_step(config: Config, found: PatentFiles) -> StepSpec:
         name=NAME,
         version=1,
         settings=data.model_dump(exclude=names_by_role(DataConfig, Role.LOGISTICS)) | sampled,
-        inputs={"files": Digest(found.digest)},
+        inputs={"files": found},
         work=lambda context: ingest(context.folder, found, data, seed, emit=context.progress.emit),
         check=partial(_require_two_patents, data_dir=data.data_dir),
         notes=lambda artifact: [*reading_notes(artifact), *found.notes()],

@@ -6,11 +6,11 @@ from patent_embed.artifacts import Outcome
 from patent_embed.config.commands import EncodeArguments
 from patent_embed.config.data import DataConfig
 from patent_embed.config.settings import Config
+from patent_embed.data.inputs import PatentFiles
 from patent_embed.data.records import PatentTextParser, RecordParser, TextParser
 from patent_embed.section import Role, names_by_role
-from pipelines.engine import Context, Digest, StepSpec, rate
+from pipelines.engine import Context, StepSpec, rate
 from pipelines.steps import ingest
-from pipelines.steps.ingest import PatentFiles
 
 NAME = "texts"
 
@@ -37,7 +37,7 @@ def texts_step(config: Config, arguments: EncodeArguments, found: PatentFiles) -
         name=NAME,
         version=1,
         settings=told | data.model_dump(exclude=names_by_role(DataConfig, Role.LOGISTICS)) | {"seed": seed},
-        inputs={"files": Digest(found.digest)},
+        inputs={"files": found},
         work=work,
         notes=lambda artifact: [*ingest.reading_notes(artifact), *found.notes()],
         rate=rate,

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from patent_embed.config.data import DataConfig
+from patent_embed.data.inputs import find_input
 from patent_embed.errors import UserError
 from patent_embed.progress.events import PiecesRead
 from patent_embed.queries.cache import find_query_cache
@@ -41,7 +42,7 @@ def mixed_folder(tmp_path: Path) -> Path:
 def run(tmp_path: Path, folder: Path, config: DataConfig | None = None, blocks: int | None = None):
     out = tmp_path / f"out-{blocks}-{config}"[:60].replace("/", "_")
     out.mkdir()
-    found, events = ingest.find_input(str(folder)), list[PiecesRead]()
+    found, events = find_input(str(folder)), list[PiecesRead]()
     outcome = ingest.ingest(out, found, config or DataConfig(), 42, blocks=blocks, emit=events.append)
     seen = [(event.done, event.total, event.records) for event in events]
     assert seen == sorted(seen)
@@ -103,14 +104,14 @@ def test_real_patents_all_arrive(tmp_path: Path, shared_data: Path) -> None:
 
 def test_missing_input_is_explained(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data_dir '.*nowhere' does not exist"):
-        ingest.find_input(str(tmp_path / "nowhere"))
+        find_input(str(tmp_path / "nowhere"))
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(UserError, match=r"holds no \.json"):
-        ingest.find_input(str(tmp_path))
+        find_input(str(tmp_path))
 
 
 def test_a_single_file_has_the_query_cache_beside_it(tmp_path: Path) -> None:
     beside = write_cache(tmp_path / "llm_queries_cache.json", {})
     data_file = tmp_path / "patents.jsonl"
     data_file.touch()
-    assert find_query_cache(ingest.find_input(str(data_file)).root, None) == beside
+    assert find_query_cache(find_input(str(data_file)).root, None) == beside
