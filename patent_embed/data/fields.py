@@ -160,6 +160,7 @@ _BY_NAME: dict[str, tuple[str, int]] = {
 }
 # Longer marks first: "译简体中文" ends with "中文".
 _MARKS = sorted(field_names.LANGUAGES.items(), key=lambda pair: -len(pair[0]))
+_SCRIPTS = re.compile("[a-z0-9]+|[^a-z0-9]+")
 _WITH_LANGUAGE = 1000  # added to the rank of a name that is known without its mark
 _MOST_MARKS = 3
 
@@ -180,6 +181,9 @@ def _known(name: str) -> tuple[str, int, str] | None:
             break
         language = language or mark[1]
         bare = bare.removesuffix(mark[0]) if bare.endswith(mark[0]) else bare.removeprefix(mark[0])
+    parts = [_BY_NAME[part] for part in _SCRIPTS.findall(name) if part in _BY_NAME]
+    if len(parts) == len(_SCRIPTS.findall(name)) > 1 and len({canonical for canonical, _ in parts}) == 1:
+        return parts[0][0], parts[0][1] + _WITH_LANGUAGE, ""  # "公开号 Publication Number", "Title-题名"
     if _names_codes(name):
         return "classifications", _WITH_LANGUAGE, ""
     return None

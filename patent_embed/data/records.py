@@ -18,7 +18,7 @@ import pyarrow as pa
 from patent_embed import ipc
 from patent_embed.data.classifications import classification_text
 from patent_embed.data.cleaning import SURROGATE, clean_abstract, clean_text, detect_language
-from patent_embed.data.fields import REQUIRED, FieldNames, value_at
+from patent_embed.data.fields import REQUIRED, FieldNames, is_publication_number, value_at
 from patent_embed.data.formats.json import JSON
 from patent_embed.data.kept import Limits, kept_fields
 from patent_embed.data.markup import without_markup
@@ -38,6 +38,8 @@ _ONLY_SEARCHED = frozenset(("publication_number", "title", "abstract", "classifi
 _WRITTEN_AS_FLOAT = re.compile(
     r"\d{1,11}\.0"
 )  # by pandas; application numbers have more digits before their check digit
+_KIND_IN_BRACKETS = re.compile(r"\(([A-Z]\d?)\)$")  # Espacenet: "CN110000001 (A)"
+_BETWEEN_NUMBERS = re.compile(r"[;；,，|\n]\s*")  # several publications of one patent: the first names it
 _NAMED_BY_NUMBER = re.compile(r"(?:^|[/!])([A-Z]{2}\d{6,}[A-Z]\d?)(?:\.[A-Za-z]+){1,2}$")  # "CN110000001A.json"
 
 
@@ -287,4 +289,9 @@ def _one_number(value: Any) -> str:
     number = clean_text(without_markup(value)).replace(" ", "")
     if not number.isascii():
         number = unicodedata.normalize("NFKC", number)
+    if number.endswith(")"):
+        number = _KIND_IN_BRACKETS.sub(r"\1", number)
+    several = _BETWEEN_NUMBERS.split(value, maxsplit=1)
+    if len(several) > 1 and is_publication_number(several[0]):
+        return _one_number(several[0])
     return "" if number and says_nothing(number) else number

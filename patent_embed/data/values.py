@@ -66,6 +66,7 @@ _OTHERS = frozenset(
         *("hr", "ca", "und", "mul", "original", "日文", "韩文", "德文", "法文", "原文"),
     )
 )
+_BEFORE_A_LANGUAGE = ("title", "abstract", "text", "name", "claims", "description", "value", "content")  # "title_zh"
 
 
 class Version(NamedTuple):
@@ -79,8 +80,8 @@ class Version(NamedTuple):
 def language_of(code: str) -> str:
     """``zh``, ``en``, another code that is known, or nothing where the text is no language (``zh-Hans``, ``CHS``)."""
     folded = code.strip().lower().replace("_", "-")
-    base = folded.split("-")[0]
-    for name in (folded, base):
+    first, _, last = folded.partition("-")
+    for name in (folded, first, last if first in _BEFORE_A_LANGUAGE else ""):
         if name in _CHINESE:
             return "zh"
         if name in _ENGLISH:

@@ -17,6 +17,7 @@ from patent_embed.data.values import text_of
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 # A number in three parts, and names that hold anything, but a publication number where it looks like one.
 _NUMBER_ALONE = ("docnumber", "documentnumber", "docno", "documentno")
+_NUMBERS = (*_NUMBER_ALONE, "number", "no", "publicationnumber")
 _COUNTRY = ("country", "countrycode", "jurisdiction", "publicationcountry", "authority")
 _KIND = ("kind", "kindcode", "publicationkind")
 _COUNTRY_CODE = re.compile(r"[A-Z]{2}")
@@ -109,8 +110,12 @@ def _add_what_is_missing(found: dict[str, Any], fields: Mapping[str, Any]) -> No
 
 
 def _number_in_parts(fields: Mapping[str, Any], known: Plan, number: Any) -> Any:
-    """Country, number and kind in one where they are three fields; else the number."""
-    if normal(known["publication_number"][0].name) not in _NUMBER_ALONE or not (digits := text_of(number)).isdecimal():
+    """Country, number and kind in one where they are three fields, of the record or of its number; else the number."""
+    if isinstance(number, Mapping):
+        fields, number = number, next((value for name, value in number.items() if normal(str(name)) in _NUMBERS), "")
+    elif normal(known["publication_number"][0].name) not in _NUMBER_ALONE:
+        return number
+    if not (digits := text_of(number)).isdecimal():
         return number
     named = {normal(name): value for name, value in fields.items() if isinstance(name, str)}
     country = next((text_of(named[name]).strip() for name in _COUNTRY if name in named), "")
