@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from patent_embed.data.cleaning import clean_text
+from patent_embed.data.dates import date_of
 from patent_embed.data.fields import plan
 from patent_embed.data.layouts import numbered_claims
 from patent_embed.data.markup import without_markup
 from patent_embed.data.placeholders import says_nothing
-from patent_embed.data.values import DEEPEST, date_of, paragraphs_of, scalar_text, text_of, unfold
+from patent_embed.data.values import DEEPEST, paragraphs_of, scalar_text, text_of, unfold
 
 NAMES = ("claims", "description", "citations", "family_id", "publication_date", "applicants")
 _MOST_CITATIONS = 10_000

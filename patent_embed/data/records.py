@@ -6,8 +6,6 @@ Nothing here raises for bad data: a file, line or record that cannot be used bec
 from __future__ import annotations
 
 import io
-import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,29 +16,23 @@ import pyarrow as pa
 from patent_embed import ipc
 from patent_embed.data.classifications import classification_text
 from patent_embed.data.cleaning import SURROGATE, clean_abstract, clean_text, detect_language
-from patent_embed.data.fields import REQUIRED, FieldNames, is_publication_number, value_at
+from patent_embed.data.fields import REQUIRED, FieldNames, value_at
 from patent_embed.data.formats.json import JSON
 from patent_embed.data.kept import Limits, kept_fields
 from patent_embed.data.markup import without_markup
+from patent_embed.data.numbers import publication_number
 from patent_embed.data.placeholders import is_placeholder, says_nothing
 from patent_embed.data.raw import RawRecord
 from patent_embed.data.reading import read_file
 from patent_embed.data.schemas import RECORDS
 from patent_embed.data.shapes.base import Shape, shape_of
 from patent_embed.data.shapes.plain import PLAIN
-from patent_embed.data.values import paragraphs_of, text_of
+from patent_embed.data.values import text_of
 
 _LONGEST_DETAIL = 300
 _LONGEST_CODES = 120  # characters of a text without a code that its reject shows
 _DEEPEST_ENVELOPE = 4
-_MAY_BE_JSON = ("[", "{", '"', "(", " ", "\n", "\t", "\r", "")
 _ONLY_SEARCHED = frozenset(("publication_number", "title", "abstract", "classifications", "application_number"))
-_WRITTEN_AS_FLOAT = re.compile(
-    r"\d{1,11}\.0"
-)  # by pandas; application numbers have more digits before their check digit
-_KIND_IN_BRACKETS = re.compile(r"\(([A-Z]\d?)\)$")  # Espacenet: "CN110000001 (A)"
-_BETWEEN_NUMBERS = re.compile(r"[;；,，|\n]\s*")  # several publications of one patent: the first names it
-_NAMED_BY_NUMBER = re.compile(r"(?:^|[/!])([A-Z]{2}\d{6,}[A-Z]\d?)(?:\.[A-Za-z]+){1,2}$")  # "CN110000001A.json"
 
 
 @dataclass(slots=True)
@@ -148,9 +140,9 @@ class RecordParser:
             return record.reject("not_an_object", f"a JSON {type(raw).__name__}")
         shape, values = self._fields(raw)
         record.layout = "" if shape.name == "plain" else shape.name
-        record.publication_number = _number(values, source)
+        record.publication_number = publication_number(values, source)
         record.title = _title(values.get("title"))
-        record.abstract = _abstract(values.get("abstract"))
+        record.abstract = clean_abstract(without_markup(text_of(values.get("abstract"))))
         if self._kept and not _ONLY_SEARCHED.issuperset(values):
             for name, value in kept_fields(values, Limits(self.max_claims_chars, self.max_description_chars)).items():
                 setattr(record, name, value)
@@ -258,40 +250,5 @@ def _seen(raw: Mapping[str, Any]) -> str:
 
 
 def _title(value: Any) -> str:
-    title = clean_text(
-        without_markup(value if type(value) is str and value[:1] not in _MAY_BE_JSON else text_of(value))
-    )
+    title = clean_text(without_markup(text_of(value)))
     return "" if title and says_nothing(title) else title
-
-
-def _abstract(value: Any) -> str:
-    text = value if type(value) is str and value[:1] not in _MAY_BE_JSON else text_of(value)
-    return clean_abstract(without_markup(text))
-
-
-def _number(values: Mapping[str, Any], source: str) -> str:
-    """The publication number, else the application number, else that by which the file is named."""
-    number = _one_number(values.get("publication_number"))
-    if number.endswith(".0") and _WRITTEN_AS_FLOAT.fullmatch(number):
-        number = number[:-2]
-    if not number:
-        number = _one_number(values.get("application_number"))
-    if not number and (match := _NAMED_BY_NUMBER.search(source)):
-        number = match[1]
-    return number
-
-
-def _one_number(value: Any) -> str:
-    if value is None:
-        return ""
-    if type(value) is not str or value[:1] in _MAY_BE_JSON:
-        value = next(iter(paragraphs_of(value)), "")
-    number = clean_text(without_markup(value)).replace(" ", "")
-    if not number.isascii():
-        number = unicodedata.normalize("NFKC", number)
-    if number.endswith(")"):
-        number = _KIND_IN_BRACKETS.sub(r"\1", number)
-    several = _BETWEEN_NUMBERS.split(value, maxsplit=1)
-    if len(several) > 1 and is_publication_number(several[0]):
-        return _one_number(several[0])
-    return "" if number and says_nothing(number) else number

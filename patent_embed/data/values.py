@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import datetime as dt
 import math
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -232,26 +231,3 @@ def scalar_text(value: Any) -> str:
     if isinstance(value, dt.date | dt.time):  # a datetime is a date
         return value.isoformat()
     return ""
-
-
-_DATE = re.compile(r"(\d{4})[-./年]?(\d{1,2})[-./月]?(\d{1,2})日?(?:[T\s].*)?", re.DOTALL)
-_DATE_WITH_MONTH_FIRST = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})")
-_YEARS = range(1700, 2200)
-
-
-def date_of(value: Any) -> str | None:
-    """A date as ``2021-03-09``: from ``20210309``, ``2021.3.9``, ``2021年3月9日``, ``3/9/2021``, dates and times."""
-    if isinstance(value, dt.date):
-        year, month, day = value.year, value.month, value.day
-    else:
-        text = (text_of(value) if not isinstance(value, int | float) else scalar_text(value)).strip()
-        if match := _DATE.fullmatch(text):
-            year, month, day = map(int, match.groups())
-        elif match := _DATE_WITH_MONTH_FIRST.fullmatch(text):
-            month, day, year = map(int, match.groups())
-        else:
-            return None
-    try:
-        return dt.date(year, month, day).isoformat() if year in _YEARS else None
-    except ValueError:
-        return None

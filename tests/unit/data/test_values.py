@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patent_embed.data.values import date_of, language_of, paragraphs_of, text_of, unfold
+from patent_embed.data.dates import date_of
+from patent_embed.data.values import language_of, paragraphs_of, text_of, unfold
 
 ENGLISH, CHINESE, FRENCH = "A device with a motor", "一种带电机的装置", "Dispositif avec un moteur"
 
