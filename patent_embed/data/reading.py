@@ -32,9 +32,9 @@ def read_file(name: str, opened: Callable[[], BinaryIO]) -> Iterator[RawRecord]:
         with opened() as file:
             yield from _read(file, name, 0)
     except READ_ERRORS as error:
-        yield _unreadable(name, error)
+        yield unreadable(name, error)
     except Exception as error:  # noqa: BLE001 - parsers raise what they do not document: a file is lost, not the run
-        yield _unreadable(name, error)
+        yield unreadable(name, error)
 
 
 def format_of(name: str, head: bytes) -> Format | None:
@@ -51,7 +51,8 @@ def format_of(name: str, head: bytes) -> Format | None:
     return next((each for each in FORMATS if lower.endswith(each.suffixes or ("\0",))), None)
 
 
-def _unreadable(name: str, error: Exception) -> RawRecord:
+def unreadable(name: str, error: Exception) -> RawRecord:
+    """The reject that a file becomes of which ``error`` was raised."""
     reason = "archive_too_large" if isinstance(error, archives.TooLarge) else "unreadable_file"
     return rejected(name, reason, f"{type(error).__name__}: {error}")
 
@@ -89,9 +90,9 @@ def _members(file: BinaryIO, source: str, depth: int) -> Iterator[RawRecord]:
         except archives.TooLarge:
             raise
         except READ_ERRORS as error:
-            yield _unreadable(name, error)
+            yield unreadable(name, error)
         except Exception as error:  # noqa: BLE001 - as in read_file: one file of the archive is lost
-            yield _unreadable(name, error)
+            yield unreadable(name, error)
 
 
 def knows(name: str, opened: Callable[[], BinaryIO]) -> bool:

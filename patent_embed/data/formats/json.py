@@ -51,7 +51,7 @@ class Json(Format):
         content, broken = _beginning(file)
         if broken is not None:
             whole_lines = content[: content.rfind(b"\n") + 1]
-            if _are_values(whole_lines.split(b"\n")):
+            if are_values(whole_lines.split(b"\n")):
                 yield from _of_content(whole_lines, source)
             raise broken
         if len(content) < _LINES_FROM:
@@ -64,7 +64,7 @@ class Json(Format):
         if text is not None:
             lines = (b"\xff" if "\ufffd" in line else line.encode("utf-8", "replace") for line in text)
         first = list(itertools.islice(lines, _LOOKED_AT))
-        by_lines = _are_values(first)
+        by_lines = are_values(first)
         if by_lines:
             yield from _of_lines(itertools.chain(first, lines), source, "" if text is None else encoding)
         if text is not None:
@@ -125,7 +125,7 @@ def _of_no_document(content: bytes, source: str, by_lines: bool) -> Iterator[Raw
         except orjson.JSONDecodeError:
             content = decoded.text.encode("utf-8", "replace")
     lines = content.split(b"\n")
-    if _are_values(lines):
+    if are_values(lines):
         yield from _of_lines(lines, source, "" if decoded is None else decoded.encoding)
     elif decoded is None:
         yield rejected(source, "bad_encoding", f"no known encoding is sure, starts with {content[:8]!r}")
@@ -133,7 +133,7 @@ def _of_no_document(content: bytes, source: str, by_lines: bool) -> Iterator[Raw
         yield from _of_values(decoded.text, source, decoded.encoding)
 
 
-def _are_values(lines: list[bytes]) -> bool:
+def are_values(lines: list[bytes]) -> bool:
     """Whether at least half of the first lines are objects or lists by themselves."""
     looked_at = values = size = 0
     for line in lines:
@@ -171,15 +171,24 @@ def _line_value(line: bytes) -> Any:
 
 
 def _of_lines(lines: Iterable[bytes], source: str, encoding: str) -> Iterator[RawRecord]:
-    """One record a line; a line that is a list has several."""
+    """The records of lines, numbered from 1."""
     decoder = LineDecoder()
     for number, line in enumerate(lines, start=1):
-        try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            yield from _of_odd_line(line, f"{source}:{number}", encoding, decoder)
-        else:
-            yield from _of_value(value, f"{source}:{number}", encoding or "utf-8")
+        yield from of_line(line, f"{source}:{number}", encoding, decoder)
+
+
+def of_line(line: bytes, source: str, encoding: str, decoder: LineDecoder) -> Iterator[RawRecord]:
+    """The record of one line; a line that is a list has several, one that is blank or a bracket none.
+
+    Args:
+        encoding: in which the file was, where the line is no longer in it; else empty.
+        decoder: knows the encodings of the lines before.
+    """
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return _of_odd_line(line, source, encoding, decoder)
+    return _of_value(value, source, encoding or "utf-8")
 
 
 def _of_odd_line(line: bytes, source: str, encoding: str, decoder: LineDecoder) -> Iterator[RawRecord]:
