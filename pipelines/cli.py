@@ -22,6 +22,7 @@ from patent_embed.config.commands import (
     CompareArguments,
     EncodeArguments,
     ExportArguments,
+    InspectArguments,
     RunArguments,
     SampleArguments,
     SettingsArguments,
@@ -179,6 +180,14 @@ def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:
     export_run(arguments.output_dir, arguments.format, force=arguments.force, max_documents=arguments.max_documents)
 
 
+def _inspect(arguments: InspectArguments, settings: Mapping[str, Any]) -> None:
+    config = _resolved(arguments, settings)
+    from pipelines import inspect
+
+    config.data.data_dir = arguments.data_dir
+    inspect.run(config.data, json_lines=arguments.json_lines, limit=arguments.limit)
+
+
 def _sample(arguments: SampleArguments, settings: Mapping[str, Any]) -> None:
     from patent_embed.data.sample import write_sample
 
@@ -193,5 +202,6 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "compare": _compare,
     "encode": _encode,
     "export": _export,
+    "inspect": _inspect,
     "sample": _sample,
 }

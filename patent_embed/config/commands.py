@@ -103,6 +103,22 @@ class EncodeArguments(SettingsArguments):
         return self
 
 
+class InspectArguments(SettingsArguments):
+    """What ``inspect`` takes."""
+
+    data_dir: Annotated[str, UserPath, Cli("data_dir", metavar="DIR", positional=True)] = Field(
+        description="folder or file with the patents, as --data_dir of run; also s3://, gs://, hdfs://"
+    )
+    json_lines: Annotated[bool, Cli("json", value=True)] = Field(
+        False,
+        description="a JSON object a line for each record, and nothing else: publication_number, title, abstract, "
+        "codes, reason (empty for a usable one), source",
+    )
+    limit: Annotated[int | None, Cli("limit")] = Field(
+        None, ge=1, description="look at so many records of each file; None: all"
+    )
+
+
 class ExportArguments(Section):
     """What ``export`` takes."""
 
@@ -153,6 +169,7 @@ _COMMANDS = (
     Command("compare", "measure any models on one test set", CompareArguments, _OF_A_RUN),
     Command("encode", "embed a corpus", EncodeArguments, _OF_ENCODE),
     Command("export", "a run's model in other formats", ExportArguments),
+    Command("inspect", "show what would be read of a folder, and what would not", InspectArguments),
     Command("sample", "write generated sample patents", SampleArguments),
 )
 COMMANDS = {command.name: command for command in _COMMANDS}

@@ -14,7 +14,6 @@ from patent_embed.errors import UserError
 from patent_embed.folders import Entry, Folder, folder_at
 from patent_embed.hashing import text_digest
 
-
 _NAMED = 3  # of those that cannot be looked at
 
 

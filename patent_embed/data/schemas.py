@@ -28,6 +28,8 @@ RECORDS = pa.schema(
         ("reason", pa.string()),
         ("detail", pa.string()),
         ("cut_chars", pa.int32()),
+        ("layout", pa.string()),
+        ("encoding", pa.string()),
     ]
 )
 SPLIT_TABLE = pa.schema([("publication_number", pa.string()), ("family", pa.string()), ("split", pa.string())])
