@@ -20,6 +20,7 @@ import ray
 
 from patent_embed.config.data import DataConfig
 from patent_embed.config.queries import LlmConfig, QueriesConfig
+from patent_embed.data.inputs import find_input
 from patent_embed.folders import folder_at
 from pipelines.session import ray_session
 from pipelines.steps import ingest
@@ -53,7 +54,7 @@ def settings(model: Path) -> QueriesConfig:
 
 
 def read_patents(data: Path, count: int, folder: Path) -> pa.Table:
-    ingest.ingest(folder, ingest.find_input(str(data)), DataConfig(max_samples=count), 42)
+    ingest.ingest(folder, find_input(str(data)), DataConfig(max_samples=count), 42)
     return pa.concat_tables([pa.parquet.read_table(part) for part in sorted((folder / "corpus").glob("*.parquet"))])
 
 

@@ -28,6 +28,7 @@ from benchmarks.negatives import CONFIG, SEED, generate
 from patent_embed.artifacts import ModelRef
 from patent_embed.config.settings import Config
 from patent_embed.data import sample
+from patent_embed.data.inputs import find_input
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.folders import folder_at
 from tests.ray_nodes import RayNodes
@@ -42,7 +43,7 @@ def steps(folder: Path, model: str, texts: int, nodes: int) -> None:
     from pipelines.steps import ingest, negatives
 
     config = Config()
-    found = ingest.find_input(str(folder / "patents"))
+    found = find_input(str(folder / "patents"))
     splits = pq.read_table(folder / "splits.parquet")
     abstracts = [record["abstract"] for record in sample.generate(texts, seed=3)]
     table = pa.table({"text": abstracts, "kind": ["passage"] * texts})

@@ -78,12 +78,15 @@ class Artifact:
         """What the step says of its work."""
         return self.manifest.report
 
-    def table(self, name: str) -> pa.Table:
-        """The Parquet file ``name.parquet``, or the files ``name/*.parquet`` in name order, as one table."""
-        single = self.file(f"{name}.parquet")
+    def table(self, name: str, *columns: str) -> pa.Table:
+        """The Parquet file ``name.parquet``, or the files ``name/*.parquet`` in name order, as one table.
+
+        ``columns``: only these, in their order; none: all. What is not asked for is not read.
+        """
+        single, wanted = self.file(f"{name}.parquet"), list(columns) or None
         if single.exists():
-            return pq.read_table(single)
-        return pa.concat_tables([pq.read_table(part) for part in self.parts(name)])
+            return pq.read_table(single, columns=wanted)
+        return pa.concat_tables([pq.read_table(part, columns=wanted) for part in self.parts(name)])
 
     def parts(self, name: str) -> list[Path]:
         """The files ``name/*.parquet`` in name order, on this machine."""

@@ -19,8 +19,11 @@ class Registered(Protocol):
         order: where it stands in lists of choices, by this number and then by name.
     """
 
-    name: str
-    order: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def order(self) -> int: ...
 
 
 T = TypeVar("T", bound=Registered)

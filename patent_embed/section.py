@@ -1,7 +1,7 @@
 """What every section of the settings is: a pydantic model, and what its fields say of themselves.
 
 A field's annotation may carry a ``Cli``, which makes it an option of the command line, a ``Role``, which says when it
-counts, and ``Choices``, which name the values of a text that a registry knows::
+counts, ``Choices``, which name the values of a text that a registry knows, and ``UserPath``, which expands ``~``::
 
     num_workers: Annotated[int, Cli("num_workers"), Role.LOGISTICS] = Field(1, ge=1, description="training workers")
     loss: Annotated[str, Choices(lambda: list(LOSSES))] = Field("triplet", description="what is minimised")
@@ -9,12 +9,14 @@ counts, and ``Choices``, which name the values of a text that a registry knows::
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -91,6 +93,22 @@ class Needs:
 
     name: str
     value: Any
+
+
+def expand_home(value: Any) -> Any:
+    """A path, or a list of paths, with a leading ``~`` or ``~USER`` as that home folder. What else there is, such as
+    None or the address of a store, stays."""
+    match value:
+        case list():
+            return [expand_home(item) for item in value]
+        case Path():
+            return Path(os.path.expanduser(value))  # not Path.expanduser, which raises for a user that is not known
+        case str():
+            return os.path.expanduser(value)
+    return value
+
+
+UserPath = AfterValidator(expand_home)  # a mark: the field is a path, which a shell may have left with its "~"
 
 
 def marks(field: FieldInfo, kind: type[Mark]) -> list[Mark]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -21,6 +22,7 @@ from patent_embed.config.commands import (
     CompareArguments,
     EncodeArguments,
     ExportArguments,
+    InspectArguments,
     RunArguments,
     SampleArguments,
     SettingsArguments,
@@ -42,6 +44,9 @@ def program(argv: Sequence[str] | None = None) -> int:
     """``main`` as all that this process does."""
     code = 1
     exit_without_teardown(lambda: code)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or file whose encoding has no Chinese: \u4e2d, no crash
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main(argv)
     except SystemExit as stop:  # argparse's, for one
@@ -151,7 +156,7 @@ def _compare(arguments: CompareArguments, settings: Mapping[str, Any]) -> None:
     # Without patents of its own, the comparison is on the test set of the run in the output folder, as it was set.
     of_run = "data.data_dir" not in settings
     if of_run:
-        kept = Path(settings.get("run.output_dir", RunConfig().output_dir)) / "config.yaml"
+        kept = Path(settings.get("run.output_dir", RunConfig().output_dir)).expanduser() / "config.yaml"
         arguments.config[:0] = [kept] if kept.is_file() else []
     config = _resolved(arguments, settings)
     _quiet_libraries(config.run.log_level)
@@ -175,6 +180,14 @@ def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:
     export_run(arguments.output_dir, arguments.format, force=arguments.force, max_documents=arguments.max_documents)
 
 
+def _inspect(arguments: InspectArguments, settings: Mapping[str, Any]) -> None:
+    config = _resolved(arguments, settings)
+    from pipelines import inspect
+
+    config.data.data_dir = arguments.data_dir
+    inspect.run(config.data, json_lines=arguments.json_lines, limit=arguments.limit)
+
+
 def _sample(arguments: SampleArguments, settings: Mapping[str, Any]) -> None:
     from patent_embed.data.sample import write_sample
 
@@ -189,5 +202,6 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "compare": _compare,
     "encode": _encode,
     "export": _export,
+    "inspect": _inspect,
     "sample": _sample,
 }

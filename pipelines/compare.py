@@ -18,6 +18,7 @@ from patent_embed.progress.terminal import say
 from pipelines import publish
 from pipelines.engine import Done, Input, LocalModel, Results, StepSpec, rate
 from pipelines.job import execute, output_of, print_steps
+from pipelines.preflight import before_models
 from pipelines.recipe import data_tables
 from pipelines.reporting import make_report
 from pipelines.run_folder import FinishedRun, open_run
@@ -76,7 +77,9 @@ def print_plan(config: Config, models: Sequence[str], *, of_run: bool) -> None:
 
 def run(config: Config, models: Sequence[str], *, of_run: bool) -> None:
     """Compare, and write ``compare/<names>/`` into the output folder."""
-    started, comparison = time.time(), comparison_recipe(config, models, of_run=of_run)
+    started = time.time()
+    before_models(models)
+    comparison = comparison_recipe(config, models, of_run=of_run)
     with output_of(config) as output:
         done = execute(config, output, comparison.steps)
         done.by_name = comparison.given.by_name | done.by_name

@@ -6,19 +6,21 @@ import time
 
 from patent_embed.config.commands import EncodeArguments
 from patent_embed.config.settings import Config
+from patent_embed.data.inputs import find_input
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.progress.clock import duration
 from patent_embed.progress.terminal import say
 from pipelines.engine import LocalModel
 from pipelines.job import execute, output_of
+from pipelines.preflight import before_models
 from pipelines.steps.embeddings import NAME, VECTORS, embeddings_step
-from pipelines.steps.ingest import find_input
 from pipelines.steps.texts import texts_step
 
 
 def run(config: Config, arguments: EncodeArguments) -> None:
     """Embed the texts of ``data.data_dir`` by ``model.name``, and say where the vectors lie."""
     started = time.time()
+    before_models([config.model.name])
     texts = texts_step(config, arguments, find_input(config.data.data_dir))
     model = resolve_model(config.model.name, trust_remote_code=config.model.trust_remote_code).resolve()
     embeddings = embeddings_step(config, texts, LocalModel(model), arguments.kind)

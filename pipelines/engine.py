@@ -189,9 +189,9 @@ class Context:
     output: Output
     progress: Progress
 
-    def table(self, key: str, name: str = "") -> Any:
-        """The table of an input that is named like it, or ``name`` of it."""
-        return self.inputs[key].table(name or key)
+    def table(self, key: str, name: str = "", *columns: str) -> Any:
+        """The table of an input that is named like it, or ``name`` of it; only some ``columns`` where any are named."""
+        return self.inputs[key].table(name or key, *columns)
 
     def model(self, key: str = _MODEL) -> ModelRef:
         """Where workers find the model that the input ``key`` is, or that it made."""

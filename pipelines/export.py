@@ -129,7 +129,7 @@ class _TestSet:
         room = max(0, max_documents - int(relevant.sum()))
         rows = np.sort(np.concatenate([np.flatnonzero(relevant), others[_lowest(ids, room, config.run.seed)]]))
         self._splits = splits.take(pa.array(rows))
-        self.documents = tables.ingest.table("corpus")["abstract"].take(pa.array(rows))
+        self.documents = tables.ingest.table("corpus", "abstract")["abstract"].take(pa.array(rows))
         self._no_negatives = tables.negatives.table("negatives").slice(0, 0)
 
     def measure(self, encode: Encode) -> tuple[float, np.ndarray]:

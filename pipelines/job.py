@@ -17,6 +17,7 @@ from patent_embed.progress.terminal import say
 from pipelines import publish
 from pipelines.engine import LocalModel, Output, Results, Runner, StepSpec, needed_for
 from pipelines.events import RayMetrics
+from pipelines.preflight import before_models, before_ray
 from pipelines.recipe import Recipe, run_recipe
 from pipelines.run_folder import MODEL, PROGRESS
 from pipelines.session import ray_session
@@ -43,6 +44,7 @@ def recipe_of(config: Config, output: Output) -> Recipe:
 def run(config: Config) -> None:
     """Run what is not done yet, then write the output folder."""
     started = time.time()
+    before_models([config.model.name])
     with output_of(config) as output:
         recipe = recipe_of(config, output)
         results = execute(config, output, recipe.steps, lambda todo: _check(config, recipe, todo))
@@ -83,9 +85,10 @@ def execute(
     check: Callable[[Sequence[StepSpec]], None] = lambda unfinished: None,
 ) -> Results:
     """Run ``steps``: in a Ray session of their own where there is something to do and none yet. ``check`` is called
-    with the unfinished ones before anything starts."""
+    with the unfinished ones before anything starts; so is ``before_ray``."""
     unfinished = Runner(output, use_cache=config.run.use_cache).unfinished(steps)
     check(unfinished)
+    before_ray(config, output, unfinished)
     say(f"patent-embed {__version__}")
     say(f"data    {config.data.data_dir}")
     say(f"output  {config.run.output_dir}")

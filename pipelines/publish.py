@@ -14,7 +14,7 @@ from typing import Any
 from patent_embed.artifacts import Artifact
 from patent_embed.config.load import dump_config
 from patent_embed.config.settings import Config
-from patent_embed.data.records import QUERY_CACHE_NAME
+from patent_embed.data.files import QUERY_CACHE_NAME
 from patent_embed.encoder.model_folder import read_sentence_transformer_files
 from patent_embed.folders import write_atomic, write_json
 from patent_embed.losses.base import LOSSES

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patent_embed.config.settings import Config
+from patent_embed.data.inputs import find_input
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
 from patent_embed.queries.cache import find_query_cache
 from pipelines.engine import Input, LocalModel, StepSpec
 from pipelines.steps.embed import embed_step
 from pipelines.steps.evaluate import BM25, bm25_step, evaluate_step
-from pipelines.steps.ingest import find_input, ingest_step
+from pipelines.steps.ingest import ingest_step
 from pipelines.steps.negatives import negatives_step
 from pipelines.steps.negatives_scored import negatives_scored_step, scores_are_used
 from pipelines.steps.queries import queries_step

@@ -73,8 +73,8 @@ def _evidence(
     """What stands behind the verdict: slices, queries that moved, and general sentences. ``data``: corpus, splits and
     queries."""
     system, baseline = results[verdict.system], results[verdict.baseline]
-    names = ("corpus", "splits", "queries")
-    corpus, splits, queries = (artifact.table(name) for artifact, name in zip(data, names, strict=True))
+    corpus = data[0].table("corpus", "publication_number", "title", "abstract", "codes", "language")
+    splits, queries = data[1].table("splits"), data[2].table("queries")
     labels = query_labels(system.per_query, queries, corpus, splits)
     others = [result for name, result in results.items() if name not in (system.name, baseline.name)]
     found = {

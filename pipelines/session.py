@@ -16,6 +16,9 @@ from typing import Any
 import ray
 
 from patent_embed.config.run import NodeKind
+from patent_embed.errors import UserError
+from patent_embed.progress.terminal import say
+from pipelines.cluster import cluster_to_join, joinable_here, told_address
 from pipelines.resources import may_grow_to, waiting_is_said
 
 log = logging.getLogger("patent_embed")
@@ -42,17 +45,25 @@ GPU_ENV = {"PYTORCH_CUDA_ALLOC_CONF": os.environ.get("PYTORCH_CUDA_ALLOC_CONF", 
 
 def on_cluster() -> bool:
     """Whether the run joins a cluster, whose nodes may be other machines, instead of starting Ray here."""
-    return bool(os.environ.get("RAY_ADDRESS"))
+    return told_address() is not None
 
 
 @contextlib.contextmanager
 def ray_session(log_level: str, grows_to: Sequence[NodeKind] = (), *, dashboard: bool = False) -> Iterator[None]:
-    """Join the cluster this process runs in (RAY_ADDRESS, as in a Ray job) or start one here, with or without its
-    dashboard; leave it at the end. ``grows_to``: what the cluster's autoscaler may add."""
+    """Join the cluster that RAY_ADDRESS names, as it does in a Ray job, or start a Ray of our own on this machine,
+    with or without its dashboard; say which, and leave it at the end.
+
+    Args:
+        grows_to: what the cluster's autoscaler may add.
+
+    Raises:
+        UserError: there is no such cluster, or it cannot be joined.
+    """
     may_grow_to(grows_to)
     if ray.is_initialized():
         yield
         return
+    _say_which()
     debug = log_level == "DEBUG"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # do not hide a GPU from tasks that asked for none
     if not debug:
@@ -68,18 +79,34 @@ def ray_session(log_level: str, grows_to: Sequence[NodeKind] = (), *, dashboard:
         # Without it, workers that ask the state API look for a cluster, and fail where this machine runs several.
         env = env | {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{local['dashboard_port']}"}
     with contextlib.nullcontext() if debug else _no_stderr():  # the core announces the log level it was given
-        ray.init(
-            logging_level=logging.INFO if debug else logging.ERROR,
-            log_to_driver=debug,
-            runtime_env={"env_vars": env},
-            **local,
-        )
+        try:
+            ray.init(
+                address=told_address() or "local",  # None would join whatever `ray start` left an address of
+                logging_level=logging.INFO if debug else logging.ERROR,
+                log_to_driver=debug,
+                runtime_env={"env_vars": env},
+                **local,
+            )
+        except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+            raise UserError(f"Ray cannot be {'joined' if on_cluster() else 'started'}: {_first_line(error)}") from None
     quiet_ray_data(debug)
     try:
         with waiting_is_said(), _stop_is_interrupt():
             yield
     finally:
         ray.shutdown()
+
+
+def _say_which() -> None:
+    """The cluster that is joined; or the one on this machine that is not."""
+    if (address := cluster_to_join()) is not None:
+        say(f"ray     the cluster at {address}")
+    elif (beside := joinable_here()) is not None:
+        say(f"ray     its own, not the cluster at {beside}: RAY_ADDRESS=auto joins that")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextlib.contextmanager

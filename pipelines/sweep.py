@@ -33,6 +33,7 @@ from patent_embed.sweep.results import table, write_results
 from patent_embed.sweep.space import Range, search_space, with_values
 from patent_embed.sweep.trials import Sweep, Trial
 from pipelines import job
+from pipelines.preflight import before_models, before_ray
 from pipelines.resources import cluster_nodes
 from pipelines.session import interrupt_stays_interrupt, ray_session
 from pipelines.training import Job, scale, train_with
@@ -65,7 +66,9 @@ def run_sweep(config: Config) -> None:
         )
     space = search_space(config)
     started = time.monotonic()
+    before_models([config.model.name])
     with job.output_of(config) as output:
+        before_ray(config, output, sweep=True)
         folder = output.here / "sweep"
         # The dashboard's state API is what frees the resources of a trial that ASHA stops (ray-project/ray#54305).
         with ray_session(config.run.log_level, config.run.grows_to, dashboard=True):
@@ -262,7 +265,7 @@ def _reason(error: str) -> str:
 def _repeated_failure(folder: Path) -> str:
     """The reason of the last failures, if they were one behind the other and all for the same; empty otherwise."""
     ended = sorted(
-        (json.loads(line) for line in (folder / "ended.jsonl").read_text().splitlines())
+        (json.loads(line) for line in (folder / "ended.jsonl").read_text(encoding="utf-8").splitlines())
         if (folder / "ended.jsonl").exists()
         else [],
         key=lambda entry: entry["time"],
@@ -320,7 +323,7 @@ class _View(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         written = Path(self._folder) / "trials" / trial.trial_id / _ERROR
-        reason = json.loads(written.read_text())["reason"] if written.exists() else "its process ended"
+        reason = json.loads(written.read_text(encoding="utf-8"))["reason"] if written.exists() else "its process ended"
         self._ended(trials, trial, reason)
 
     def _ended(self, trials: list[Any], trial: Any, reason: str) -> None:

@@ -18,7 +18,7 @@ from patent_embed.config.model import Kind
 from patent_embed.config.options import Option, options_of
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
-from patent_embed.section import Choices, Cli, Section
+from patent_embed.section import Choices, Cli, Section, UserPath
 
 Format = Literal["fp32", "fp16", "bf16", "onnx", "onnx-int8"]
 Layout = Literal["files", "jsonl", "jsonl.gz"]
@@ -31,7 +31,7 @@ def _told(preset: str) -> str:
 class SettingsArguments(Section):
     """Where a command's settings come from, besides their own options."""
 
-    config: Annotated[list[Path], Cli("config", metavar="FILE", repeated=True)] = Field(
+    config: Annotated[list[Path], UserPath, Cli("config", metavar="FILE", repeated=True)] = Field(
         default_factory=list, description="YAML overlay; may be repeated"
     )
     set: Annotated[list[str], Cli("set", metavar="SECTION.KEY=VALUE", repeated=True)] = Field(
@@ -74,7 +74,7 @@ class RunArguments(SettingsArguments):
 class CompareArguments(RunArguments):
     """What ``compare`` takes."""
 
-    models: Annotated[list[str], Cli("models", metavar="MODEL", positional=True)] = Field(
+    models: Annotated[list[str], UserPath, Cli("models", metavar="MODEL", positional=True)] = Field(
         min_length=1, description="hub ids or folders; the first is the baseline"
     )
 
@@ -103,10 +103,26 @@ class EncodeArguments(SettingsArguments):
         return self
 
 
+class InspectArguments(SettingsArguments):
+    """What ``inspect`` takes."""
+
+    data_dir: Annotated[str, UserPath, Cli("data_dir", metavar="DIR", positional=True)] = Field(
+        description="folder or file with the patents, as --data_dir of run; also s3://, gs://, hdfs://"
+    )
+    json_lines: Annotated[bool, Cli("json", value=True)] = Field(
+        False,
+        description="a JSON object a line for each record, and nothing else: publication_number, title, abstract, "
+        "codes, reason (empty for a usable one), source",
+    )
+    limit: Annotated[int | None, Cli("limit")] = Field(
+        None, ge=1, description="look at so many records of each file; None: all"
+    )
+
+
 class ExportArguments(Section):
     """What ``export`` takes."""
 
-    output_dir: Annotated[str, Cli("output_dir", positional=True)] = Field(
+    output_dir: Annotated[str, UserPath, Cli("output_dir", positional=True)] = Field(
         description="output folder of a finished run"
     )
     format: Annotated[list[Format], Cli("format")] = Field(min_length=1, description="one or more")
@@ -121,7 +137,7 @@ class ExportArguments(Section):
 class SampleArguments(Section):
     """What ``sample`` takes."""
 
-    folder: Annotated[Path, Cli("folder", positional=True)] = Field(description="where the files go")
+    folder: Annotated[Path, UserPath, Cli("folder", positional=True)] = Field(description="where the files go")
     count: Annotated[int, Cli("count")] = Field(600, description="how many patents")
     seed: Annotated[int, Cli("seed")] = Field(0, description="another seed: other patents")
     layout: Annotated[Layout, Cli("layout")] = Field(
@@ -153,6 +169,7 @@ _COMMANDS = (
     Command("compare", "measure any models on one test set", CompareArguments, _OF_A_RUN),
     Command("encode", "embed a corpus", EncodeArguments, _OF_ENCODE),
     Command("export", "a run's model in other formats", ExportArguments),
+    Command("inspect", "show what would be read of a folder, and what would not", InspectArguments),
     Command("sample", "write generated sample patents", SampleArguments),
 )
 COMMANDS = {command.name: command for command in _COMMANDS}

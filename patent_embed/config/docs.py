@@ -42,7 +42,7 @@ def settings_markdown() -> str:
             blocks += _section(name, section, "", 2)
     blocks += [
         "## Commands\n\nWhat a command takes besides options of settings. `tune` takes what `run` takes; `export` and "
-        "`sample` take no settings.\n"
+        "`sample` take no settings; `inspect` takes them by `--config` and `--set`.\n"
     ]
     for command in COMMANDS.values():
         if command.name != "tune":

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
+from yaml.reader import ReaderError
 
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
+from patent_embed.section import settings_in
+
+# PyYAML's own, and what it lets pass: of dates such as 2020-13-45, and of brackets by the thousand.
+_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
 def load_config(
@@ -35,14 +42,32 @@ def load_config(
         dotted, equals, text = setting.partition("=")
         if not equals or not dotted:
             raise UserError(f"--set {setting!r} is not section.key=value, e.g. --set training.margin=0.2")
-        try:
-            put(tree, dotted.strip(), yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {dotted}: the value is not YAML: {_without_text(error)}") from None
+        put(tree, dotted.strip(), _set_value(dotted.strip(), text))
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise UserError(explain(error)) from None
+
+
+def _set_value(dotted: str, text: str) -> Any:
+    """The value of ``--set``: YAML, but where the setting is a text, what YAML takes for something else is that text.
+
+    So ``model.query_prompt=query: `` is E5's prompt, with its blank, and no mapping; ``null`` stays None, and quotation
+    marks are YAML's.
+    """
+    field = dict(settings_in(Config)).get(dotted)
+    is_text = field is not None and _takes_text(field.annotation)
+    try:
+        value = yaml.safe_load(text)
+    except _NOT_YAML as error:
+        if is_text:
+            return text
+        raise UserError(f"--set {dotted}: the value is not YAML: {_problem(error, text)}") from None
+    return text if is_text and not isinstance(value, str | list | None) else value
+
+
+def _takes_text(annotation: Any) -> bool:
+    return annotation is str or (get_origin(annotation) in (Union, UnionType) and str in get_args(annotation))
 
 
 def preset_names() -> list[str]:
@@ -68,11 +93,20 @@ def dump_config(config: Config) -> str:
 
 def _read_yaml(path: Path | Traversable) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"config file {str(path)!r} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"config file {str(path)!r} is not YAML: {_without_text(error)}") from None
+    try:
+        text = _decoded(content)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"config file {str(path)!r} is no text: line {line} is neither UTF-8 nor GB18030; save it as UTF-8"
+        ) from None
+    try:
+        tree = yaml.safe_load(text)
+    except _NOT_YAML as error:
+        raise UserError(f"config file {str(path)!r} is not YAML: {_problem(error, text)}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -80,12 +114,26 @@ def _read_yaml(path: Path | Traversable) -> dict[str, Any]:
     return tree
 
 
-def _without_text(error: yaml.YAMLError) -> yaml.YAMLError:
-    """The error without the lines that it points at, which may hold a key."""
-    for mark in (getattr(error, "context_mark", None), getattr(error, "problem_mark", None)):
-        if mark is not None:
-            mark.buffer = None
-    return error
+def _decoded(content: bytes) -> str:
+    """The text of a file: UTF-8 with or without BOM, UTF-16 with one, else GB18030, as editors on Chinese Windows
+    save. Raises UnicodeDecodeError."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("gb18030")
+
+
+def _problem(error: Exception, text: str) -> str:
+    """Where in ``text`` and what is wrong, in one line; not the lines themselves, which may hold a key."""
+    if isinstance(error, ReaderError):  # it counts characters, not lines
+        line = text.count("\n", 0, error.position) + 1
+        return f"line {line}: the character {chr(error.character)!a} may not be there"
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    what = getattr(error, "problem", None) or ("nested too deeply" if isinstance(error, RecursionError) else str(error))
+    return where + ("a tab, where YAML wants blanks" if "'\\t'" in what else what)
 
 
 def _merge(tree: dict[str, Any], overlay: Mapping[str, Any]) -> None:

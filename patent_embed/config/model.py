@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from patent_embed.section import Cli, Role, Section
+from patent_embed.section import Cli, Role, Section, UserPath
 
 Kind = Literal["passage", "query"]  # of a text: whose prompt it gets
 
@@ -14,7 +14,7 @@ Kind = Literal["passage", "query"]  # of a text: whose prompt it gets
 class ModelConfig(Section):
     """The encoder that training starts from, and what it reads."""
 
-    name: Annotated[str, Cli("model_name"), Role.LOGISTICS] = Field(
+    name: Annotated[str, UserPath, Cli("model_name"), Role.LOGISTICS] = Field(
         "BAAI/bge-base-zh-v1.5",
         description="hub id (Hugging Face, then ModelScope), local folder, or 'bundled': the small encoder that needs "
         "no hub",

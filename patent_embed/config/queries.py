@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from patent_embed.section import Cli, Role, Section
+from patent_embed.section import Cli, Role, Section, UserPath
 
 QueryKind = Literal["question", "keywords", "scenario", "claim"]
 
@@ -45,7 +45,7 @@ class ApiConfig(Section):
 class LlmConfig(Section):
     """The vLLM engines of ``backend: llm``."""
 
-    model: Annotated[str, Cli("llm_model", "query-writing model, local or at the endpoint")] = Field(
+    model: Annotated[str, UserPath, Cli("llm_model", "query-writing model, local or at the endpoint")] = Field(
         "Qwen/Qwen2.5-7B-Instruct", description="hub id or local folder of the model that writes the queries"
     )
     replicas: Annotated[int, Role.LOGISTICS] = Field(1, ge=1, description="engines that run at the same time")
@@ -75,7 +75,7 @@ class RoundTripConfig(Section):
 
     It also drops val and test queries which this encoder finds hard: its figures then flatter it."""
 
-    encoder: Annotated[str | None, Role.LOGISTICS] = Field(
+    encoder: Annotated[str | None, UserPath, Role.LOGISTICS] = Field(
         None, description="encoder that looks for the patents: hub id, local folder or 'bundled'; None: no such filter"
     )
     k: int = Field(10, ge=1, description="a query must find its own patent among the first k of its split")
@@ -97,7 +97,7 @@ class QueriesConfig(Section):
     use_cache: Annotated[bool, Cli("no_query_cache", "write every query anew", value=False)] = Field(
         True, description="use queries that an earlier run or a cache file already holds"
     )
-    cache: Annotated[str | None, Role.LOGISTICS] = Field(
+    cache: Annotated[str | None, UserPath, Role.LOGISTICS] = Field(
         None, description="an llm_queries_cache.json to read; None: the one in the data folder, where there is one"
     )
     min_chars: int = Field(

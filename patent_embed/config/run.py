@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from patent_embed.section import Cli, Role, Section
+from patent_embed.section import Cli, Role, Section, UserPath
 
 
 class NodeKind(Section):
@@ -20,7 +20,7 @@ class NodeKind(Section):
 class RunConfig(Section):
     """The run as a whole: where its results go, what is done again, what it says."""
 
-    output_dir: Annotated[str, Cli("output_dir"), Role.LOGISTICS] = Field(
+    output_dir: Annotated[str, UserPath, Cli("output_dir"), Role.LOGISTICS] = Field(
         "./experiments",
         description="folder where artifacts, model, metrics and report go; also s3://, gs://, hdfs://",
     )
@@ -33,6 +33,7 @@ class RunConfig(Section):
     ] = Field(True, description="reuse finished steps whose inputs and settings are unchanged")
     resume: Annotated[
         str | None,
+        UserPath,
         Cli("resume", "continue an interrupted training or sweep: its latest checkpoint, or this one", alone="latest"),
         Role.LOGISTICS,
     ] = Field(

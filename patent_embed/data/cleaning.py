@@ -1,21 +1,8 @@
-"""Text as it is found: encodings, invisible characters, headings, and the language it is in."""
+"""Text as it is found: invisible characters, headings, and the language it is in."""
 
 from __future__ import annotations
 
 import re
-
-
-def decode(content: bytes) -> str | None:
-    """Text from UTF-8 (with or without BOM), UTF-16 with BOM, or GB18030; None when it is none of them."""
-    utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    candidates = ("utf-16",) if utf16 else ("utf-8-sig", "gb18030")
-    for encoding in candidates:
-        try:
-            return content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return None
-
 
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff\ufffe\uffff]"
@@ -31,8 +18,11 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 def clean_text(text: str) -> str:
     """One line: invisible characters gone, white space folded, and none left between Chinese characters."""
-    text = SURROGATE.sub("", _INVISIBLE.sub("", text))
-    return _BREAK_IN_CJK.sub("", " ".join(text.split()))
+    if not text.isprintable():  # most texts are, and have no white space but blanks
+        text = SURROGATE.sub("", _INVISIBLE.sub("", text))
+    if not text.isprintable() or "  " in text or text[:1] == " " or text[-1:] == " ":
+        text = " ".join(text.split())
+    return _BREAK_IN_CJK.sub("", text) if " " in text else text
 
 
 def clean_abstract(text: str) -> str:
@@ -45,18 +35,16 @@ def clean_abstract(text: str) -> str:
 LANGUAGE_CHARS = 1000
 MOST_KANA = 0.05
 LEAST_HAN = 0.2
+_HAN = re.compile("[\u4e00-\u9fff\u3400-\u4dbf]+")
+_KANA = re.compile("[\u3040-\u30ff\uac00-\ud7af]+")  # and hangul
+_LATIN = re.compile("[A-Za-z]+")
 
 
 def detect_language(text: str) -> str:
     """``zh``, ``en`` or ``other``, by script: kana and hangul are other, a fifth of Han characters is Chinese."""
-    han = kana = latin = 0
-    for char in text[:LANGUAGE_CHARS]:
-        if "\u4e00" <= char <= "\u9fff" or "\u3400" <= char <= "\u4dbf":
-            han += 1
-        elif "\u3040" <= char <= "\u30ff" or "\uac00" <= char <= "\ud7af":
-            kana += 1
-        elif char.isascii() and char.isalpha():
-            latin += 1
+    head = text[:LANGUAGE_CHARS]
+    han, latin = len(head) - len(_HAN.sub("", head)), len(head) - len(_LATIN.sub("", head))
+    kana = len(head) - len(_KANA.sub("", head)) if _KANA.search(head) else 0
     if kana > MOST_KANA * (han + kana + latin):
         return "other"
     if han >= LEAST_HAN * (han + latin) and han:

@@ -25,7 +25,7 @@ from typing import IO, Any, TypeVar
 import orjson
 
 from patent_embed.config.commands import Layout
-from patent_embed.data.records import QUERY_CACHE_NAME
+from patent_embed.data.files import QUERY_CACHE_NAME
 from patent_embed.data.sample_terms import TERMS
 from patent_embed.errors import UserError
 from patent_embed.hashing import text_key

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+# What is kept of a patent where its source has it, and null where not.
+KEPT = pa.schema(
+    [
+        ("claims", pa.list_(pa.string())),  # in their order
+        ("description", pa.string()),  # its beginning: data.max_description_chars
+        ("citations", pa.list_(pa.string())),  # publication numbers of patents that it cites
+        ("family_id", pa.string()),  # as the source names the family
+        ("publication_date", pa.string()),  # 2021-03-09
+        ("applicants", pa.list_(pa.string())),
+    ]
+)
 RECORDS = pa.schema(
     [
         ("publication_number", pa.string()),
@@ -12,10 +23,13 @@ RECORDS = pa.schema(
         ("codes", pa.list_(pa.string())),
         ("indexing_codes", pa.list_(pa.string())),
         ("language", pa.string()),
+        *KEPT,
         ("source", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
         ("cut_chars", pa.int32()),
+        ("layout", pa.string()),
+        ("encoding", pa.string()),
     ]
 )
 SPLIT_TABLE = pa.schema([("publication_number", pa.string()), ("family", pa.string()), ("split", pa.string())])

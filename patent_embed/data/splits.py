@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from patent_embed.data.schemas import SPLIT_TABLE
 from patent_embed.hashing import hash64, text_key
 
 SPLITS = ("train", "val", "test")
+# What more patents share than this, or than a quarter of them, names no family: a column that is the same for all.
+LARGEST_FAMILY, SMALLEST_BOUND = 500, 20
 
 _NOT_CONTENT = re.compile(r"[\W_]+")
 # Kind codes A, B and C are stages of one application (WIPO ST.16); U and Y, of a utility model; others stand alone.
@@ -37,16 +40,32 @@ def application_key(publication_number: str) -> str:
     return f"{match[1]}{match[2]}/{_STAGES[match[3]]}"
 
 
-def assign_families(publication_numbers: Sequence[str], abstract_keys: Sequence[str]) -> list[str]:
+def family_keys(publication_numbers: Sequence[str], family_ids: Sequence[str | None]) -> tuple[list[str], int]:
+    """The key that the members of a family share by their source's id (patents,), and how many ids were not believed.
+
+    A patent without an id has a key of its own; so has one whose id too many share.
+    """
+    sizes = Counter(family_ids)
+    most = min(LARGEST_FAMILY, max(SMALLEST_BOUND, len(publication_numbers) // 4))
+    wrong = {name for name, size in sizes.items() if name is not None and size > most}
+    keys = [
+        f"number {number}" if family is None or family in wrong else f"family {family}"
+        for number, family in zip(publication_numbers, family_ids, strict=True)
+    ]
+    return keys, len(wrong)
+
+
+def assign_families(publication_numbers: Sequence[str], *keys: Sequence[str]) -> list[str]:
     """The family of each patent, named by its smallest publication number.
 
-    Patents are one family when they share an abstract key or an application key, directly or through others.
+    Patents are one family when they share an application key or one of ``keys``, such as that of their abstract,
+    directly or through others. Each of ``keys`` has one value a patent.
     """
     n = len(publication_numbers)
-    columns = (abstract_keys, [application_key(number) for number in publication_numbers])
+    columns = [*keys, [application_key(number) for number in publication_numbers]]
     offset, rows, cols = n, [], []
-    for keys in columns:  # patents on one side, keys on the other: components of this graph are the families
-        _, inverse = np.unique(np.asarray(keys, dtype=object), return_inverse=True)
+    for column in columns:  # patents on one side, keys on the other: components of this graph are the families
+        _, inverse = np.unique(np.asarray(column, dtype=object), return_inverse=True)
         rows.append(np.arange(n))
         cols.append(inverse + offset)
         offset += int(inverse.max(initial=-1)) + 1
@@ -76,9 +95,15 @@ def assign_splits(families: Sequence[str], config: SplitsConfig, seed: int) -> l
     return [drawn[family] for family in families]
 
 
-def split_table(corpus: pa.Table, config: SplitsConfig, seed: int) -> pa.Table:
-    """``publication_number, family, split`` for each row of ``corpus`` (``publication_number, abstract``), in order."""
+def split_table(corpus: pa.Table, config: SplitsConfig, seed: int) -> tuple[pa.Table, int]:
+    """``publication_number, family, split`` for each row of ``corpus``, in order; how many ids were not believed.
+
+    Args:
+        corpus: ``publication_number, abstract, family_id``.
+    """
     numbers = corpus["publication_number"].to_pylist()
-    keys = [abstract_key(text) for chunk in corpus["abstract"].chunks for text in chunk.to_pylist()]
-    families = assign_families(numbers, keys)
-    return pa.table([numbers, families, assign_splits(families, config, seed)], schema=SPLIT_TABLE)
+    texts = [abstract_key(text) for chunk in corpus["abstract"].chunks for text in chunk.to_pylist()]
+    told, unbelieved = family_keys(numbers, corpus["family_id"].to_pylist())
+    families = assign_families(numbers, texts, told)
+    table = pa.table([numbers, families, assign_splits(families, config, seed)], schema=SPLIT_TABLE)
+    return table, unbelieved

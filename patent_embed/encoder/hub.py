@@ -11,6 +11,7 @@ from patent_embed.errors import UserError
 
 BUNDLED = "bundled"
 _NOT_WEIGHTS = ["*.onnx", "onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.gguf", "*.tflite", "coreml/*"]
+_LFS_HEAD, _LFS_BYTES = b"version https://git-lfs.github.com/spec/", 1024  # of a pointer: its beginning, its size
 _HUB_TIMEOUT = 10.0  # seconds until a silent hub counts as unreachable
 
 
@@ -21,7 +22,7 @@ def resolve_model(name: str, *, trust_remote_code: bool = False) -> Path:
     ModelScope where that package is installed. ``trust_remote_code`` also fetches the model's own Python files.
 
     Raises:
-        UserError: no such folder, or no hub has the model or can be reached.
+        UserError: no such folder, its weights are not there, or no hub has the model or can be reached.
     """
     if name == BUNDLED:
         return bundled_encoder()
@@ -32,6 +33,7 @@ def resolve_model(name: str, *, trust_remote_code: bool = False) -> Path:
                 f"model folder {name!r} holds neither modules.json nor config.json, so it is no model; "
                 "name the folder that does"
             )
+        require_weights(folder)
         return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise UserError(
@@ -57,6 +59,20 @@ def resolve_model(name: str, *, trust_remote_code: bool = False) -> Path:
         f"ModelScope: {model_scope}. Set HF_ENDPOINT to a mirror that you reach, name a local folder, or use "
         f"--model_name {BUNDLED}, which needs no hub"
     )
+
+
+def require_weights(folder: Path) -> None:
+    """Refuse a folder that was cloned without Git LFS: small files of three lines stand where weights should be.
+
+    Raises:
+        UserError: it holds such a file.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.stat().st_size <= _LFS_BYTES and path.read_bytes().startswith(_LFS_HEAD):
+            raise UserError(
+                f"model folder {str(folder)!r} was cloned without Git LFS: {path.relative_to(folder).as_posix()} is "
+                "only a pointer; run git lfs pull in it, or fetch the model from its hub"
+            )
 
 
 def _from_hugging_face(name: str, unwanted: list[str]) -> Path:

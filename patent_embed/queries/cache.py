@@ -9,7 +9,7 @@ import orjson
 import pyarrow as pa
 
 from patent_embed.data.cleaning import clean_text
-from patent_embed.data.records import QUERY_CACHE_NAME
+from patent_embed.data.files import QUERY_CACHE_NAME
 from patent_embed.errors import UserError
 from patent_embed.folders import Folder, scratch, write_json
 

@@ -38,7 +38,7 @@ def embed_step(config: Config, name: str, model: Input, tables: Tables[Input]) -
 def embed(context: Context, config: ModelConfig) -> Outcome:
     """Write ``passages.npy`` (rows as in the corpus), ``queries.npy`` (rows as in the queries) and ``general.npy``
     (rows as in ``general_texts``), each (n, dim) float32."""
-    passages, asked = context.table("ingest", "corpus")["abstract"], context.table("queries")["query"]
+    passages, asked = context.table("ingest", "corpus", "abstract")["abstract"], context.table("queries")["query"]
     general = pa.array(general_texts())
     kinds = ["passage"] * (len(passages) + len(general)) + ["query"] * len(asked)
     texts = pa.table(

@@ -94,7 +94,7 @@ def bm25_step(config: Config, tables: Tables[Input]) -> StepSpec:
     """BM25 over the abstracts, the lexical floor."""
 
     def work(context: Context) -> Outcome:
-        passages = context.table("ingest", "corpus")["abstract"].to_pylist()
+        passages = context.table("ingest", "corpus", "abstract")["abstract"].to_pylist()
         return _measure(context, BM25, Bm25(passages, context.table("queries")["query"].to_pylist()), config)
 
     return StepSpec(f"{NAME}-{BM25}", VERSION, _settings(config), tables.inputs(), work, BM25_CONSTANTS, rate=rate)
@@ -118,7 +118,7 @@ def _settings(config: Config) -> dict[str, Any]:
 def evaluate_encoder(context: Context, name: str, config: Config) -> Outcome:
     """Measure the encoder on the queries of val and test, on general sentences, and where it puts the test patents."""
     vectors = context.inputs["vectors"]
-    splits, corpus = context.table("splits"), context.table("ingest", "corpus").select(["codes"])
+    splits, corpus = context.table("splits"), context.table("ingest", "corpus", "codes")
     system = _system(
         np.load(vectors.file("queries.npy")), vectors, config.evaluation.distributed, context.progress.emit
     )
@@ -151,7 +151,7 @@ def _measure(context: Context, name: str, system: System, config: Config) -> Out
         context.table("splits"),
         context.table("negatives"),
         config.evaluation.query_sources,
-        context.table("ingest", "corpus")["codes"],
+        context.table("ingest", "corpus", "codes")["codes"],
     )
     pq.write_table(result.per_query, context.folder / "per_query.parquet", compression="zstd")
     return Outcome(rows={"queries": len(result.per_query)}, report={"scale": result.scale})

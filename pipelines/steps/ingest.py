@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,24 +18,34 @@ from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.data import DataConfig
 from patent_embed.config.settings import Config
 from patent_embed.data.cleaning import LANGUAGE_CHARS, LEAST_HAN, MOST_KANA
-from patent_embed.data.records import QUERY_CACHE_NAME, Record, RecordParser, select_files, to_table
+from patent_embed.data.fields import FieldNames
+from patent_embed.data.inputs import PatentFiles
+from patent_embed.data.parsers import parser_of, reading_settings
+from patent_embed.data.pieces import Piece, pieces_of, read_piece
+from patent_embed.data.records import Record, RecordParser, to_table
 from patent_embed.data.schemas import RECORDS
+from patent_embed.data.survey import advice, near_misses
 from patent_embed.errors import UserError
-from patent_embed.folders import Entry, Folder, folder_at
-from patent_embed.hashing import hash64, text_digest
+from patent_embed.folders import Folder
+from patent_embed.hashing import hash64
 from patent_embed.progress.clock import Stopwatch
 from patent_embed.progress.events import PiecesRead
-from patent_embed.section import Role, names_by_role
-from pipelines.engine import Digest, Emit, StepSpec, ignore, rate
+from pipelines.engine import Emit, StepSpec, ignore, rate
 
 NAME = "ingest"
 CORPUS_SCHEMA = pa.schema([RECORDS.field(i) for i in range(RECORDS.get_field_index("source") + 1)])
 REJECT_SCHEMA = pa.schema([RECORDS.field(name) for name in ("source", "publication_number", "reason", "detail")])
-_RECORDS_PER_TABLE = 20_000
+_RECORDS_PER_TABLE, _CHARS_PER_TABLE = 20_000, 16 << 20
 _ROWS_PER_PART = 200_000
+_ROWS_PER_GROUP = 10_000  # of a part: what is in memory at once, with claims and descriptions
 _FILES_PER_BLOCK = 1000
 _BYTES_PER_BLOCK = 64 << 20
 _SORT_HERE_BYTES = 1 << 30
+_LOOKED_AT = 10_000  # rejects, for fields that were missed
+
+
+# Column → what the report calls the counts of its values. Languages are of patents, the others of all records.
+_COUNTED = {"language": "languages", "layout": "formats", "encoding": "encodings"}
 
 
 class ParseFiles:
@@ -48,65 +57,22 @@ class ParseFiles:
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
         """Read the files of a batch."""
-        records = []
-        for name in batch["name"]:
-            for record in self._parse(str(name)):
+        records, chars = list[Record](), 0
+        for name, begin, end in zip(batch["name"], batch["begin"], batch["end"], strict=True):
+            for record in self._parse(Piece(str(name), int(begin), int(end))):
                 records.append(record)
-                if len(records) >= _RECORDS_PER_TABLE:
+                chars += len(record.abstract) + len(record.description or "") + sum(map(len, record.claims or ()))
+                if len(records) >= _RECORDS_PER_TABLE or chars >= _CHARS_PER_TABLE:
                     yield to_table(records)
-                    records = []
+                    records, chars = [], 0
         yield to_table(records)
 
-    def _parse(self, name: str) -> Iterator[Record]:
-        return self._parser.parse_file(Path(name), name, self._root.opener(name))
-
-
-@dataclass(frozen=True)
-class PatentFiles:
-    """The patent files below ``root``, and how many other files were passed over."""
-
-    root: Folder
-    files: Sequence[Entry]
-    passed_over: int
-    digest: str
-
-    def notes(self) -> list[str]:
-        """What is to be said of the other files."""
-        return [f"{self.passed_over:,} files of other kinds passed over"] if self.passed_over else []
-
-
-def find_input(data_dir: str) -> PatentFiles:
-    """The patent files of a folder, or the one file that ``data_dir`` names.
-
-    Raises:
-        UserError: there is no such folder, or no patent file in it.
-    """
-    root = folder_at(data_dir)
-    entries, single = root.entries(), False
-    if not entries and root.parent.size(root.name) is not None:
-        single, name, root = True, root.name, root.parent
-        entries = [entry for entry in root.entries() if entry.name == name]
-    if not entries and not root.everywhere and not Path(data_dir).exists():
-        raise UserError(
-            f"data_dir {data_dir!r} does not exist: there is nothing to read; set --data_dir to a folder of patents "
-            "(`patent-embed sample DIR` writes one to try)"
-        )
-    names = select_files(entry.name for entry in entries)
-    others = sum(PurePosixPath(entry.name).name != QUERY_CACHE_NAME for entry in entries) - len(names)
-    if not names:
-        raise UserError(
-            f"data_dir {data_dir!r} holds no .json, .jsonl, .json.gz, .jsonl.gz or .parquet file ({others} others); "
-            "set --data_dir to the folder with the patents"
-        )
-    files = sorted((entry for entry in entries if entry.name in names), key=lambda entry: PurePosixPath(entry.name))
-    # Digests know a file that stands alone on this machine as ".", so that it may be renamed.
-    named = [replace(file, name=".") for file in files] if single and not root.everywhere else files
-    return PatentFiles(root, files, others, input_digest(named))
-
-
-def input_digest(files: Sequence[Entry]) -> str:
-    """Digest of names, sizes and modification times: any edited, added or removed file changes it."""
-    return text_digest(*(f"{file.name}\0{file.size}\0{file.mtime_ns}\n" for file in files))
+    def _parse(self, piece: Piece) -> Iterator[Record]:
+        if not piece.end:
+            yield from self._parser.parse_file(Path(piece.name), piece.name, self._root.opener(piece.name))
+            return
+        for raw in read_piece(piece, partial(self._root.open, piece.name)):
+            yield from self._parser.parse_raw(raw)
 
 
 def ingest(
@@ -117,7 +83,7 @@ def ingest(
     *,
     blocks: int | None = None,
     parser: RecordParser | None = None,
-    rows_per_group: int = _ROWS_PER_PART,
+    rows_per_group: int = _ROWS_PER_GROUP,
     emit: Emit = ignore,
 ) -> Outcome:
     """Write ``corpus/*.parquet`` and ``rejects.parquet`` into ``folder``.
@@ -126,10 +92,11 @@ def ingest(
     for that of patents to train on. ``rows_per_group``: of the Parquet files.
     """
     root, files = found.root, found.files
-    parser = parser or RecordParser(config.min_abstract_chars, config.max_abstract_chars)
+    parser = parser or parser_of(config)
     pieces = blocks or max(-(-len(files) // _FILES_PER_BLOCK), sum(file.size for file in files) // _BYTES_PER_BLOCK)
-    pieces = min(len(files), pieces)
-    names = ray.data.from_items([{"name": file.name} for file in files], override_num_blocks=pieces)
+    cut = [piece for file in files for piece in pieces_of(file.name, file.size, partial(root.open, file.name))]
+    pieces = min(len(cut), pieces)
+    names = ray.data.from_items([piece._asdict() for piece in cut], override_num_blocks=pieces)
     parsed = _parse(names.map_batches(ParseFiles(root, parser), batch_size=None), pieces, emit)
     bound = _sample_bound(parsed, config.max_samples, seed)
     writer = _CorpusWriter(folder, bound, seed, rows_per_group, parser.duplicate_reason)
@@ -178,12 +145,15 @@ class _CorpusWriter:
         self._bound, self._seed, self._rows_per_group, self._duplicate = bound, seed, rows_per_group, duplicate
         self._last: str | None = None
         self._pending: list[pa.Table] = []
-        self._parts = 0
+        self._part: pq.ParquetWriter | None = None
+        self._parts = self._in_part = 0
         self._counts: Counter[str] = Counter()
-        self._languages: Counter[str] = Counter()
+        self._of: dict[str, Counter[str]] = {column: Counter() for column in _COUNTED}
 
     def add(self, batch: pa.Table) -> None:
         usable = pc.equal(batch["reason"], "")
+        for column in ("layout", "encoding"):
+            self._count(column, batch)
         self.rejects.append(batch.filter(pc.invert(usable)).select(REJECT_SCHEMA.names))
         batch = batch.filter(usable)
         numbers = np.asarray(batch["publication_number"].to_pylist(), dtype=object)
@@ -199,24 +169,45 @@ class _CorpusWriter:
             keep &= sampled
         kept = batch.filter(pa.array(keep))
         self._counts["cut_abstracts"] += pc.sum(pc.greater(kept["cut_chars"], 0)).as_py() or 0
-        for item in pc.value_counts(kept["language"]).to_pylist():
-            self._languages[item["values"]] += item["counts"]
+        self._count("language", kept)
         self._pending.append(kept.select(CORPUS_SCHEMA.names))
-        self._write_full_parts()
+        self._write_full_groups()
 
-    def _write_full_parts(self, *, rest: bool = False) -> None:
+    def _count(self, column: str, batch: pa.Table) -> None:
+        for item in pc.value_counts(batch[column]).to_pylist():
+            self._of[column][item["values"]] += item["counts"]
+
+    def _write_full_groups(self, *, rest: bool = False) -> None:
+        """Write what fills row groups, and with ``rest`` what does not; so much memory is all that is held."""
         table = pa.concat_tables(self._pending) if self._pending else CORPUS_SCHEMA.empty_table()
-        while len(table) >= _ROWS_PER_PART or (rest and (len(table) or not self._parts)):
-            part, table = table.slice(0, _ROWS_PER_PART), table.slice(_ROWS_PER_PART)
+        while len(table) >= (room := min(self._rows_per_group, _ROWS_PER_PART - self._in_part)) or (
+            rest and len(table)
+        ):
             # One chunk: the bytes must not show how the rows came in.
-            path = self._folder / f"part-{self._parts:05d}.parquet"
-            pq.write_table(part.combine_chunks(), path, row_group_size=self._rows_per_group, compression="zstd")
-            self._counts["patents"] += len(part)
-            self._parts += 1
+            self._write(table.slice(0, room).combine_chunks())
+            table = table.slice(room)
         self._pending = [table]
 
+    def _write(self, group: pa.Table) -> None:
+        if self._part is None:
+            path = self._folder / f"part-{self._parts:05d}.parquet"
+            self._part = pq.ParquetWriter(path, CORPUS_SCHEMA, compression="zstd")
+        self._part.write_table(group, row_group_size=max(1, len(group)))
+        self._counts["patents"] += len(group)
+        self._in_part += len(group)
+        if self._in_part == _ROWS_PER_PART:
+            self._end_part()
+
+    def _end_part(self) -> None:
+        if self._part is not None:
+            self._part.close()
+            self._parts, self._in_part, self._part = self._parts + 1, 0, None
+
     def finish(self, *, records: int, files: int) -> Outcome:
-        self._write_full_parts(rest=True)
+        self._write_full_groups(rest=True)
+        if not self._counts["patents"]:
+            self._write(CORPUS_SCHEMA.empty_table())
+        self._end_part()
         rejects = pa.concat_tables(self.rejects) if self.rejects else REJECT_SCHEMA.empty_table()
         rejects = rejects.sort_by([(name, "ascending") for name in REJECT_SCHEMA.names]).combine_chunks()
         pq.write_table(rejects, self._folder.parent / "rejects.parquet", compression="zstd")
@@ -229,7 +220,7 @@ class _CorpusWriter:
             rejects=dict(sorted(by_reason.items())),
             report={
                 "files": files,
-                "languages": dict(sorted(self._languages.items())),
+                **{name: dict(sorted(self._of[column].items())) for column, name in _COUNTED.items()},
                 "cut_abstracts": self._counts["cut_abstracts"],
             },
         )
@@ -241,13 +232,13 @@ def ingest_step(config: Config, found: PatentFiles) -> StepSpec:
     sampled = {"seed": seed} if data.max_samples else {}
     return StepSpec(
         name=NAME,
-        version=1,
-        settings=data.model_dump(exclude=names_by_role(DataConfig, Role.LOGISTICS)) | sampled,
-        inputs={"files": Digest(found.digest)},
+        version=2,
+        settings=reading_settings(data) | sampled,
+        inputs={"files": found},
         work=lambda context: ingest(context.folder, found, data, seed, emit=context.progress.emit),
         constants={"LANGUAGE_CHARS": LANGUAGE_CHARS, "MOST_KANA": MOST_KANA, "LEAST_HAN": LEAST_HAN},
         check=partial(_require_two_patents, data_dir=data.data_dir),
-        notes=lambda artifact: [*reading_notes(artifact), *found.notes()],
+        notes=lambda artifact: [*reading_notes(artifact, FieldNames.of(data.fields.named())), *found.notes()],
         rate=rate,
         counts=shown_counts,
     )
@@ -258,14 +249,30 @@ def shown_counts(rows: Mapping[str, int]) -> dict[str, int]:
     return {key: value for key, value in rows.items() if value or key != "not_sampled"}
 
 
-def reading_notes(artifact: Artifact) -> list[str]:
-    """What was rejected or cut."""
-    rejects = artifact.manifest.rejects
+def reading_notes(artifact: Artifact, names: FieldNames) -> list[str]:
+    """What was rejected, cut or read otherwise than as plain JSON; what looks like a field that was missed.
+
+    Args:
+        names: fields that the user named.
+    """
+    rejects, report = artifact.manifest.rejects, artifact.report
     lines = [f"{count:,} rejected: {reason}" for reason, count in rejects.items()]
     lines += [f"rejects with file names: {artifact.address}/rejects.parquet"] if rejects else []
-    if cut := artifact.report.get("cut_abstracts"):
+    lines += [f"by {what}: {shown}" for what in ("format", "encoding") if (shown := _unusual(report, f"{what}s"))]
+    if rejects:
+        lines += advice(
+            near_misses(artifact.table("rejects", "detail")["detail"].slice(0, _LOOKED_AT).to_pylist(), names)
+        )
+    if cut := report.get("cut_abstracts"):
         lines.append(f"{cut:,} abstracts cut at the length limit")
     return lines
+
+
+def _unusual(report: Mapping[str, Any], what: str) -> str:
+    """Counts in words, where they are not only of JSON in UTF-8."""
+    counts = {name: count for name, count in report.get(what, {}).items() if name}
+    shown = ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda each: -each[1]))
+    return "" if set(counts) <= {"json", "utf-8"} else shown
 
 
 def _require_two_patents(ingested: Artifact, data_dir: str) -> None:

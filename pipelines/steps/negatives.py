@@ -143,7 +143,7 @@ def negatives_step(config: Config, ingest: Input, splits: Input) -> StepSpec:
         if mined.distributed:
             report = mine_negatives_ray(read_corpus(context.inputs["ingest"]), splits, mined, seed, context.place)
             return Outcome(rows={"negatives": report["negatives"]}, report=report)
-        corpus = context.table("ingest", "corpus").select(["publication_number", "codes"])
+        corpus = context.table("ingest", "corpus", "publication_number", "codes")
         found = mine_negatives(corpus, splits, mined, seed)
         pq.write_table(found.table, context.folder / "negatives.parquet", compression="zstd")
         return Outcome(rows={"negatives": len(found.table)}, report=found.report)

@@ -41,7 +41,7 @@ def negatives_scored_step(config: Config, tables: Tables[Input], vectors: Input,
             np.load(found.file("queries.npy")),
             asked["publication_number"].combine_chunks(),
         )
-        corpus = context.table("ingest", "corpus").select(["publication_number", "title", "codes"])
+        corpus = context.table("ingest", "corpus", "publication_number", "title", "codes")
         mined = mine_scored(corpus, context.table("splits"), settings, seed, embeddings)
         table, report = mined.table, mined.report
         if not len(table):

@@ -174,7 +174,7 @@ def queries_step(config: Config, ingest: Input, splits: Input, cache: Path | Non
     def work(context: Context) -> Outcome:
         return write_all(
             context.folder,
-            context.table("ingest", "corpus"),
+            context.table("ingest", "corpus", "publication_number", "title", "abstract", "language"),
             settings,
             cache,
             context.output.folder / "query_store",

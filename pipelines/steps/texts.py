@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from patent_embed.artifacts import Outcome
 from patent_embed.config.commands import EncodeArguments
 from patent_embed.config.data import DataConfig
 from patent_embed.config.settings import Config
+from patent_embed.data.fields import FieldNames
+from patent_embed.data.inputs import PatentFiles
+from patent_embed.data.parsers import reading_settings
 from patent_embed.data.records import PatentTextParser, RecordParser, TextParser
-from patent_embed.section import Role, names_by_role
-from pipelines.engine import Context, Digest, StepSpec, rate
+from pipelines.engine import Context, StepSpec, rate
 from pipelines.steps import ingest
-from pipelines.steps.ingest import PatentFiles
 
 NAME = "texts"
+# The vectors' corpus has no claims and no descriptions: their limits do not count.
+_NOT_KEPT = ("max_claims_chars", "max_description_chars")
 
 
 def texts_step(config: Config, arguments: EncodeArguments, found: PatentFiles) -> StepSpec:
@@ -35,18 +40,23 @@ def texts_step(config: Config, arguments: EncodeArguments, found: PatentFiles) -
 
     return StepSpec(
         name=NAME,
-        version=1,
-        settings=told | data.model_dump(exclude=names_by_role(DataConfig, Role.LOGISTICS)) | {"seed": seed},
-        inputs={"files": Digest(found.digest)},
+        version=2,
+        settings=told | _settings(data) | {"seed": seed},
+        inputs={"files": found},
         work=work,
-        notes=lambda artifact: [*ingest.reading_notes(artifact), *found.notes()],
+        notes=lambda artifact: [*ingest.reading_notes(artifact, FieldNames.of(data.fields.named())), *found.notes()],
         rate=rate,
         counts=ingest.shown_counts,
     )
 
 
+def _settings(data: DataConfig) -> dict[str, Any]:
+    """What changes the texts that are read."""
+    return {key: value for key, value in reading_settings(data).items() if key not in _NOT_KEPT}
+
+
 def _parser(data: DataConfig, arguments: EncodeArguments) -> RecordParser:
     bounds = (data.min_abstract_chars, data.max_abstract_chars)
     if arguments.text_column is None:
-        return PatentTextParser(*bounds)
+        return PatentTextParser(*bounds, names=FieldNames.of(data.fields.named()))
     return TextParser(*bounds, arguments.text_column, arguments.id_column)

@@ -37,8 +37,8 @@ def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
 
     disable_progress_bar()  # of a load of seconds, on the run's own terminal
     encoder = Encoder.load(base.folder, config.model)
-    corpus, splits, asked = context.table("ingest", "corpus"), context.table("splits"), context.table("queries")
-    mined = context.table("negatives")
+    corpus = context.table("ingest", "corpus", "publication_number", "abstract", "codes")
+    splits, asked, mined = (context.table(name) for name in ("splits", "queries", "negatives"))
     data = build_triplets(encoder, corpus, splits, asked, mined, config.training.query_sources)
     val = build_retrieval_set(encoder, corpus, splits, asked, "val", config.evaluation.query_sources)
     save_training_data(context.folder / "data", data, val)

@@ -23,6 +23,7 @@ import ray
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from patent_embed.config.load import load_config
 from patent_embed.config.settings import Config
+from patent_embed.data.inputs import find_input
 from pipelines.resources import NodeSize, cluster_nodes
 from pipelines.session import ray_session
 from pipelines.steps import ingest
@@ -37,7 +38,7 @@ grown = load_config(settings=["run.grows_to=[{cpus: 1, count: 2}, {cpus: 1, gpus
 with ray_session("INFO", grown.run.grows_to):
     assert sorted(cluster_nodes()) == [NodeSize(1.0, 0), NodeSize(1.0, 0), NodeSize(1.0, 1)], cluster_nodes()
     print("start", *kinds(), flush=True)
-    ingest.ingest(out, ingest.find_input(str(data)), Config().data, 42)
+    ingest.ingest(out, find_input(str(data)), Config().data, 42)
     print("ingest", *kinds(), flush=True)
     scaling = scale(Config())
     assert scaling.resources_per_worker == {"CPU": 1, "GPU": 1}

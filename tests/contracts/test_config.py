@@ -44,6 +44,7 @@ FROZEN = {
     "compare": (OF_A_RUN, ["MODEL"]),
     "encode": (OF_ENCODE, []),
     "export": ({"format", "force", "max_documents"}, ["output_dir"]),
+    "inspect": ({"config", "set", "json", "limit"}, ["DIR"]),
     "sample": ({"count", "seed", "layout"}, ["folder"]),
 }
 

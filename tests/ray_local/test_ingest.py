@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from patent_embed.config.data import DataConfig
+from patent_embed.data.inputs import find_input
+from patent_embed.data.schemas import KEPT
 from patent_embed.errors import UserError
 from patent_embed.progress.events import PiecesRead
 from patent_embed.queries.cache import find_query_cache
@@ -41,7 +43,7 @@ def mixed_folder(tmp_path: Path) -> Path:
 def run(tmp_path: Path, folder: Path, config: DataConfig | None = None, blocks: int | None = None):
     out = tmp_path / f"out-{blocks}-{config}"[:60].replace("/", "_")
     out.mkdir()
-    found, events = ingest.find_input(str(folder)), list[PiecesRead]()
+    found, events = find_input(str(folder)), list[PiecesRead]()
     outcome = ingest.ingest(out, found, config or DataConfig(), 42, blocks=blocks, emit=events.append)
     seen = [(event.done, event.total, event.records) for event in events]
     assert seen == sorted(seen)
@@ -85,6 +87,74 @@ def test_the_bytes_do_not_depend_on_the_blocks(
     assert set(one) == {"part-00000.parquet", "rejects.parquet"}
 
 
+def test_parts_and_row_groups_have_fixed_sizes(
+    tmp_path: Path, mixed_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a row group is held in memory, and how the rows came in does not show."""
+    monkeypatch.setattr(ingest, "_ROWS_PER_PART", 25)
+    digests = []
+    for blocks in (1, 8):
+        out = tmp_path / f"out-{blocks}"
+        out.mkdir()
+        ingest.ingest(out, find_input(str(mixed_folder)), DataConfig(), 42, blocks=blocks, rows_per_group=10)
+        parts = sorted((out / "corpus").glob("*.parquet"))
+        digests.append([hashlib.sha256(part.read_bytes()).hexdigest() for part in parts])
+    assert digests[0] == digests[1]
+    groups = [
+        [pq.ParquetFile(p).metadata.row_group(g).num_rows for g in range(pq.ParquetFile(p).num_row_groups)]
+        for p in parts
+    ]
+    assert groups == [[10, 10, 5], [10, 10, 5], [10, 6]]
+
+
+def test_a_corpus_without_patents_has_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.json").write_text("{}")
+    outcome, _, out = run(tmp_path, tmp_path / "data")
+    assert outcome.rows["patents"] == 0
+    assert pq.read_table(out / "corpus").schema == ingest.CORPUS_SCHEMA
+
+
+def test_what_is_kept_of_a_patent(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    claims = ["1. 一种装置，包括壳体。", "2. 根据权利要求1所述的装置。"]
+    full = patent(
+        "CN1A",
+        claims=claims,
+        description="技术领域" * 100,
+        citations=["CN2A", "US-3-B2"],
+        family_id=57,
+        publication_date="20210309",
+        applicants=[{"name": "某公司"}],
+    )
+    write_json_lines(folder / "a.jsonl", [full, patent("CN4A")])
+    _, _, out = run(tmp_path, folder, DataConfig(max_description_chars=10, max_claims_chars=15))
+    first, second = pq.read_table(out / "corpus", columns=KEPT.names).to_pylist()
+    assert first["claims"] == claims[:1]  # the second does not fit
+    assert first["description"] == "技术领域技术领域技术"
+    assert (first["family_id"], first["publication_date"], first["applicants"]) == ("57", "2021-03-09", ["某公司"])
+    assert second == dict.fromkeys(KEPT.names)
+
+
+def test_fields_by_the_names_that_the_user_gives(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    record = patent("CN1A", abstract="不是摘要的文字", 全文摘=patent("CN1A")["abstract"])
+    write_json_lines(folder / "a.jsonl", [record])
+    outcome, _, _ = run(tmp_path, folder, DataConfig(fields={"abstract": "全文摘"}))
+    assert (outcome.rows["patents"], outcome.rejects) == (1, {})
+    outcome, _, _ = run(tmp_path, folder)
+    assert outcome.rejects == {"abstract_too_short": 1}
+
+
+def test_what_was_read_is_counted_by_format_and_encoding(tmp_path: Path, mixed_folder: Path) -> None:
+    outcome, _, _ = run(tmp_path, mixed_folder)
+    assert outcome.report["languages"] == {"zh": 66}
+    assert sum(outcome.report["formats"].values()) == sum(outcome.report["encodings"].values()) == 74
+    assert outcome.report["encodings"]["gb18030"] == 1
+
+
 def test_a_sample_is_seeded_counted_and_grows(tmp_path: Path, mixed_folder: Path) -> None:
     small, _, first = run(tmp_path, mixed_folder, DataConfig(max_samples=20))
     large, _, second = run(tmp_path, mixed_folder, DataConfig(max_samples=30))
@@ -103,14 +173,14 @@ def test_real_patents_all_arrive(tmp_path: Path, shared_data: Path) -> None:
 
 def test_missing_input_is_explained(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data_dir '.*nowhere' does not exist"):
-        ingest.find_input(str(tmp_path / "nowhere"))
+        find_input(str(tmp_path / "nowhere"))
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(UserError, match=r"holds no \.json"):
-        ingest.find_input(str(tmp_path))
+        find_input(str(tmp_path))
 
 
 def test_a_single_file_has_the_query_cache_beside_it(tmp_path: Path) -> None:
     beside = write_cache(tmp_path / "llm_queries_cache.json", {})
     data_file = tmp_path / "patents.jsonl"
     data_file.touch()
-    assert find_query_cache(ingest.find_input(str(data_file)).root, None) == beside
+    assert find_query_cache(find_input(str(data_file)).root, None) == beside

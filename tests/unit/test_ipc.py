@@ -37,6 +37,60 @@ def test_find_codes(text: str, codes: list[str]) -> None:
     assert ipc.find_codes(text) == codes
 
 
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        ("G06T-003/40", ["G06T3/40"]),
+        ("G06T-0003/40 | H04N-0005/232", ["G06T3/40", "H04N5/232"]),
+        ("G06T0003400000", ["G06T3/40"]),  # DOCDB's fixed columns: four digits and six
+        ("H04N0005232000;A61K0031419600", ["H04N5/232", "A61K31/4196"]),
+        ("G06T   3/40        20060101AFI20190101BHCN", ["G06T3/40"]),
+        ("A61K 31/4196 (20060101)", ["A61K31/4196"]),
+        ("G06T3／40 G06T5∕00", ["G06T3/40", "G06T5/00"]),
+        ("G06T3\\40", ["G06T3/40"]),
+        ("G06T3\\/40", ["G06T3/40"]),  # JSON's escape of a slash
+        ("Int. Cl.7: G06T 3/40", ["G06T3/40"]),
+        ("Int.Cl.⁷G06T3/40", ["G06T3/40"]),
+        ("IPC(8): G06T 3/40; CPC-G06T3/4007", ["G06T3/40", "G06T3/4007"]),
+        ("H04N  5/225 Z", ["H04N5/225"]),
+        ("H01L21/02;H01L21/30,515D", ["H01L21/02", "H01L21/30"]),
+        ("G06T340", ["G06T3/40"]),  # three digits can only be one and two
+        ("G06F1730", []),  # 17/30 or 1/730
+        ("A61K314196", []),
+        ("C12R1:19", []),  # an indexing code of the old IPC
+        ("G06T1234567890123", []),
+    ],
+)
+def test_spellings(text: str, codes: list[str]) -> None:
+    assert ipc.find_codes(text) == codes
+    assert list(ipc.leaf_codes(text)) == codes
+
+
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        ("B → B25 → B25B → B25B21/00 → B25B21/004", ["B25B21/004"]),
+        ("G → G06T3/00 → G06T3/40; H → H04N5/00(2006.01) → H04N5/232", ["G06T3/40", "H04N5/232"]),
+        ("G → G06T3/00 → G06T3/40, H → H04N5/00 → H04N5/232", ["G06T3/40", "H04N5/232"]),
+        ("G > G06 > G06T > G06T3/00 > G06T3/40", ["G06T3/40"]),
+        ("G06T3/00 -> G06T3/40 H04N5/00 -> H04N5/232", ["G06T3/40", "H04N5/232"]),
+        ("G; G06; G06T; G06T3/00; G06T3/40; G06T3/4007; H; H04; H04N; H04N5/232", ["G06T3/4007", "H04N5/232"]),
+        ("['G', 'G06', 'G06T', 'G06T3/00', 'G06T3/40']", ["G06T3/40"]),
+        ("G; G06; G06T; G06T3/00; G06T3/40; G06T5/00", ["G06T3/40", "G06T5/00"]),  # no step of that path
+        ("G06T3/40; G06T3/4007", ["G06T3/40", "G06T3/4007"]),  # a list, in which both are codes
+        ("G06T3/40/H04N5/232", ["G06T3/40", "H04N5/232"]),
+        ("", []),
+    ],
+)
+def test_only_the_end_of_a_path_is_a_code(text: str, codes: list[str]) -> None:
+    assert list(ipc.leaf_codes(text)) == codes
+
+
+@given(st.text(max_size=60))
+def test_any_text(text: str) -> None:
+    assert set(ipc.leaf_codes(text)) <= set(ipc.find_codes(text))
+
+
 def test_hierarchy() -> None:
     code = "G06T3/4076"
     assert (ipc.section(code), ipc.subclass(code), ipc.main_group(code)) == ("G", "G06T", "G06T3")

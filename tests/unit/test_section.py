@@ -1,5 +1,6 @@
 """Marks on fields: choices that a registry knows, roles, and the walk over all settings."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
@@ -10,6 +11,7 @@ from patent_embed.section import (
     Cli,
     Role,
     Section,
+    expand_home,
     marks,
     names_by_role,
     role_of,
@@ -57,6 +59,25 @@ def test_a_value_that_is_assigned_is_checked() -> None:
     outer = Outer()
     with pytest.raises(ValidationError, match="'near' or 'far'"):
         outer.place = "x"
+
+
+@pytest.mark.parametrize(
+    ("value", "expanded"),
+    [
+        ("~/x", "/home/me/x"),
+        ("~", "/home/me"),
+        ("~nobody-of-this-name/x", "~nobody-of-this-name/x"),
+        ("./~/x", "./~/x"),
+        ("s3://bucket/~x", "s3://bucket/~x"),
+        (Path("~/x"), Path("/home/me/x")),
+        (Path("~nobody-of-this-name"), Path("~nobody-of-this-name")),
+        (["~/x", "BAAI/bge"], ["/home/me/x", "BAAI/bge"]),
+        (None, None),
+    ],
+)
+def test_home_in_a_path(value: object, expanded: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert expand_home(value) == expanded
 
 
 def test_roles() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from patent_embed.config.load import flat, load_config, preset_names, preset_settings, put
 from patent_embed.config.settings import Config
+from patent_embed.config.training import LoraConfig
 from patent_embed.errors import UserError
 
 SECRET = "sk-very-secret"
@@ -37,7 +38,7 @@ def test_an_empty_overlay_changes_nothing(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("- a\n", "holds a list, needs sections"),
-        ("training: {epochs: 1\n", "(?s)is not YAML: .*line 2, column 1"),
+        ("training: {epochs: 1\n", "is not YAML: line 2, column 1: expected"),
         ("training: 5\n", r"training: .* \(got 5\)"),
         ("trainings: {}\n", "trainings: there is no such setting"),
     ],
@@ -47,6 +48,74 @@ def test_overlays_that_are_none(text: str, says: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(UserError, match=says):
         load_config(overlays=[path])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16"])
+def test_overlays_as_editors_save_them(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "o.yaml"
+    path.write_bytes("training:\r\n  epochs: 3  # 训练轮数\r\nmodel: {query_prompt: 检索：}\r\n".encode(encoding))
+    config = load_config(overlays=[path])
+    assert (config.training.epochs, config.model.query_prompt) == (3, "检索：")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"training:\n\tepochs: 1\n", "is not YAML: line 2, column 1: a tab, where YAML wants blanks"),
+        (b"training:\n  epochs: 1\n\tmargin: 2\n", "is not YAML: line 3, column 1: a tab, where YAML wants blanks"),
+        (b"a: 1\nb: \xff\xff\n", "is no text: line 2 is neither UTF-8 nor GB18030; save it as UTF-8"),
+        (b"a: 1\nb: \0\n", r"is not YAML: line 2: the character '\x00' may not be there"),
+        (b"a: 2020-13-45\n", "is not YAML: month must be in 1..12"),
+        (b"[" * 5000, "is not YAML: nested too deeply"),
+        (b"a: [\n", "is not YAML: line 2, column 1: expected the node content, but found '<stream end>'"),
+    ],
+)
+def test_broken_overlays_are_told_in_one_line(content: bytes, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "o.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_config(overlays=[path])
+    assert str(caught.value) == f"config file '{path}' {says}"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("model.query_prompt=query: ", "query: "),
+        ("model.passage_prompt=passage: ", "passage: "),
+        ("model.query_prompt=a: b: c", "a: b: c"),
+        ("model.query_prompt='a: '", "a: "),
+        ('model.query_prompt="a:\\nb"', "a:\nb"),
+        ("model.query_prompt=[a", "[a"),
+        ("model.query_prompt=*x", "*x"),
+        ("model.query_prompt=null", None),
+        ("queries.api.model=123", "123"),
+        ("data.fields.abstract=摘要: 全文", "摘要: 全文"),
+        ("data.fields.publication_date=2020-01-02", "2020-01-02"),
+        ("training.lora=r: 3", LoraConfig(r=3)),
+        ("training.epochs=3", 3),
+    ],
+)
+def test_what_set_takes_for_text(setting: str, value: Any) -> None:
+    found: Any = load_config(settings=[setting])
+    for name in setting.partition("=")[0].split("."):
+        found = getattr(found, name)
+    assert found == value
+
+
+def test_home_is_expanded_in_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    overlay = tmp_path / "o.yaml"
+    overlay.write_text("queries: {cache: ~/c.json, round_trip: {encoder: ~/e}, llm: {model: ~/m}}\n")
+    config = load_config(
+        overlays=[overlay],
+        options={"data.data_dir": "~/d", "run.output_dir": "~"},
+        settings=["model.name=~/n", "model.query_prompt=~/not a path"],
+    )
+    queries = config.queries
+    found = [config.data.data_dir, config.run.output_dir, config.model.name, queries.cache, queries.round_trip.encoder]
+    assert [*found, queries.llm.model] == [str(tmp_path / name) for name in ("d", "", "n", "c.json", "e", "m")]
+    assert config.model.query_prompt == "~/not a path"
 
 
 @pytest.mark.parametrize("setting", ["=1", "training", "training.margin: 1"])

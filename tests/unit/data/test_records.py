@@ -12,7 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from patent_embed.data import records
-from patent_embed.data.records import PatentTextParser, RecordParser, TextParser, list_files
+from patent_embed.data.fields import FieldNames
+from patent_embed.data.files import list_files
+from patent_embed.data.raw import REASONS
+from patent_embed.data.records import PatentTextParser, RecordParser, TextParser
 from tests.conftest import patent
 
 PARSER = RecordParser()
@@ -66,8 +69,10 @@ def test_indexing_codes_are_kept_apart() -> None:
     ],
 )
 def test_rejects(changes: dict[str, object], reason: str) -> None:
-    assert parse(patent("CN1A", **changes)).reason == reason
-    assert reason in records.REASONS
+    record = parse(patent("CN1A", **changes))
+    assert record.reason == reason
+    assert "fields: publication_number, title, abstract, classifications" in record.detail  # what it had, people see
+    assert reason in REASONS
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16"])
@@ -145,26 +150,25 @@ def test_damaged_containers_lose_only_what_is_damaged(tmp_path: Path) -> None:
         assert [r.reason for r in PARSER.parse_file(tmp_path / name, name)] == ["unreadable_file"]
 
 
-def test_listing_passes_over_what_is_no_patent_file(tmp_path: Path) -> None:
-    for name in ("a.json", "deep/b.json", "processed/c.json", ".hidden/d.json", "llm_queries_cache.json", "e.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("{}")
-    files, ignored = list_files(tmp_path)
-    assert ([str(f.relative_to(tmp_path)) for f in files], ignored) == (["a.json", "deep/b.json"], 3)
-
-
 # What each messy export holds, by reason; "" is a usable patent.
 MESSY = {
+    "01_bom_multiline_quoted_json_codes.csv": {"": 2},
+    "02_blank_rows.csv": {"": 1},
     "04_many_codes_one_string.json": {"": 5},
     "06_locarno_design_codes.json": {"no_full_code": 3, "abstract_too_short": 2},
     "07_too_short_abstracts.json": {"no_full_code": 5, "abstract_too_short": 1},
     "08_identical_abstracts_other_numbers.json": {"": 4},
     "09_whitespace_in_abstract.json": {"": 3},
-    "17_kipris_list_of_codes.json": {"missing_publication_number": 1},
+    "13_id_abstract_lines.txt": {"missing_title": 6},
+    "14_empty_abstracts.txt": {"missing_title": 6},
+    "15_japanese_bracket_headings.txt": {"missing_publication_number": 1},
+    "17_kipris_list_of_codes.json": {"": 1},
     "20_subclass_only_codes_and_paragraph_marks.json": {"no_full_code": 2, "missing_classifications": 1},
     "21_python_list_strings.json": {"": 2},
     "23_epo_ops_json.json": {"invalid_json": 1},
-    "27_lens_json.json": {"missing_publication_number": 1},
+    "24_uspto_xml_2014.xml": {"invalid_xml": 1},
+    "25_uspto_greenbook_1976.txt": {"": 1},
+    "27_lens_json.json": {"": 1},
     "29_abstract_with_heading_word.json": {"": 1},
     "30_abstract_in_two_languages.json": {"missing_title": 1},
 }
@@ -172,8 +176,7 @@ MESSY = {
 
 def test_messy_exports_are_read_or_rejected_for_the_right_reason(shared_data: Path) -> None:
     files, ignored = list_files(shared_data / "messy")
-    assert {f.name for f in files} == set(MESSY)
-    assert ignored > 0  # CSV, XML and plain text are another layout, and counted
+    assert ({f.name for f in files}, ignored) == (set(MESSY), 1)  # its INDEX.md
     by_file = {f.name: list(PARSER.parse_file(f, f.name)) for f in files}
     assert {name: dict(Counter(r.reason for r in found)) for name, found in by_file.items()} == MESSY
     for found in by_file.values():
@@ -184,6 +187,10 @@ def test_messy_exports_are_read_or_rejected_for_the_right_reason(shared_data: Pa
                 assert not record.abstract.startswith(("[0000]", "Abstract"))
     assert by_file["29_abstract_with_heading_word.json"][0].codes[0] == "B25B21/004"
     assert by_file["04_many_codes_one_string.json"][0].codes == ["E01C5/08", "E01C7/14", "E01C11/02", "E01C11/10"]
+    assert by_file["04_many_codes_one_string.json"][0].publication_number == "CN202644340U"  # not the application's
+    assert by_file["01_bom_multiline_quoted_json_codes.csv"][0].codes[:2] == ["G06F16/3329", "G06F16/35"]
+    assert by_file["21_python_list_strings.json"][0].citations[0] == "US-4668494-A"
+    assert by_file["30_abstract_in_two_languages.json"][0].abstract.startswith("一种控制")
 
 
 def test_a_patent_to_be_embedded_needs_no_classification() -> None:
@@ -217,4 +224,69 @@ def test_texts_of_a_column() -> None:
 def test_texts_that_cannot_be_used(raw: object, reason: str, detail: str) -> None:
     record = TextParser(text_column="body", id_column="key").parse_record(raw, "x")
     assert (record.reason, record.detail) == (reason, detail)
-    assert reason in records.REASONS
+    assert reason in REASONS
+
+
+def test_a_usable_record_keeps_what_the_source_has_beside_it() -> None:
+    raw_record = patent(
+        "CN1A", claims=["1. 一种装置。", "2. 如权利要求1所述的装置。"], description=["第一段。", "第二段。"]
+    )
+    raw_record |= {"citations": ["CN2A", {"publication_number": "US-3-B2"}], "family_id": 7, "公开日": "2020.01.31"}
+    raw_record |= {"申请（专利权）人": "甲公司;乙公司"}
+    record = parse(raw_record)
+    assert record.claims == ["1. 一种装置。", "2. 如权利要求1所述的装置。"]
+    assert record.description == "第一段。\n第二段。"
+    assert (record.family_id, record.publication_date) == ("7", "2020-01-31")
+    assert record.applicants == ["甲公司", "乙公司"]
+    plain = parse(patent("CN1A"))
+    assert (plain.claims, plain.description, plain.citations, plain.applicants) == (None,) * 4
+    table = records.to_table([record, plain])
+    assert table["claims"].to_pylist() == [record.claims, None]
+
+
+def test_a_field_that_the_user_named_is_read_from_there_alone() -> None:
+    parser = RecordParser(
+        names=FieldNames.of({"abstract": "biblio.文摘2", "title": None, "publication_number": "编号X"})
+    )
+    text = "一种编号为七的测试装置，包括壳体、支架和转轴，能够减小振动并便于拆卸维护。"
+    record = parser.parse_record(patent("CN1A") | {"biblio": {"文摘2": text}, "编号X": "CN7A"}, "x")
+    assert (record.publication_number, record.abstract, record.title) == ("CN7A", text, "一种测试装置CN1A")
+    assert parser.parse_record(patent("CN1A"), "x").reason == "missing_publication_number"
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (10000001.0, "10000001"),
+        ("10000001.0", "10000001"),
+        ("CN 110000005 A", "CN110000005A"),
+        ("ＣＮ１１０００００５Ａ", "CN11000005A"),
+        ("201910000002.0", "201910000002.0"),  # twelve digits are an application's, and the last its check digit
+        ("nan", ""),
+        (None, ""),
+        (True, ""),
+        (["CN1A", "CN2A"], "CN1A"),
+        ("CN110000001 (A)", "CN110000001A"),
+        ("CN110000001A; CN110000001B", "CN110000001A"),
+        ({"country": "US", "doc_number": "8372101", "kind": "B2"}, "US8372101B2"),
+        ({"country": "US"}, ""),
+    ],
+)
+def test_publication_numbers(value: object, number: str) -> None:
+    assert parse(patent("CN1A", publication_number=value)).publication_number == number
+
+
+def test_a_file_may_be_named_by_the_number_that_its_record_lacks(tmp_path: Path) -> None:
+    (tmp_path / "CN110000001A.json").write_text(json.dumps(patent("", publication_number=None)))
+    (record,) = PARSER.parse_file(tmp_path / "CN110000001A.json", "deep/CN110000001A.json")
+    assert (record.publication_number, record.reason) == ("CN110000001A", "")
+
+
+def test_a_record_says_by_what_it_was_read() -> None:
+    (record,) = PARSER.parse_document(json.dumps(patent("CN1A"), ensure_ascii=False).encode("gb18030"), "x.json")
+    assert (record.layout, record.encoding) == ("", "gb18030")
+
+
+@pytest.mark.parametrize("text", ["长" * 130, "本发明公开了一种无摘要生成的装置，用于对图像进行处理。"])
+def test_what_speaks_of_abstracts_is_no_placeholder(text: str) -> None:
+    assert parse(patent("CN1A", abstract=text)).reason == ""

@@ -1,5 +1,6 @@
 """Exit codes and last lines of commands, and what help costs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,16 @@ def test_help_and_mistakes_load_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_terminal_without_chinese_ends_no_command(tmp_path: Path) -> None:
+    code = "import sys\nfrom pipelines.cli import program\nprogram(['sample', sys.argv[1], '--count', '1'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "专利"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("\\u4e13\\u5229\n")

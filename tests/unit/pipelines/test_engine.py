@@ -74,9 +74,7 @@ def test_what_goes_into_a_step_names_its_folder(change: str) -> None:
     assert made() == made()
 
 
-def test_only_a_step_that_says_so_goes_on(
-    output: Output, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_a_step_that_says_so_goes_on(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
     def fails(context: Context) -> Outcome:
         (context.folder / "checkpoint").write_text("1")
         raise OSError("interrupted")
