@@ -20,10 +20,12 @@ class Registered(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The setting's value that chooses it."""
 
     @property
-    def order(self) -> int: ...
+    def order(self) -> int:
+        """Where it stands in lists of choices."""
 
 
 T = TypeVar("T", bound=Registered)
