@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pipelines import exit_without_teardown
@@ -21,6 +22,10 @@ if importlib.util.find_spec("triton") is not None and importlib.util.find_spec("
     if not torch.cuda.is_available():
         os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are defined
 
+
+# A busy machine is no failure: no test is judged by its time.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 _status = 1
 
