@@ -136,6 +136,8 @@ XML = """<?xml version="1.0" encoding="UTF-8"?>
 </classification-ipcr></classifications-ipcr><invention-title lang="en">Image scaler &amp; co</invention-title>
 </bibliographic-data><abstract lang="en"><p>An image scaling apparatus with <b>weights</b> that follow the edge.</p>
 </abstract></exchange-document></exchange-documents>"""
+PAGE = f"""<html><table><tr><th>公开号</th><th>标题</th><th>摘要</th><th>IPC</th></tr>
+<tr><td>CN110000001A</td><td>一种装置</td><td>{LONG}</td><td>G06T3/40</td></tr></table></html>"""
 LABELLED = f"公开号：CN110000001A\n标题：一种装置\n摘要：{LONG}\nIPC：G06T3/40\n"
 
 
@@ -158,6 +160,7 @@ def originals() -> dict[str, bytes]:
         "l.parquet": parquet(),
         "m.xml": XML.encode(),
         "n.txt": LABELLED.encode(),
+        "o.xls": PAGE.encode(),
     }
 
 

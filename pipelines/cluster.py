@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
 from patent_embed.errors import UserError
 
+_log_of_tokens = logging.getLogger(maybe_enable_token_auth_if_token_available.__module__)
 _PATIENCE_S = 6.0  # for the answer of a cluster
 _PAUSE_S = 1.0  # between two tries where nobody listens
 _NOBODY = "nobody answers there"
@@ -43,8 +45,11 @@ def cluster_to_join(environ: Mapping[str, str] = os.environ, patience: float = _
     if told is None:
         return None
     if told == "auto":
+        address = _running_here()
+        _log_of_tokens.setLevel(logging.ERROR)  # it tells of what it was asked for
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as Ray does before it joins
-    address = _running_here() if told == "auto" else _host_and_port(told)
+    else:
+        address = _host_and_port(told)
     if said := _refusal(address, patience):
         raise UserError(
             f"RAY_ADDRESS={told}: {said}; name the head of a cluster that runs, or unset RAY_ADDRESS and the command "

@@ -34,18 +34,24 @@ _EAST_ASIAN: dict[str, frozenset[str]] = {
     "euc_jp": KANJI | _KANA,
     "cp949": HANGUL,
 }
+_ASCII = frozenset(map(chr, range(0x80)))
 _LETTERS = (SIMPLIFIED, TRADITIONAL, KANJI | _KANA, HANGUL)
 _SAME_LANGUAGE = {"big5hkscs": "cp950"}
 # Signs that texts of all these languages have.
 _SIGNS = frozenset(
     "，。、；：？！（）《》「」『』【】〔〕“”‘’…·×÷±℃°％～①②③④⑤⑥⑦⑧⑨⑩㎡—　≤≥≠∞∈≈∝∪∩→←↑↓●○■□◆◇△▲☆★αβγδεθλμπρσφωΔΩ"
 )
+_NO_LETTERS = _SIGNS | frozenset(map(chr, range(0xFF01, 0xFF5F)))
+# Those that tell an encoding where they are all there is: the signs of English texts.
+_TELLING_SIGNS = frozenset("“”‘’…—·×÷±℃°′″≤≥αβγδεθλμπρσφωΔΩ")
 _LEAST_SHARE = 0.5  # of letters that are common ones: right decodings have 0.8 and more, wrong ones 0.3 and less
 _MOST_VOICES = 200  # lines
 _LEAST_USUAL = 0.7  # of the characters of UTF-16 and UTF-32
 _LEAST_LEAD = 0.2
+_SURE_SHARE = 0.75
+_SURE_LETTERS = 25
 _LEAST_LETTERS = 6  # different ones
-_WINDOW = 4096  # so many bytes are weighed, from the first one beyond ASCII
+_WINDOW = 2048  # so many bytes are weighed, from the first one beyond ASCII
 # The accented letters of one Western language each: a text of Latin-1 has those of one, a Czech or Turkish text in its
 # own encoding has letters of several when it is read as Latin-1.
 _WESTERN = tuple(
@@ -154,11 +160,14 @@ def _most_plausible(content: bytes, cut: bool) -> str | None:
         text = None if _SAME_LANGUAGE.get(encoding) in scores else _decoded(sample, encoding, torn)
         if text is None:
             continue
-        beyond = [char for char in text if char > "\x7f"]
-        letters = {char for char in beyond if not "\uff01" <= char <= "\uff5e"} - _SIGNS
+        beyond = set(text) - _ASCII
+        letters = beyond - _NO_LETTERS
         if len(letters) >= _LEAST_LETTERS:
             scores[encoding] = len(letters & common) / len(letters)
-        elif _SIGNS.issuperset(beyond):
+            if scores[encoding] >= _SURE_SHARE and len(letters) >= _SURE_LETTERS:
+                scores = {encoding: scores[encoding]}  # no other one can come near: it need not be tried
+                break
+        elif _TELLING_SIGNS.issuperset(beyond):
             signs.setdefault(text, encoding)
     best = sorted(scores, key=lambda encoding: -scores[encoding])
     western = _is_western(content)

@@ -31,6 +31,8 @@ def about_others(name: Any) -> bool:
 
 def records_inside(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]] | None:
     """(place, value) of each record in an object; None where it is a record, or nothing that is known."""
+    if len(fields) == 1 and _is_bulk_action(fields):
+        return iter(())
     if _is_columns(fields):
         return _rows_of_columns(fields)
     if _is_record(fields):
@@ -38,6 +40,13 @@ def records_inside(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]] | Non
     if isinstance(fields.get("columns"), list) and isinstance(fields.get("data"), list):
         return _rows_of_split(fields)
     return _found(fields, "", 0)
+
+
+def _is_bulk_action(fields: Mapping[str, Any]) -> bool:
+    """Whether a line of a bulk file only says where the document in the next line goes: ``{"index": {"_id": ...}}``."""
+    ((name, value),) = fields.items()
+    bare = isinstance(value, Mapping) and all(isinstance(key, str) and key.startswith("_") for key in value)
+    return name in ("index", "create", "update") and bare
 
 
 def _found(fields: Mapping[str, Any], place: str, depth: int) -> Iterator[tuple[str, Any]] | None:

@@ -23,7 +23,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "title": _names(
         """
-        title, title_text, invention_title, 名称, 专利名称, 标题, 发明名称, patent_title, title_of_invention,
+        title, title_text, invention_title, titles, 名称, 专利名称, 标题, 发明名称, patent_title, title_of_invention,
         发明创造名称, 专利标题, 专利题名, 题名, 题目, 实用新型名称, 發明名稱, 專利名稱, 標題, 名稱, 発明の名称,
         考案の名称, タイトル, 발명의명칭, 명칭, ti, ttl, titre, titel, titulo, document_title, title_localized,
         invention_name, patent_name

@@ -13,6 +13,7 @@ from patent_embed.data.markup import without_markup
 from patent_embed.data.placeholders import says_nothing
 from patent_embed.data.values import paragraphs_of, unfold
 
+_WRITTEN_WITH_EXPONENT = re.compile(r"(\d)\.?(\d*)E\+?(\d{1,2})", re.IGNORECASE)  # by spreadsheets
 # By pandas; application numbers have more digits before their check digit.
 _WRITTEN_AS_FLOAT = re.compile(r"\d{1,11}\.0")
 _KIND_IN_BRACKETS = re.compile(r"\(([A-Z]\d?)\)$")  # Espacenet: "CN110000001 (A)"
@@ -23,13 +24,21 @@ _NAMED_BY_NUMBER = re.compile(r"(?:^|[/!])([A-Z]{2}\d{6,}[A-Z]\d?)(?:\.[A-Za-z]+
 def publication_number(values: Mapping[str, Any], source: str) -> str:
     """The publication number, else the application number, else that by which the file is named."""
     number = _one_number(values.get("publication_number"))
-    if number.endswith(".0") and _WRITTEN_AS_FLOAT.fullmatch(number):
+    if _WRITTEN_WITH_EXPONENT.fullmatch(number):
+        number = _without_exponent(number)
+    elif number.endswith(".0") and _WRITTEN_AS_FLOAT.fullmatch(number):
         number = number[:-2]
     if not number:
         number = _one_number(values.get("application_number"))
     if not number and (match := _NAMED_BY_NUMBER.search(source)):
         number = match[1]
     return number
+
+
+def _without_exponent(number: str) -> str:
+    """``1.0000001E+07`` → ``10000001``; nothing where digits have been lost (``1.1E+08``)."""
+    match = _WRITTEN_WITH_EXPONENT.fullmatch(number)
+    return f"{match[1]}{match[2]}" if match is not None and len(match[2]) == int(match[3]) else ""
 
 
 def _one_number(value: Any) -> str:

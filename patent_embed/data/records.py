@@ -27,7 +27,7 @@ from patent_embed.data.reading import read_file
 from patent_embed.data.schemas import RECORDS
 from patent_embed.data.shapes.base import Shape, shape_of
 from patent_embed.data.shapes.plain import PLAIN
-from patent_embed.data.values import text_of
+from patent_embed.data.values import text_of, unfold
 
 _LONGEST_DETAIL = 300
 _LONGEST_CODES = 120  # characters of a text without a code that its reject shows
@@ -116,6 +116,8 @@ class RecordParser:
     def unwrapped(self, raw: RawRecord, depth: int = 0) -> Iterator[RawRecord]:
         """The raw record itself, or those inside where it is an answer of an API, a search engine or pandas."""
         fields = raw.fields
+        if type(fields) is str and isinstance(unfolded := unfold(fields), Mapping):  # JSON in a string, a line each
+            fields = raw.fields = unfolded
         if raw.reason or not isinstance(fields, Mapping) or depth >= _DEEPEST_ENVELOPE or self.is_one(fields):
             yield raw
             return

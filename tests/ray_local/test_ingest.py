@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from patent_embed.config.data import DataConfig
+from patent_embed.data import pieces
 from patent_embed.data.inputs import find_input
 from patent_embed.data.schemas import KEPT
 from patent_embed.errors import UserError
@@ -40,14 +41,20 @@ def mixed_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def run(tmp_path: Path, folder: Path, config: DataConfig | None = None, blocks: int | None = None):
+def run(
+    tmp_path: Path,
+    folder: Path,
+    config: DataConfig | None = None,
+    blocks: int | None = None,
+    files: int | None = None,
+):
     out = tmp_path / f"out-{blocks}-{config}"[:60].replace("/", "_")
     out.mkdir()
     found, events = find_input(str(folder)), list[PiecesRead]()
     outcome = ingest.ingest(out, found, config or DataConfig(), 42, blocks=blocks, emit=events.append)
     seen = [(event.done, event.total, event.records) for event in events]
     assert seen == sorted(seen)
-    assert seen[-1][0] == seen[-1][1] == min(blocks or 1, len(found.files))
+    assert seen[-1][0] == seen[-1][1] == min(blocks or 1, files or len(found.files))
     assert seen[-1][2] == outcome.rows["records"]
     digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.rglob("*.parquet"))}
     return outcome, digests, out
@@ -162,6 +169,19 @@ def test_a_sample_is_seeded_counted_and_grows(tmp_path: Path, mixed_folder: Path
     ids = [set(pq.read_table(out / "corpus")["publication_number"].to_pylist()) for out in (first, second)]
     assert ids[0] < ids[1]
     assert large.rows["patents"] == 30
+
+
+def test_a_large_file_of_lines_is_cut_over_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "CUT_FROM", 2000)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1000)
+    (tmp_path / "data").mkdir()
+    content = write_json_lines(tmp_path / "data" / "all.jsonl", [patent(f"CN{1000 + i}A") for i in range(60)])
+    one, eight = (run(tmp_path, tmp_path / "data", blocks=blocks, files=blocks) for blocks in (1, 8))
+    assert one[0].rows["patents"] == 60
+    assert one[1] == eight[1]
+    assert content.stat().st_size > 8000
+    places = [int(source.partition("@")[2]) for source in pq.read_table(one[2] / "corpus")["source"].to_pylist()]
+    assert len(set(places)) == 60
 
 
 def test_real_patents_all_arrive(tmp_path: Path, shared_data: Path) -> None:

@@ -27,9 +27,13 @@ _CHUNK = 1 << 20
 _LOOKED_AT = 50  # lines that tell
 _LONGEST_LOOKED_AT = 8 << 20
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*(?:\{\s*[\"'}]|\[\s*(?:[\[{\"\]]|-?\d))")
+_DEEPEST_LIST = 3  # lists in lists of records
 _LINE_SUFFIXES = (".jsonl", ".ndjson", ".jsonlines", ".jl", ".ldjson")
 _WIDE = ("utf-16", "utf-32")
 _RESUMES = re.compile(r"\n\s*[\[,]?\s*(?=\{)")
+_COMMA_AT_END = re.compile(
+    r"(\"(?:[^\"\\]|\\.)*\")|,(?=\s*[}\]])", re.DOTALL
+)  # after a last element; strings are left alone
 _BETWEEN = re.compile(r"[\s,\x1e\ufeff]*")
 
 
@@ -103,10 +107,13 @@ def _first_line(content: bytes) -> int:
     return content[: len(content) - len(content.lstrip())].count(b"\n") + 1
 
 
-def _of_value(value: Any, source: str, encoding: str) -> Iterator[RawRecord]:
+def _of_value(value: Any, source: str, encoding: str, depth: int = 0) -> Iterator[RawRecord]:
     if isinstance(value, list):
         for position, item in enumerate(value):
-            yield RawRecord(f"{source}[{position}]", item, encoding=encoding)
+            if isinstance(item, list) and item and isinstance(item[0], dict) and depth < _DEEPEST_LIST:
+                yield from _of_value(item, f"{source}[{position}]", encoding, depth + 1)
+            else:
+                yield RawRecord(f"{source}[{position}]", item, encoding=encoding)
     else:
         yield RawRecord(source, value, encoding=encoding)
 
@@ -231,6 +238,7 @@ def _lenient(text: str) -> Any:
 def _of_values(text: str, source: str, encoding: str) -> Iterator[RawRecord]:
     """Values one after the other, each over any number of lines. A broken one ends before the next ``{`` of a line."""
     decoder = json.JSONDecoder(strict=False)
+    text = _COMMA_AT_END.sub(r"\1", text)
     place, line, found = _skip(text, 0), 1 + text.count("\n", 0, _skip(text, 0)), 0
     while place < len(text):
         try:

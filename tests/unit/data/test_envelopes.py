@@ -26,6 +26,9 @@ def hit(record: dict[str, Any], key: str = "_source") -> dict[str, Any]:
         ({"response": {"numFound": 2, "docs": [ONE, TWO]}}, ["x.response.docs[0]", "x.response.docs[1]"]),
         ({"hits": {"total": 2, "hits": [hit(ONE), hit(TWO)]}}, ["x.hits.hits[0]", "x.hits.hits[1]"]),
         ([hit(ONE), hit(TWO)], ["x[0]", "x[1]"]),
+        ([[ONE], [TWO]], ["x[0][0]", "x[1][0]"]),
+        ([json.dumps(ONE), json.dumps(TWO)], ["x[0]", "x[1]"]),
+        ([{"index": {"_id": "1"}}, ONE, {"create": {}}, TWO], ["x[1]", "x[3]"]),  # Elasticsearch's bulk
         ({"data": [{"id": "1", "type": "p", "attributes": r} for r in (ONE, TWO)]}, ["x.data[0]", "x.data[1]"]),
         ({"patents": [{"patent": ONE}, {"patent": TWO}]}, None),
         (

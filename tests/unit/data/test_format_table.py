@@ -19,6 +19,7 @@ from patent_embed.data.records import Record, RecordParser
 from patent_embed.data.shapes.base import SHAPES
 from tests.conftest import ROOT, patent
 from tests.unit.data.formats.test_excel import HEADER, ROWS, xls, xlsx
+from tests.unit.data.formats.test_html_table import page
 from tests.unit.data.test_reading import zipped
 
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
@@ -112,6 +113,13 @@ ROWS_OF_THE_PAGE = {
         ("a.xls", xls([["检索结果"], [], *SHEET])),
         ("a.xlsx", xlsx({"Sheet1": SHEET})[:900]),
         "unreadable_file",
+    ),
+    "html_table": Row(
+        ("a.xls", page("CN110000001A", "CN110000002A").encode()),
+        ["a.xls!2:2", "a.xls!2:3"],
+        ("a.xls", page("CN110000001A", "CN110000002A").encode("gb18030")[:-30]),
+        ("a.xls", b"<html><table>\xff\xff\xff"),
+        "bad_encoding",
     ),
     "labelled_text": Row(
         ("a.txt", f"{TEXT}\n{TEXT.replace('0001A', '0002A')}".encode()),

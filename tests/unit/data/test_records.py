@@ -267,6 +267,8 @@ def test_a_field_that_the_user_named_is_read_from_there_alone() -> None:
         (True, ""),
         (["CN1A", "CN2A"], "CN1A"),
         ("CN110000001 (A)", "CN110000001A"),
+        ("1.0000001E+07", "10000001"),
+        ("1.1E+08", ""),  # a spreadsheet has lost the rest
         ("CN110000001A; CN110000001B", "CN110000001A"),
         ({"country": "US", "doc_number": "8372101", "kind": "B2"}, "US8372101B2"),
         ({"country": "US"}, ""),

@@ -76,6 +76,7 @@ def test_one_object_is_the_file_itself() -> None:
         '{"publication_number": "CN1A", "big": 123456789012345678901234567890}',
         '{"publication_number": "CN1A", "text": "a\tb\nc"}',
         '{"publication_number": "CN1A", "text": "\\ud800"}',
+        '{"publication_number": "CN1A", "text": ["a,}", "b", ], }',
     ],
 )
 def test_what_strict_readers_refuse(text: str) -> None:
