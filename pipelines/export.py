@@ -24,7 +24,8 @@ from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
 from pipelines.publish import replace_folder
 from pipelines.reporting import versions
-from pipelines.run_folder import MODEL, FinishedRun, open_run
+from pipelines.run_folder import FinishedRun, open_run
+from pipelines.steps.train import MODEL
 
 EXPORT = "export"
 LARGEST_LOSS = 0.005  # of nDCG@10, relative: a format that loses more is refused

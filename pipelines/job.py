@@ -19,9 +19,9 @@ from pipelines.engine import LocalModel, Output, Results, Runner, StepSpec, need
 from pipelines.events import RayMetrics
 from pipelines.preflight import before_models, before_ray
 from pipelines.recipe import Recipe, run_recipe
-from pipelines.run_folder import MODEL, PROGRESS
+from pipelines.run_folder import PROGRESS
 from pipelines.session import ray_session
-from pipelines.steps.train import check_resume
+from pipelines.steps.train import MODEL, check_resume
 
 
 @contextlib.contextmanager

@@ -31,8 +31,9 @@ from patent_embed.report.terminal import comparison_table
 from pipelines.engine import STEPS, Output, Results
 from pipelines.recipe import BASE, TUNED, Recipe
 from pipelines.reporting import make_report
-from pipelines.run_folder import ADAPTER, MODEL, PROGRESS, SETTINGS, SUMMARY
+from pipelines.run_folder import PROGRESS, SETTINGS, SUMMARY
 from pipelines.steps.evaluate import BM25, load_result
+from pipelines.steps.train import ADAPTER, MODEL
 
 _PAIRS = (("test", TUNED, BASE), ("test", TUNED, BM25), ("test", BASE, BM25), ("val", TUNED, BASE))
 

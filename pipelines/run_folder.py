@@ -11,8 +11,6 @@ from patent_embed.folders import folder_at
 from pipelines.engine import STEPS
 from pipelines.steps import ingest, negatives, queries, splits
 from pipelines.steps.tables import Tables
-from pipelines.steps.train import ADAPTER as ADAPTER  # the published folders are named like the training's
-from pipelines.steps.train import MODEL as MODEL
 
 SUMMARY, SETTINGS, PROGRESS = "run_summary.json", "config.yaml", "progress.jsonl"
 
