@@ -35,7 +35,10 @@ _ANCESTORS = frozenset(
     ("tree", "ancestors", "ancestor", "parents", "parent", "path", "hierarchy", "broader", "parentcode", "children")
 )
 _LEAF_NAMES = frozenset(("leaf", "isleaf"))
-_PARTS = {name: name for name in ("section", "class", "subclass", "group", "subgroup")} | {"maingroup": "group"}
+_PARTS = {name: name for name in ("section", "class", "subclass", "group", "subgroup")} | {
+    "maingroup": "group",
+    "mainclass": "class",
+}
 _PART = re.compile(r"(?:ipcr?|cpc|classification)?(\w+?)(?:symbol|code|id|number|no)?")  # of a name without punctuation
 _NOT_PLAIN = re.compile(r"[\W_]+")
 _WHOLE_SYMBOL = re.compile(
