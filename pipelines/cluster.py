@@ -83,14 +83,17 @@ def _host_and_port(told: str) -> str:
 
 
 def _running_here() -> str:
-    """The cluster that ``ray start`` left running on this machine. Raises UserError where there is none."""
-    address = services.find_bootstrap_address(None) or next(iter(_running()), None)
-    if address is None:
+    """The cluster that ``ray start`` began on this machine, else the only one that runs here. Raises UserError where
+    there is none, or none to be preferred."""
+    left = services.find_bootstrap_address(None)
+    found = [str(left)] if left else _running()
+    if len(found) != 1:
+        what = f"several clusters run on this machine ({', '.join(found)})" if found else "no cluster runs here"
         raise UserError(
-            "RAY_ADDRESS=auto: no cluster runs on this machine; start one by ray start --head, or unset RAY_ADDRESS "
-            "and the command starts a Ray of its own"
+            f"RAY_ADDRESS=auto: {what}; set it to the address of one, or unset it and the command starts a Ray of its "
+            "own"
         )
-    return str(address)
+    return found[0]
 
 
 def _running() -> list[str]:

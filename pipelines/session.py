@@ -63,7 +63,7 @@ def ray_session(log_level: str, grows_to: Sequence[NodeKind] = (), *, dashboard:
     if ray.is_initialized():
         yield
         return
-    _say_which()
+    address = _chosen()
     debug = log_level == "DEBUG"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # do not hide a GPU from tasks that asked for none
     if not debug:
@@ -81,7 +81,7 @@ def ray_session(log_level: str, grows_to: Sequence[NodeKind] = (), *, dashboard:
     with contextlib.nullcontext() if debug else _no_stderr():  # the core announces the log level it was given
         try:
             ray.init(
-                address=told_address() or "local",  # None would join whatever `ray start` left an address of
+                address=address or "local",  # None would join whatever `ray start` left an address of
                 logging_level=logging.INFO if debug else logging.ERROR,
                 log_to_driver=debug,
                 runtime_env={"env_vars": env},
@@ -97,12 +97,13 @@ def ray_session(log_level: str, grows_to: Sequence[NodeKind] = (), *, dashboard:
         ray.shutdown()
 
 
-def _say_which() -> None:
-    """The cluster that is joined; or the one on this machine that is not."""
+def _chosen() -> str | None:
+    """The cluster to join, or None; which is said, and so is one on this machine that is not joined."""
     if (address := cluster_to_join()) is not None:
         say(f"ray     the cluster at {address}")
     elif (beside := joinable_here()) is not None:
         say(f"ray     its own, not the cluster at {beside}: RAY_ADDRESS=auto joins that")
+    return address
 
 
 def _first_line(error: Exception) -> str:

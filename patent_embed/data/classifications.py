@@ -35,16 +35,11 @@ _ANCESTORS = frozenset(
     ("tree", "ancestors", "ancestor", "parents", "parent", "path", "hierarchy", "broader", "parentcode", "children")
 )
 _LEAF_NAMES = frozenset(("leaf", "isleaf"))
-_PARTS = {
-    **dict.fromkeys(("section", "ipcsection", "cpcsection", "sectionid", "sectioncode"), "section"),
-    **dict.fromkeys(("class", "ipcclass", "cpcclass", "classid", "mainclass", "classcode", "classnumber"), "class"),
-    **dict.fromkeys(("subclass", "ipcsubclass", "cpcsubclass", "subclassid", "subclasscode"), "subclass"),
-    **dict.fromkeys(
-        ("maingroup", "group", "ipcmaingroup", "cpcmaingroup", "ipcgroup", "cpcgroup", "groupid", "maingroupid"),
-        "group",
-    ),
-    **dict.fromkeys(("subgroup", "ipcsubgroup", "cpcsubgroup", "subgroupid", "subgroupcode"), "subgroup"),
+_PARTS = {name: name for name in ("section", "class", "subclass", "group", "subgroup")} | {
+    "maingroup": "group",
+    "mainclass": "class",
 }
+_PART = re.compile(r"(?:ipcr?|cpc|classification)?(\w+?)(?:symbol|code|id|number|no)?")  # of a name without punctuation
 _NOT_PLAIN = re.compile(r"[\W_]+")
 _WHOLE_SYMBOL = re.compile(
     r"\s*[A-HY]\s?\d{2}\s?[A-Z][\s-]*\d{1,4}\s*[/／]\s*\d{2,6}\s*(?:\([^)]*\)\s*\w?\s*)?", re.IGNORECASE
@@ -64,7 +59,7 @@ def split_symbol(fields: Mapping[Any, Any]) -> str:
     """The symbol whose section, class, subclass, group and subgroup stand in fields of their own; else nothing."""
     parts: dict[str, str] = {}
     for name, value in fields.items():
-        part = _PARTS.get(_plain(name)) if isinstance(name, str) else None
+        part = _part(name) if isinstance(name, str) else None
         if part is not None and part not in parts:
             parts[part] = text_of(value).strip().upper()
     subclass, group, subgroup = (parts.get(name, "") for name in ("subclass", "group", "subgroup"))
@@ -76,6 +71,13 @@ def split_symbol(fields: Mapping[Any, Any]) -> str:
         if "/" in whole:
             return whole if whole[:1].isalpha() else head + whole
     return f"{head}{group.removeprefix(head)}/{subgroup.zfill(2)}" if subgroup else ""
+
+
+@lru_cache(maxsize=1 << 12)
+def _part(name: str) -> str | None:
+    """Which part of a symbol a field of this name holds."""
+    match = _PART.fullmatch(_plain(name))
+    return _PARTS.get(match[1]) if match is not None else None
 
 
 def _texts(value: Any, depth: int) -> Iterator[str]:

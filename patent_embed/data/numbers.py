@@ -15,7 +15,7 @@ from patent_embed.data.values import paragraphs_of, unfold
 
 _WRITTEN_WITH_EXPONENT = re.compile(r"(\d)\.?(\d*)E\+?(\d{1,2})", re.IGNORECASE)  # by spreadsheets
 # By pandas; application numbers have more digits before their check digit.
-_WRITTEN_AS_FLOAT = re.compile(r"\d{1,11}\.0")
+_WRITTEN_AS_FLOAT = re.compile(r"\d{1,11}\.0+")
 _KIND_IN_BRACKETS = re.compile(r"\(([A-Z]\d?)\)$")  # Espacenet: "CN110000001 (A)"
 _BETWEEN_NUMBERS = re.compile(r"[;；,，|\n]\s*")  # several publications of one patent: the first names it
 _NAMED_BY_NUMBER = re.compile(r"(?:^|[/!])([A-Z]{2}\d{6,}[A-Z]\d?)(?:\.[A-Za-z]+){1,2}$")  # "CN110000001A.json"
@@ -26,8 +26,8 @@ def publication_number(values: Mapping[str, Any], source: str) -> str:
     number = _one_number(values.get("publication_number"))
     if _WRITTEN_WITH_EXPONENT.fullmatch(number):
         number = _without_exponent(number)
-    elif number.endswith(".0") and _WRITTEN_AS_FLOAT.fullmatch(number):
-        number = number[:-2]
+    elif number.endswith("0") and _WRITTEN_AS_FLOAT.fullmatch(number):
+        number = number.partition(".")[0]
     if not number:
         number = _one_number(values.get("application_number"))
     if not number and (match := _NAMED_BY_NUMBER.search(source)):

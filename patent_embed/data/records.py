@@ -183,7 +183,7 @@ class RecordParser:
             (record.indexing_codes if ipc.is_indexing(code) else record.codes).append(code)
         if record.codes:
             return "", ""
-        if not text.strip(" ;"):
+        if says_nothing(text):
             return "missing_classifications", ""
         return "only_indexing_codes" if codes else "no_full_code", text.strip()[:_LONGEST_CODES]
 

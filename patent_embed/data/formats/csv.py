@@ -21,6 +21,7 @@ from patent_embed.data.tables import MOST_ROWS_ABOVE, fields_of, header_among, h
 _DELIMITERS = (",", "\t", ";", "|", "\x01", "，", "；", "^", "~")
 _LONGEST_CELL = 1 << 27  # characters; Python's own bound is 131,072, less than many descriptions
 _MOST_LINES = 20_000  # of one row; a description has fewer
+_LOOKED_AT = 1 << 16  # characters of a line that tell the delimiter
 _LEAST_NAMES = 2  # in a header, by which a text without a suffix is known to be a table
 
 
@@ -80,7 +81,7 @@ def _delimiter(lines: list[str]) -> tuple[str, int]:
     best, most, widest = ",", 0, 0
     for delimiter in _DELIMITERS:
         for line in lines:
-            cells = next(csv.reader([line.strip("\ufeff")], delimiter=delimiter), [])
+            cells = next(csv.reader([line[:_LOOKED_AT].strip("\ufeff")], delimiter=delimiter), [])
             key = (known_names(cells) if len(cells) > 1 else 0, len(cells) if not most else 0)
             if key > (most, widest):
                 best, (most, widest) = delimiter, key

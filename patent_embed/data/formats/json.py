@@ -27,6 +27,7 @@ _CHUNK = 1 << 20
 _LOOKED_AT = 50  # lines that tell
 _LONGEST_LOOKED_AT = 8 << 20
 _BEGINS = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*(?:\{\s*[\"'}]|\[\s*(?:[\[{\"\]]|-?\d))")
+_MOST_BROKEN = 200  # values one after the other, after which the rest is one reject: it is no JSON
 _DEEPEST_LIST = 3  # lists in lists of records
 _LINE_SUFFIXES = (".jsonl", ".ndjson", ".jsonlines", ".jl", ".ldjson")
 _WIDE = ("utf-16", "utf-32")
@@ -148,13 +149,20 @@ def are_values(lines: list[bytes]) -> bool:
             continue
         size += len(line)
         looked_at += 1
-        if bare[:1] in b"{[" and not line[:1].isspace() and _line_value(bare) is not None:
+        if bare[:1] in b"{[" and not line[:1].isspace() and _may_be_a_value(bare):
             values += 1
         elif len(bare) == 1:
             return False  # a bracket alone: the value goes on in the next line
         if looked_at == _LOOKED_AT or size > _LONGEST_LOOKED_AT:
             break
     return values > 0 and 2 * values >= looked_at
+
+
+def _may_be_a_value(line: bytes) -> bool:
+    """Whether a line is a value, in whatever encoding its texts are."""
+    if _line_value(line) is not None:
+        return True
+    return not line.isascii() and _line_value(line.decode("latin-1").encode()) is not None
 
 
 def _line_value(line: bytes) -> Any:
@@ -240,16 +248,19 @@ def _of_values(text: str, source: str, encoding: str) -> Iterator[RawRecord]:
     decoder = json.JSONDecoder(strict=False)
     text = _COMMA_AT_END.sub(r"\1", text)
     place, line, found = _skip(text, 0), 1 + text.count("\n", 0, _skip(text, 0)), 0
+    broken = 0  # one after the other
     while place < len(text):
         try:
             value, end = decoder.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
-            resumes = _RESUMES.search(text, place + 1)
+            broken += 1
+            resumes = _RESUMES.search(text, place + 1) if broken < _MOST_BROKEN else None
             end = resumes.end() if resumes is not None else len(text)
             detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
             whole = found == 0 and end == len(text)
             yield rejected(source if whole else f"{source}:{line}", "invalid_json", detail)
         else:
+            broken = 0
             following = _skip(text, end)
             whole = found == 0 and following == len(text)
             yield from _of_value(value, source if whole else f"{source}:{line}", encoding)

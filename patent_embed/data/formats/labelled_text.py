@@ -47,9 +47,10 @@ class LabelledText(Format):
                     yield RawRecord(f"{source}:{number}", _tagged(line), encoding=encoding)
             return
         records = labelled_records(text)
+        place, before = 1, 0
         for begins, fields in records:
-            place = source if len(records) == 1 else f"{source}:{text.count(chr(10), 0, begins) + 1}"
-            yield RawRecord(place, fields, encoding=encoding)
+            place, before = place + text.count("\n", before, begins), begins
+            yield RawRecord(source if len(records) == 1 else f"{source}:{place}", fields, encoding=encoding)
 
 
 def _tagged(line: str) -> dict[str, str]:

@@ -78,6 +78,14 @@ def test_broken_overlays_are_told_in_one_line(content: bytes, says: str, tmp_pat
     assert str(caught.value) == f"config file '{path}' {says}"
 
 
+def test_overlays_of_users(shared_data: Path) -> None:
+    folder = shared_data.parent / "cases" / "60-config"
+    config = load_config(overlays=[folder / "bom.yaml", folder / "gbk.yaml"])
+    assert (config.training.epochs, config.data.max_samples) == (1, 30)
+    with pytest.raises(UserError, match=r"tab\.yaml' is not YAML: line 2, column 1: a tab, where YAML wants blanks"):
+        load_config(overlays=[folder / "tab.yaml"])
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

@@ -59,6 +59,8 @@ G, H = "G06T3/40", "H04N5/232"
         ),
         ([{"section_id": "G", "class_id": "G06", "subclass_id": "G06T", "group_id": "G06T3/40"}], [G]),
         ([{"subclass": "G06T", "group": "3/40"}], [G]),
+        ([{"sectionSymbol": "G", "classNumber": 6, "subclass_code": "T", "mainGroup": "3", "subGroup": "40"}], [G]),
+        ([{"cpc_section": "G", "cpc_class": "G06", "cpc_subclass": "G06T", "cpc_group": "G06T3/40"}], [G]),
         ("H01M", []),
         (["21-01-C0293"], []),
         (12, []),

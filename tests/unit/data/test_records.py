@@ -65,6 +65,7 @@ def test_indexing_codes_are_kept_apart() -> None:
         ({"classifications": "H01M"}, "no_full_code"),
         ({"classifications": "21-01-C0293"}, "no_full_code"),
         ({"classifications": 12}, "missing_classifications"),
+        ({"classifications": ["nan", None]}, "missing_classifications"),
         ({"classifications": "Y02P20/134"}, "only_indexing_codes"),
     ],
 )
@@ -259,6 +260,7 @@ def test_a_field_that_the_user_named_is_read_from_there_alone() -> None:
     [
         (10000001.0, "10000001"),
         ("10000001.0", "10000001"),
+        ("10000001.00", "10000001"),
         ("CN 110000005 A", "CN110000005A"),
         ("ＣＮ１１０００００５Ａ", "CN11000005A"),
         ("201910000002.0", "201910000002.0"),  # twelve digits are an application's, and the last its check digit

@@ -89,8 +89,20 @@ def test_another_service_is_no_cluster() -> None:
         server.shutdown()
 
 
-def test_no_cluster_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda folder: None)
-    monkeypatch.setattr("pipelines.cluster._running", list)
-    with pytest.raises(UserError, match="RAY_ADDRESS=auto: no cluster runs on this machine"):
-        cluster_to_join({"RAY_ADDRESS": "auto"})
+@pytest.mark.parametrize(
+    ("left", "running", "says"),
+    [
+        (None, [], "RAY_ADDRESS=auto: no cluster runs here"),
+        (None, ["a:1", "b:2"], r"RAY_ADDRESS=auto: several clusters run on this machine \(a:1, b:2\)"),
+        (None, ["127.0.0.1:1"], "RAY_ADDRESS=auto: nobody answers there"),
+        ("127.0.0.1:1", ["a:1", "b:2"], "RAY_ADDRESS=auto: nobody answers there"),
+    ],
+)
+def test_the_cluster_of_this_machine(
+    left: str | None, running: list[str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda folder: left)
+    monkeypatch.setattr("pipelines.cluster._running", lambda: running)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(UserError, match=says):
+        cluster_to_join({"RAY_ADDRESS": "auto"}, patience=0.1)

@@ -121,6 +121,17 @@ def test_odd_contents(content: bytes, reasons: list[str]) -> None:
     assert [record.reason for record in read(content)] == reasons
 
 
+def test_lines_that_no_encoding_is_sure_of_are_a_reject_each() -> None:
+    lines = ['{"title": "Устройство для измерения температуры воздуха"}'.encode("cp1251")] * 3
+    assert [(record.source, record.reason) for record in read(b"\n".join(lines))] == [
+        (f"x.json:{line}", "bad_encoding") for line in (1, 2, 3)
+    ]
+
+
+def test_what_is_no_json_is_not_looked_through_for_ever() -> None:
+    assert len(read(b"{\n" * 100_000)) < 300
+
+
 def test_an_empty_file_of_lines_has_no_record() -> None:
     assert read(b"\n", "x.jsonl.gz") == []
 
