@@ -49,7 +49,7 @@ def run(config: DataConfig, *, json_lines: bool = False, limit: int | None = Non
 def table(found: PatentFiles, survey: Survey) -> list[str]:
     """What ``inspect`` shows, line by line."""
     rejected = survey.reasons.total()
-    lines = [f"{len(found.files):,} files in {found.root}, {found.passed_over:,} of other kinds passed over"]
+    lines = [f"{len(found.files):,} files in {found.root}", *found.notes()]
     lines += [f"{survey.records:,} records: {survey.records - rejected:,} patents, {rejected:,} rejected"]
     lines += [f"{survey.repeated:,} patents have the number of an earlier one"] if survey.repeated else []
     counts = {"format": survey.layouts, "encoding": survey.encodings, "language": survey.languages}

@@ -31,8 +31,9 @@ def folder(tmp_path: Path) -> Path:
 def test_the_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:6] == [
-        f"1 files in {folder}, 1 of other kinds passed over",
+    assert lines[:7] == [
+        f"1 files in {folder}",
+        "1 files of other kinds passed over",
         "3 records: 2 patents, 1 rejected",
         "",
         "format    json 3",
