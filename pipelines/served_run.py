@@ -1,0 +1,198 @@
+"""A finished run, or another corpus with its models, as an engine that searches it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from patent_embed.arrays import Vectors
+from patent_embed.artifacts import Artifact
+from patent_embed.config.commands import EncodeArguments
+from patent_embed.config.settings import Config
+from patent_embed.data.inputs import find_input
+from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.hub import resolve_model
+from patent_embed.errors import UserError
+from patent_embed.evaluation.bm25 import Bm25Index
+from patent_embed.folders import folder_at
+from patent_embed.hashing import folder_digest
+from patent_embed.progress.terminal import note, say
+from patent_embed.serving.corpus import Corpus
+from patent_embed.serving.encoding import BatchedEncoder, TextEncoder
+from patent_embed.serving.engine import Engine, Model
+from patent_embed.serving.facts import RunFacts, run_facts
+from patent_embed.serving.index import open_index, search_index, vector_matrix
+from patent_embed.serving.vectors import VectorMatrix, VectorSearch
+from pipelines.engine import LocalModel, Output
+from pipelines.job import execute
+from pipelines.recipe import BASE, TUNED
+from pipelines.run_folder import SUMMARY, FinishedRun, open_run
+from pipelines.steps import embed
+from pipelines.steps.embeddings import VECTORS, embeddings_step
+from pipelines.steps.texts import texts_step
+from pipelines.steps.train import MODEL
+
+PASSAGES = "passages.npy"
+_CHECKS = 8  # queries of the run, spread over it
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model of the run: its folder, the artifact whose ``PASSAGES`` are the corpus by it, and check queries."""
+
+    folder: Path
+    vectors: Artifact
+    checks: list[tuple[str, Vectors]]
+
+    def matrix(self) -> Vectors:
+        """(patents, dim) float32, memory-mapped."""
+        matrix: Vectors = np.load(self.vectors.file(PASSAGES), mmap_mode="r")
+        return matrix
+
+
+@dataclass(frozen=True)
+class ServedRun:
+    """All that search needs, made and found: plain data, which another machine opens by itself."""
+
+    config: Config
+    index: Artifact
+    models: dict[str, ServedModel]
+    facts: RunFacts
+
+    def engine(
+        self,
+        encoder: Callable[[str], TextEncoder] | None = None,
+        search: Callable[[str, Corpus, Vectors], VectorSearch] | None = None,
+    ) -> Engine:
+        """The engine, with the models in this process unless told otherwise.
+
+        Args:
+            encoder: of the model with a name; None: loaded here.
+            search: of the model with a name; None: here, in the memory-mapped vectors.
+        """
+        corpus, words = open_index(self.index)
+        models = {}
+        for name, served in self.models.items():
+            matrix = served.matrix()
+            models[name] = Model(
+                encoder(name) if encoder else self.encoder(name),
+                search(name, corpus, matrix) if search else VectorMatrix(corpus, matrix, name),
+                matrix,
+                served.vectors.digest,
+                served.checks,
+            )
+        return Engine(corpus, words, models, self.facts)
+
+    def encoder(self, name: str) -> BatchedEncoder:
+        """The encoder of a model, on this machine's GPU where there is one."""
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return BatchedEncoder(Encoder.load(self.models[name].folder, self.config.model, device=device), name)
+
+    def open_words(self) -> tuple[Corpus, Bm25Index]:
+        """The corpus and its words, without the models."""
+        return open_index(self.index)
+
+
+def served_run(output_dir: str, data_dir: str | None = None) -> ServedRun:
+    """Find what search needs in the output folder of a run; make there, once, what is missing.
+
+    Args:
+        output_dir: of a finished run.
+        data_dir: another corpus, which the run's models embed into the same folder; None: that of the run.
+
+    Raises:
+        UserError: no run has finished there, or its model is not there any more.
+    """
+    run = open_run(output_dir)
+    if run is None:
+        raise UserError(
+            f"{output_dir!r} holds no finished run, so there are no vectors to search; name the output folder of one"
+        )
+    with contextlib.closing(Output(folder_at(output_dir))) as output:
+        found = dict(_models(run, output))
+        if not found:
+            raise UserError(f"no model of the run in {output_dir!r} is there any more, so no query can be embedded")
+        corpus = run.tables.ingest
+        if data_dir is not None:
+            corpus, found = _other_corpus(run, output, found, data_dir)
+        index = search_index(output.store, corpus)
+    return ServedRun(run.config, index, found, _facts(output_dir))
+
+
+def _models(run: FinishedRun, output: Output) -> Iterator[tuple[str, ServedModel]]:
+    """The tuned model first: it is the one that is fused with BM25."""
+    for name in (TUNED, BASE):
+        vectors = run.steps.get(f"{embed.NAME}-{name}")
+        if vectors is None:
+            continue
+        digest = vectors.manifest.inputs["model"]
+        folder = _model_folder(run, output, name, digest)
+        if folder is None:
+            note(f"the {name} model is left out: what made its vectors is not there any more")
+            continue
+        asked = run.tables.queries.table("queries", "query")["query"]
+        known = np.load(vectors.file("queries.npy"), mmap_mode="r")
+        chosen = range(0, len(asked), max(1, len(asked) // _CHECKS))[:_CHECKS]
+        checks = [(asked[row].as_py(), np.asarray(known[row])) for row in chosen]
+        yield name, ServedModel(folder, vectors, checks)
+
+
+def _model_folder(run: FinishedRun, output: Output, name: str, digest: str) -> Path | None:
+    """The model that made vectors: that of a training, or a folder with the same content."""
+    for step in run.steps.values():
+        if step.digest == digest:
+            return step.file(MODEL)
+    if (shared := output.shared(digest)) is not None:
+        return shared
+    try:
+        folder = (
+            output.folder.fetch_all(output.here / MODEL, MODEL)
+            if name == TUNED
+            else resolve_model(run.config.model.name, trust_remote_code=run.config.model.trust_remote_code).resolve()
+        )
+    except UserError:
+        return None
+    return folder if folder.is_dir() and folder_digest(folder) == digest else None
+
+
+def _other_corpus(
+    run: FinishedRun, output: Output, models: dict[str, ServedModel], data_dir: str
+) -> tuple[Artifact, dict[str, ServedModel]]:
+    """Read and embed another corpus by the steps of ``patent-embed encode``."""
+    config = run.config.model_copy(deep=True)
+    config.data.data_dir, config.run.output_dir, config.data.max_samples = data_dir, output.folder.address, None
+    texts = texts_step(config, EncodeArguments(), find_input(data_dir))
+    steps = {
+        name: embeddings_step(config, texts, LocalModel(model.folder), "passage") for name, model in models.items()
+    }
+    done = execute(config, output, [texts, *steps.values()])
+    rows = done[texts].manifest.rows["texts"]
+    found = {}
+    for name, model in models.items():
+        matrix = vector_matrix(output.store, done[steps[name]], rows, VECTORS)
+        found[name] = ServedModel(model.folder, matrix, model.checks)
+    return done[texts], found
+
+
+def _facts(output_dir: str) -> RunFacts:
+    place = folder_at(output_dir)
+    metrics, summary = (_json(place.read(name)) for name in ("metrics.json", SUMMARY))
+    return run_facts(metrics, summary)
+
+
+def _json(content: bytes | None) -> dict[str, Any]:
+    return dict(json.loads(content)) if content else {}
+
+
+def describe(engine: Engine) -> None:
+    """Lines on what is served."""
+    say(f"corpus  {len(engine.corpus):,} patents")
+    say(f"systems {', '.join(engine.systems)}")
