@@ -169,10 +169,10 @@ class Output:
         step = _shared_model(model.digest)
         return ModelRef((self.store.find(step) or self.store.run(step, copy)).address, "")
 
-    def shared(self, digest: str) -> Path | None:
-        """The folder of a model that ``share`` copied, on this machine; None: none with this digest was."""
+    def shared(self, digest: str) -> ModelRef | None:
+        """A model that ``share`` copied; None: none with this digest was."""
         found = self.store.find(_shared_model(digest))
-        return None if found is None else found.file("")
+        return None if found is None else ModelRef(found.address, "")
 
 
 def _shared_model(digest: str) -> Step:

@@ -6,13 +6,12 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from patent_embed.arrays import Vectors
-from patent_embed.artifacts import Artifact
+from patent_embed.artifacts import Artifact, ModelRef, open_artifact
 from patent_embed.config.commands import EncodeArguments
 from patent_embed.config.settings import Config
 from patent_embed.data.inputs import find_input
@@ -21,7 +20,6 @@ from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
 from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.folders import folder_at
-from patent_embed.hashing import folder_digest
 from patent_embed.progress.terminal import note, say
 from patent_embed.serving.corpus import Corpus
 from patent_embed.serving.encoding import BatchedEncoder, TextEncoder
@@ -44,15 +42,16 @@ _CHECKS = 8  # queries of the run, spread over it
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model of the run: its folder, the artifact whose ``PASSAGES`` are the corpus by it, and check queries."""
+    """A model of the run: where it is, the artifact whose ``PASSAGES`` are the corpus by it, and check queries."""
 
-    folder: Path
+    model: ModelRef
     vectors: Artifact
     checks: list[tuple[str, Vectors]]
 
     def matrix(self) -> Vectors:
         """(patents, dim) float32, memory-mapped."""
-        matrix: Vectors = np.load(self.vectors.file(PASSAGES), mmap_mode="r")
+        vectors = open_artifact(self.vectors.address)
+        matrix: Vectors = np.load(vectors.file(PASSAGES), mmap_mode="r")
         return matrix
 
 
@@ -76,7 +75,7 @@ class ServedRun:
             encoder: of the model with a name; None: loaded here.
             search: of the model with a name; None: here, in the memory-mapped vectors.
         """
-        corpus, words = open_index(self.index)
+        corpus, words = self.open_index()
         models = {}
         for name, served in self.models.items():
             matrix = served.matrix()
@@ -94,11 +93,11 @@ class ServedRun:
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return BatchedEncoder(Encoder.load(self.models[name].folder, self.config.model, device=device), name)
+        return BatchedEncoder(Encoder.load(self.models[name].model.folder(), self.config.model, device=device), name)
 
-    def open_words(self) -> tuple[Corpus, Bm25Index]:
+    def open_index(self) -> tuple[Corpus, Bm25Index]:
         """The corpus and its words, without the models."""
-        return open_index(self.index)
+        return open_index(open_artifact(self.index.address))
 
 
 def served_run(output_dir: str, data_dir: str | None = None) -> ServedRun:
@@ -134,22 +133,22 @@ def _models(run: FinishedRun, output: Output) -> Iterator[tuple[str, ServedModel
         if vectors is None:
             continue
         digest = vectors.manifest.inputs["model"]
-        folder = _model_folder(run, output, name, digest)
-        if folder is None:
+        model = _model(run, output, name, digest)
+        if model is None:
             note(f"the {name} model is left out: what made its vectors is not there any more")
             continue
         asked = run.tables.queries.table("queries", "query")["query"]
         known = np.load(vectors.file("queries.npy"), mmap_mode="r")
         chosen = range(0, len(asked), max(1, len(asked) // _CHECKS))[:_CHECKS]
         checks = [(asked[row].as_py(), np.asarray(known[row])) for row in chosen]
-        yield name, ServedModel(folder, vectors, checks)
+        yield name, ServedModel(model, vectors, checks)
 
 
-def _model_folder(run: FinishedRun, output: Output, name: str, digest: str) -> Path | None:
+def _model(run: FinishedRun, output: Output, name: str, digest: str) -> ModelRef | None:
     """The model that made vectors: that of a training, or a folder with the same content."""
     for step in run.steps.values():
         if step.digest == digest:
-            return step.file(MODEL)
+            return ModelRef(step.address, MODEL)
     if (shared := output.shared(digest)) is not None:
         return shared
     try:
@@ -160,7 +159,8 @@ def _model_folder(run: FinishedRun, output: Output, name: str, digest: str) -> P
         )
     except UserError:
         return None
-    return folder if folder.is_dir() and folder_digest(folder) == digest else None
+    found = LocalModel(folder)
+    return output.share(found) if folder.is_dir() and found.digest == digest else None
 
 
 def _other_corpus(
@@ -171,14 +171,15 @@ def _other_corpus(
     config.data.data_dir, config.run.output_dir, config.data.max_samples = data_dir, output.folder.address, None
     texts = texts_step(config, EncodeArguments(), find_input(data_dir))
     steps = {
-        name: embeddings_step(config, texts, LocalModel(model.folder), "passage") for name, model in models.items()
+        name: embeddings_step(config, texts, LocalModel(model.model.folder()), "passage")
+        for name, model in models.items()
     }
     done = execute(config, output, [texts, *steps.values()])
     rows = done[texts].manifest.rows["texts"]
     found = {}
     for name, model in models.items():
         matrix = vector_matrix(output.store, done[steps[name]], rows, VECTORS)
-        found[name] = ServedModel(model.folder, matrix, model.checks)
+        found[name] = ServedModel(model.model, matrix, model.checks)
     return done[texts], found
 
 

@@ -75,7 +75,7 @@ class Answer:
     """What was found.
 
     Attributes:
-        lists: system → its best results.
+        lists: system → its best results, in the order in which they were asked.
         patents: how many the filters let through.
         facets: level ("subclass", "main group", "year") → values of the first results of the first list.
         marked: words of the query to be marked in texts.
@@ -169,7 +169,7 @@ class Engine:
         found = {name: _without(each, row) for name, each in found.items()}
         if HYBRID in wanted:
             found[HYBRID] = fuse([found[self.best], found[BM25]])
-        lists = _lists(found, [name for name in self.systems if name in wanted], query.count)
+        lists = _lists(found, tuple(dict.fromkeys(query.systems)), query.count)
         facets = self._facets(found[next(iter(lists))][1], mask, query.filters)
         watch.lap("facets")
         return Answer(
