@@ -63,21 +63,25 @@ def app(options: SearchOptions) -> serve.Application:
         "max_ongoing_requests": _WAITING,
     }
     on = {"num_cpus": options.cpus}
+    encoding: Any = serve.deployment(QueryEncoders)  # whatever its annotations say, it has options and bind
+    searching: Any = serve.deployment(Shard)
+    site: Any = serve.deployment(serve.ingress()(Site))
     encoders, shards = dict[str, serve.Application](), dict[str, list[serve.Application]]()
     for name, model in run.models.items():
-        encoders[name] = QueryEncoders.options(
+        encoders[name] = encoding.options(
             name=f"encode-{name}", ray_actor_options=on | {"num_gpus": options.gpus}, **scaled
         ).bind(run, name)
         bounds = np.linspace(0, len(model.matrix()), options.shards + 1).astype(int).tolist()
         shards[name] = [
-            Shard.options(name=f"shard-{name}-{begin}", ray_actor_options=on, **scaled).bind(run, name, begin, end)
+            searching.options(name=f"shard-{name}-{begin}", ray_actor_options=on, **scaled).bind(run, name, begin, end)
             for begin, end in pairwise(bounds)
         ]
-    site = Site.options(max_ongoing_requests=2 * options.max_requests)
-    return site.bind(run, encoders, shards, options.output, options.max_requests)
+    bound: serve.Application = site.options(max_ongoing_requests=2 * options.max_requests).bind(
+        run, encoders, shards, options.output, options.max_requests
+    )
+    return bound
 
 
-@serve.deployment
 class QueryEncoders:
     """Replicas of a model that embed queries and texts, those at once in one batch."""
 
@@ -97,7 +101,6 @@ class QueryEncoders:
         return await asyncio.wrap_future(self._encoder.submit(texts, kind))
 
 
-@serve.deployment
 class Shard:
     """Replicas that search the rows ``begin`` to ``end`` of a model's vectors, requests at once in one pass."""
 
@@ -110,12 +113,10 @@ class Shard:
         return await asyncio.wrap_future(self._matrix.submit(query, k, filters))
 
 
-@serve.deployment
-@serve.ingress()
 class Site:
     """The page and the APIs. One replica, since it writes the judgements."""
 
-    async def __init__(
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self,
         run: ServedRun,
         encoders: Mapping[str, DeploymentHandle[Any]],

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -213,7 +213,7 @@ class Corpus:
             rows = np.flatnonzero(self._days)
             years, inverse = np.unique(self._days[rows] // 10_000, return_inverse=True)
             return rows, inverse.astype(np.int64), [str(year) for year in years]
-        part = {"subclass": subclass, "main group": main_group}[level]
+        part: Callable[[str], str] = {"subclass": subclass, "main group": main_group}[level]
         of_symbols = [part(symbol) for symbol in self._symbols]
         names = sorted(set(of_symbols))
         numbers = {name: number for number, name in enumerate(names)}

@@ -118,10 +118,10 @@ class _Work:
         vectors = np.empty((len(flat), self._encoder.dim), np.float32)
         counts = np.empty(len(flat), np.int64)
         kinds: tuple[Kind, ...] = ("query", "passage")
-        for kind in kinds:
-            mine = [at for at, (_, each) in enumerate(flat) if each == kind]
+        for prompt in kinds:
+            mine = [at for at, (_, kind) in enumerate(flat) if kind == prompt]
             if mine:
-                tokens = self._encoder.tokenize([flat[at][0] for at in mine], kind)
+                tokens = self._encoder.tokenize([flat[at][0] for at in mine], prompt)
                 vectors[mine], counts[mine] = self._encoder.encode(tokens), tokens.lengths
         if not np.isfinite(vectors).all():
             raise RuntimeError("an embedding of a request holds NaN or infinity")
@@ -165,7 +165,8 @@ class _Work:
 def _mean(vectors: Vectors, weights: np.ndarray) -> Vectors:
     """The mean direction of a text's parts, each as heavy as it has tokens; of one part, its vector to the bit."""
     if len(vectors) == 1:
-        return vectors[0]
+        only: Vectors = vectors[0]
+        return only
     mean = (vectors * weights[:, None]).sum(axis=0)
     unit: Vectors = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
     return unit

@@ -76,7 +76,10 @@ const actions = {
 document.addEventListener('keydown', event => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea')) return;
   const at = hits.indexOf(document.activeElement?.closest('.hit'));
-  if (event.key === '/') query.focus();
+  if (event.key === '/') {
+    query.focus();
+    query.setSelectionRange(query.value.length, query.value.length);
+  }
   else if (event.key === 'j') hits[Math.min(at + 1, hits.length - 1)]?.focus();
   else if (event.key === 'k') hits[Math.max(at - 1, 0)]?.focus();
   else if (actions[event.key] && at >= 0) actions[event.key](hits[at]);
