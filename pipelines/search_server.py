@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -12,13 +13,12 @@ from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
 from patent_embed.progress.clock import Stopwatch
 from patent_embed.progress.terminal import note, say
-from patent_embed.serving.guard import Limits
+from patent_embed.serving.guard import TOKEN, Limits
 from patent_embed.serving.judgements import LOG_NAME, JudgementLog
 from patent_embed.serving.live import Live
 from pipelines.preflight import is_loopback
-from pipelines.served_run import describe, served_run
+from pipelines.served_run import served_run
 
-TOKEN = "PATENT_EMBED_TOKEN"
 _SHORTEST_TOKEN = 16
 
 
@@ -35,7 +35,8 @@ def run(arguments: ServeArguments) -> None:
     live = Live(
         lambda output: served_run(output, arguments.data_dir).engine(), arguments.output_dir, judgements=judgements
     )
-    describe(live.engine)
+    say(f"corpus  {len(live.engine.corpus):,} patents")
+    say(f"systems {', '.join(live.engine.systems)}")
     if judgements is not None:
         say(f"judged  {len(judgements):,} in {judgements.path}")
         if judgements.torn:
@@ -58,7 +59,8 @@ def run(arguments: ServeArguments) -> None:
         shown = f"[{host}]" if ":" in host else host
         say(f"started in {watch.seconds:.1f} s; Ctrl-C stops")
         say(f"page    http://{shown}:{port}/   API http://{shown}:{port}/docs")
-        server.run([socket])
+        with contextlib.suppress(KeyboardInterrupt):  # that is how it is stopped
+            server.run([socket])
 
 
 def limits_of(arguments: ServeArguments, token: str) -> Limits:

@@ -30,12 +30,11 @@ from patent_embed.serving.app import create_app
 from patent_embed.serving.corpus import Filters
 from patent_embed.serving.encoding import Encoded, QueryVector
 from patent_embed.serving.engine import Engine
-from patent_embed.serving.guard import Limits
+from patent_embed.serving.guard import TOKEN, Limits
 from patent_embed.serving.judgements import LOG_NAME, JudgementLog
 from patent_embed.serving.live import Live
 from patent_embed.serving.vectors import Found, VectorMatrix
-from pipelines.search_server import TOKEN
-from pipelines.served_run import ServedRun, served_run
+from pipelines.served import ServedRun
 
 _WAITING = 64  # requests at a replica at once: they wait for its batches
 _CALLS = 64  # of the site to others at once
@@ -57,6 +56,8 @@ class SearchOptions(Section):
 
 def app(options: SearchOptions) -> serve.Application:
     """The application. Makes the index first, and the vectors of another corpus, where they are not there."""
+    from pipelines.served_run import served_run  # the driver's; replicas start without all that a training imports
+
     run = served_run(options.output, options.data_dir)
     scaled = {
         "autoscaling_config": {"min_replicas": 1, "max_replicas": options.most_replicas},

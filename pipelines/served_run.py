@@ -1,103 +1,34 @@
-"""A finished run, or another corpus with its models, as an engine that searches it."""
+"""What search needs of a finished run, or of another corpus with its models: found, and made where it is missing."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from patent_embed.arrays import Vectors
-from patent_embed.artifacts import Artifact, ModelRef, open_artifact
+from patent_embed.artifacts import Artifact, ModelRef
 from patent_embed.config.commands import EncodeArguments
-from patent_embed.config.settings import Config
 from patent_embed.data.inputs import find_input
-from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
-from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.folders import folder_at
-from patent_embed.progress.terminal import note, say
-from patent_embed.serving.corpus import Corpus
-from patent_embed.serving.encoding import BatchedEncoder, TextEncoder
-from patent_embed.serving.engine import Engine, Model
+from patent_embed.progress.terminal import note
 from patent_embed.serving.facts import RunFacts, run_facts
-from patent_embed.serving.index import open_index, search_index, vector_matrix
-from patent_embed.serving.vectors import VectorMatrix, VectorSearch
+from patent_embed.serving.index import search_index, vector_matrix
 from pipelines.engine import LocalModel, Output
 from pipelines.job import execute
 from pipelines.recipe import BASE, TUNED
 from pipelines.run_folder import SUMMARY, FinishedRun, open_run
+from pipelines.served import ServedModel, ServedRun
 from pipelines.steps import embed
 from pipelines.steps.embeddings import VECTORS, embeddings_step
 from pipelines.steps.texts import texts_step
 from pipelines.steps.train import MODEL
 
-PASSAGES = "passages.npy"
 _CHECKS = 8  # queries of the run, spread over it
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A model of the run: where it is, the artifact whose ``PASSAGES`` are the corpus by it, and check queries."""
-
-    model: ModelRef
-    vectors: Artifact
-    checks: list[tuple[str, Vectors]]
-
-    def matrix(self) -> Vectors:
-        """(patents, dim) float32, memory-mapped."""
-        vectors = open_artifact(self.vectors.address)
-        matrix: Vectors = np.load(vectors.file(PASSAGES), mmap_mode="r")
-        return matrix
-
-
-@dataclass(frozen=True)
-class ServedRun:
-    """All that search needs, made and found: plain data, which another machine opens by itself."""
-
-    config: Config
-    index: Artifact
-    models: dict[str, ServedModel]
-    facts: RunFacts
-
-    def engine(
-        self,
-        encoder: Callable[[str], TextEncoder] | None = None,
-        search: Callable[[str, Corpus, Vectors], VectorSearch] | None = None,
-    ) -> Engine:
-        """The engine, with the models in this process unless told otherwise.
-
-        Args:
-            encoder: of the model with a name; None: loaded here.
-            search: of the model with a name; None: here, in the memory-mapped vectors.
-        """
-        corpus, words = self.open_index()
-        models = {}
-        for name, served in self.models.items():
-            matrix = served.matrix()
-            models[name] = Model(
-                encoder(name) if encoder else self.encoder(name),
-                search(name, corpus, matrix) if search else VectorMatrix(corpus, matrix, name),
-                matrix,
-                served.vectors.digest,
-                served.checks,
-            )
-        return Engine(corpus, words, models, self.facts)
-
-    def encoder(self, name: str) -> BatchedEncoder:
-        """The encoder of a model, on this machine's GPU where there is one."""
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return BatchedEncoder(Encoder.load(self.models[name].model.folder(), self.config.model, device=device), name)
-
-    def open_index(self) -> tuple[Corpus, Bm25Index]:
-        """The corpus and its words, without the models."""
-        return open_index(open_artifact(self.index.address))
 
 
 def served_run(output_dir: str, data_dir: str | None = None) -> ServedRun:
@@ -191,9 +122,3 @@ def _facts(output_dir: str) -> RunFacts:
 
 def _json(content: bytes | None) -> dict[str, Any]:
     return dict(json.loads(content)) if content else {}
-
-
-def describe(engine: Engine) -> None:
-    """Lines on what is served."""
-    say(f"corpus  {len(engine.corpus):,} patents")
-    say(f"systems {', '.join(engine.systems)}")

@@ -8,14 +8,16 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from patent_embed.arrays import Vectors
 from patent_embed.config.model import Kind
-from patent_embed.encoder.encoder import Encoder
 from patent_embed.serving.batching import Batcher
+
+if TYPE_CHECKING:
+    from patent_embed.encoder.encoder import Encoder
 
 _REQUESTS_AT_ONCE = 32
 _KEPT_QUERIES = 2048

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from patent_embed.serving.messages import error
 from patent_embed.serving.metrics import Metrics
+
+TOKEN = "PATENT_EMBED_TOKEN"
+"""The environment's variable that holds a server's token."""
 
 COOKIE = "patent_embed"
 CSP = (
@@ -32,6 +36,7 @@ _HEADERS = {
 _SECONDS_FOR_A_BODY = 30.0
 _OPEN = ("/health", "/login", "/static/search.css", "/static/search.js")  # to be had without the token
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_PORT = re.compile(r":\d*$")
 
 
 @dataclass(frozen=True)
@@ -124,8 +129,7 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if not self._limits.token:
             # A page elsewhere whose name was made to point here has another name in its requests.
-            name = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
-            if (name if name != "[:" else "[::1]") not in _LOCAL_NAMES and headers.get("host") != "[::1]":
+            if _PORT.sub("", headers.get("host", "")) not in _LOCAL_NAMES:
                 return JSONResponse(error("this server answers to local names only", "forbidden"), 403)
             return None
         if scope["path"] in _OPEN or has_token(self._limits.token, headers) or self._has_cookie(headers):

@@ -162,7 +162,7 @@ def _columns(engine: Engine, answer: Answer, live: Live, link: Link) -> list[tup
             kept = live.judgements.verdict(link.q, number) if live.judgements and link.q else None
             shown.append(
                 record
-                | {"rank": hit.rank, "score": hit.score, "others": [(name, hit.ranks.get(name)) for name in others]}
+                | {"rank": hit.rank, "others": [(name, hit.ranks.get(name)) for name in others]}
                 | {"title_pieces": pieces(record["title"] or number, answer.marked)}
                 | {"abstract_pieces": pieces(record["abstract"] or "", answer.marked), "relevant": kept}
             )

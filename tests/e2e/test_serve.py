@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -154,21 +155,16 @@ def test_ray_serve_answers_as_one_process_does(output: Path) -> None:
     asked = {"query": _queries(output)[0]["query"], "systems": ALL, "count": 20, "ipc": ["G", "H"]}
     with server(output) as running:
         expected = running.client.post("/search", json=asked).json()
-    serve.start(http_options={"port": 0})
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    serve.start(http_options={"port": port})
     try:
         serve.run(app(SearchOptions(output=str(output), shards=3, cpus=0.1)))
-        port = serve.status().proxies and _port()
         found = httpx.post(f"http://127.0.0.1:{port}/search", json=asked, timeout=120).json()
         assert _ranked(found) == _ranked(expected)
         assert httpx.get(f"http://127.0.0.1:{port}/?q=x", timeout=60).status_code == 200
     finally:
         serve.shutdown()
-
-
-def _port() -> int:
-    from ray.serve._private.api import _get_global_client
-
-    return int(_get_global_client().http_config.port)
 
 
 def _ranked(found: dict[str, object]) -> dict[str, list[tuple[str, dict[str, int]]]]:
