@@ -1,4 +1,4 @@
-"""`patent-embed serve` on a finished run, as a process: asked over HTTP, judged, killed, loaded again, on Ray Serve."""
+"""`patent-embed serve` on a finished run, as a process: asked over HTTP, judged, killed, and loaded again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -145,31 +144,6 @@ def test_what_cannot_be_served_is_said(output: Path, tmp_path: Path) -> None:
         ((output, "--host", "0.0.0.0"), "lets other machines read the patents"),
     ):
         assert said in patent_embed_here("serve", *arguments, check=2).stderr
-
-
-@pytest.mark.usefixtures("ray_here")
-def test_ray_serve_answers_as_one_process_does(output: Path) -> None:
-    serve = pytest.importorskip("ray.serve")
-    from pipelines.serve import SearchOptions, app
-
-    asked = {"query": _queries(output)[0]["query"], "systems": ALL, "count": 20, "ipc": ["G", "H"]}
-    with server(output) as running:
-        expected = running.client.post("/search", json=asked).json()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    serve.start(http_options={"port": port})
-    try:
-        serve.run(app(SearchOptions(output=str(output), shards=3, cpus=0.1)))
-        found = httpx.post(f"http://127.0.0.1:{port}/search", json=asked, timeout=120).json()
-        assert _ranked(found) == _ranked(expected)
-        assert httpx.get(f"http://127.0.0.1:{port}/?q=x", timeout=60).status_code == 200
-    finally:
-        serve.shutdown()
-
-
-def _ranked(found: dict[str, object]) -> dict[str, list[tuple[str, dict[str, int]]]]:
-    systems: dict[str, list[dict[str, object]]] = found["systems"]  # type: ignore[assignment]
-    return {name: [(hit["publication_number"], hit["ranks"]) for hit in hits] for name, hits in systems.items()}  # type: ignore[misc]
 
 
 def _queries(output: Path) -> list[dict[str, str]]:
