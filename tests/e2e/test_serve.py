@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import openai
+import pyarrow.parquet as pq
 import pytest
 
 from patent_embed.serving.judgements import LOG_NAME, read_judgements
@@ -112,6 +113,23 @@ def test_a_run_is_searched_judged_killed_and_served_again(output: Path) -> None:
         assert (index / "manifest.json").stat().st_mtime_ns == written
 
 
+def test_langchain_embeds_as_the_run_did(output: Path) -> None:
+    langchain = pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
+    queries = [line["query"] for line in _queries(output)]
+    (step,) = output.glob("steps/embed-tuned-*")
+    (ingest,) = output.glob("steps/ingest-*")
+    abstracts = pq.read_table(ingest / "corpus")["abstract"].to_pylist()[:3]
+    with server(output) as running:
+        about = {"base_url": f"{running.url}/v1", "api_key": "none", "check_embedding_ctx_length": False}
+        asked = langchain.OpenAIEmbeddings(model="tuned-query", **about).embed_query(queries[0])
+        kept = langchain.OpenAIEmbeddings(model="tuned-document", **about).embed_documents(abstracts)
+        with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
+            client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="none")
+            client.embeddings.create(model="tuned", input=[[1, 2, 3]])
+    assert np.abs(np.array(asked) - np.load(step / "queries.npy")[0]).max() < 1e-3
+    assert np.abs(np.array(kept) - np.load(step / "passages.npy")[:3]).max() < 1e-3
+
+
 def test_a_changed_run_is_loaded_by_a_signal_and_a_broken_one_is_not(output: Path, tmp_path: Path) -> None:
     broken = Path(shutil.copytree(output, tmp_path / "broken"))
     (step,) = broken.glob("steps/embed-tuned-*")
@@ -147,16 +165,12 @@ def test_what_cannot_be_served_is_said(output: Path, tmp_path: Path) -> None:
 
 
 def _queries(output: Path) -> list[dict[str, str]]:
-    import pyarrow.parquet as pq
-
     (step,) = output.glob("steps/queries-*")
     found: list[dict[str, str]] = pq.read_table(step / "queries.parquet").to_pylist()
     return found
 
 
 def _numbers(output: Path) -> list[str]:
-    import pyarrow.parquet as pq
-
     (step,) = output.glob("steps/ingest-*")
     numbers: list[str] = pq.read_table(step / "corpus")["publication_number"].to_pylist()
     return numbers
