@@ -123,9 +123,6 @@ def test_langchain_embeds_as_the_run_did(output: Path) -> None:
         about = {"base_url": f"{running.url}/v1", "api_key": "none", "check_embedding_ctx_length": False}
         asked = langchain.OpenAIEmbeddings(model="tuned-query", **about).embed_query(queries[0])
         kept = langchain.OpenAIEmbeddings(model="tuned-document", **about).embed_documents(abstracts)
-        with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
-            client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="none")
-            client.embeddings.create(model="tuned", input=[[1, 2, 3]])
     assert np.abs(np.array(asked) - np.load(step / "queries.npy")[0]).max() < 1e-3
     assert np.abs(np.array(kept) - np.load(step / "passages.npy")[:3]).max() < 1e-3
 
