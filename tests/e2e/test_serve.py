@@ -99,6 +99,8 @@ def test_a_run_is_searched_judged_killed_and_served_again(output: Path) -> None:
             with pytest.raises(openai.BadRequestError, match="not served here"):
                 client.embeddings.create(model="text-embedding-3-small", input="a")
 
+        # A whole description fits into a link.
+        assert running.client.get("/", params={"q": "一种带滤网的水泵，" * 2000}).status_code == 200
         body = {"query": queries[0], "publication_number": numbers[1], "relevant": True, "system": "tuned", "rank": 2}
         assert running.client.post("/judgements", json=body).json() == {"judgements": 1}
         os.kill(running.process.pid, signal.SIGKILL)
