@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -100,7 +102,9 @@ def test_a_run_is_searched_judged_killed_and_served_again(output: Path) -> None:
                 client.embeddings.create(model="text-embedding-3-small", input="a")
 
         # A whole description fits into a link.
-        assert running.client.get("/", params={"q": "一种带滤网的水泵，" * 2000}).status_code == 200
+        long = quote("一种带滤网的水泵，" * 2000)
+        with urllib.request.urlopen(f"{running.url}/?q={long}", timeout=120) as answer:
+            assert "the text was read in 16 parts" in answer.read().decode()
         body = {"query": queries[0], "publication_number": numbers[1], "relevant": True, "system": "tuned", "rank": 2}
         assert running.client.post("/judgements", json=body).json() == {"judgements": 1}
         os.kill(running.process.pid, signal.SIGKILL)
