@@ -12,6 +12,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,7 +53,7 @@ class Server:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in [*self.process.stdout, "the process has ended"]:
+        for line in chain(self.process.stdout, ["the process has ended"]):
             with self._came:
                 self.said.append(line)
                 self._came.notify_all()
