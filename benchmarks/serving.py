@@ -86,8 +86,10 @@ def serve(folder: Path) -> None:
     from patent_embed.serving.engine import Engine, Model
     from patent_embed.serving.guard import Limits
     from patent_embed.serving.live import Live
+    from patent_embed.serving.threads import share_cores
     from patent_embed.serving.vectors import VectorMatrix
 
+    share_cores(2)
     corpus, models = Corpus(folder), {}
     for name in ("tuned", "base"):
         vectors = np.load(folder / "passages.npy", mmap_mode="r")
@@ -225,6 +227,7 @@ def peers(folder: Path) -> None:
             expected = [set(rows) for rows in ours(asked[:size], k).tolist()]
             for _ in range(15):  # in turns
                 for name, method in methods.items():
+                    time.sleep(0.2)  # the threads of the one before have stopped to wait for more
                     took, found = timed(method, asked[:size], k)
                     times[name].append(took)
             same = {}
