@@ -35,6 +35,7 @@ from patent_embed.data.schemas import RECORDS
 from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.evaluation.search import exact_search, longest_of
 from patent_embed.serving.corpus import write_corpus
+from patent_embed.serving.threads import calm_threads
 from patent_embed.text import words
 
 DIM, SEED, GROUP = 384, 11, 10_000
@@ -78,6 +79,7 @@ def serve(folder: Path) -> None:
 
     import uvicorn
 
+    calm_threads()
     from patent_embed.encoder.bundled import bundled_encoder
     from patent_embed.encoder.encoder import Encoder
     from patent_embed.serving.app import create_app
@@ -86,10 +88,8 @@ def serve(folder: Path) -> None:
     from patent_embed.serving.engine import Engine, Model
     from patent_embed.serving.guard import Limits
     from patent_embed.serving.live import Live
-    from patent_embed.serving.threads import share_cores
     from patent_embed.serving.vectors import VectorMatrix
 
-    share_cores(2)
     corpus, models = Corpus(folder), {}
     for name in ("tuned", "base"):
         vectors = np.load(folder / "passages.npy", mmap_mode="r")

@@ -16,7 +16,6 @@ from patent_embed.serving.encoding import BatchedEncoder, TextEncoder
 from patent_embed.serving.engine import Engine, Model
 from patent_embed.serving.facts import RunFacts
 from patent_embed.serving.index import open_index
-from patent_embed.serving.threads import share_cores
 from patent_embed.serving.vectors import VectorMatrix, VectorSearch
 
 PASSAGES = "passages.npy"
@@ -57,7 +56,6 @@ class ServedRun:
             encoder: of the model with a name; None: loaded here.
             search: of the model with a name; None: here, in the memory-mapped vectors.
         """
-        share_cores(0 if encoder else len(self.models))
         corpus, words = self.open_index()
         models = {}
         for name, served in self.models.items():

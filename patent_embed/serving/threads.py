@@ -1,4 +1,4 @@
-"""Threads of a server: requests are what runs at once, so the libraries below must not bring threads of their own."""
+"""Threads of a server. Requests run at once, so libraries must not keep cores busy by waiting for work on them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def share_cores(models: int) -> None:
-    """Give numpy's BLAS one thread and torch its part of the cores, for this process from now on.
+def calm_threads() -> None:
+    """Let the libraries' threads sleep while they wait, for this process from now on. Call it before torch is imported.
 
-    The threads of both wait by spinning. With several models and requests at once they spin on the cores that others
-    need: on two cores eight users then waited 1.7 s for what takes 20 ms (``benchmarks/serving.py``).
+    The threads of numpy's BLAS and of torch wait by spinning. With several of both they spin on the cores that others
+    need: on two cores eight users then waited 1.7 s for an answer (``benchmarks/serving.py``). BLAS gets one thread,
+    since searches have their own; torch's sleep.
     """
-    import torch
-
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     threadpoolctl.threadpool_limits(1, user_api="blas")
-    torch.set_num_threads(max(1, cores() // (2 * max(1, models))))
