@@ -1,7 +1,7 @@
 """Attention inside each text of a packed row and its gradients, for training on a CPU.
 
-One text at a time: its weights (heads x length x length) then stay in the caches between the passes over them. They are
-never stored: the backward pass computes them again, and takes its dropout from the same mask.
+One text at a time: what is computed of it then stays in the caches between the passes over it, and is not stored. The
+backward pass computes the weights again and takes their dropout from the same mask.
 """
 
 from __future__ import annotations
@@ -14,87 +14,112 @@ from torch import Tensor
 
 
 class Spans(NamedTuple):
-    """Where texts lie: text i asks with the queries ``asked[i]:asked[i + 1]`` for the keys ``keys[i]:keys[i + 1]``."""
+    """n texts: text i asks with the queries ``asked[i]:asked[i + 1]`` for the tokens ``tokens[i]:tokens[i + 1]``, all
+    of them or its first ones."""
 
     asked: Sequence[int]
-    keys: Sequence[int]
+    tokens: Sequence[int]
 
     def pairs(self, heads: int) -> int:
         """Weights of all texts and heads: numbers of the mask for their dropout."""
-        return heads * sum((b - a) * (d - c) for a, b, c, d in self)  # type: ignore[misc]
+        return sum(text.weights(heads) for text in self.texts())
 
-    def __iter__(self) -> Iterator[tuple[int, int, int, int]]:  # type: ignore[override]
-        return zip(self.asked, self.asked[1:], self.keys, self.keys[1:], strict=False)
+    def texts(self) -> Iterator[_Text]:
+        """One after the other."""
+        for bounds in zip(self.asked, self.asked[1:], self.tokens, self.tokens[1:], strict=False):
+            yield _Text(*bounds)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, spans: Spans, keep: Tensor | None) -> Tensor:
-    """``(softmax(q k') * keep) v`` of each text.
+class _Text(NamedTuple):
+    first: int
+    last: int
+    low: int
+    high: int
+
+    def weights(self, heads: int) -> int:
+        return heads * (self.last - self.first) * (self.high - self.low)
+
+
+def attend(qkv: Tensor, heads: int, spans: Spans, keep: Tensor | None, factor: float) -> Tensor:
+    """``factor * (softmax(q k') * keep) v`` of each text.
 
     Args:
-        q: (heads, queries, size); k, v: (heads, T, size). The scale of the scores is in ``k``.
-        keep: int8, 1 where a weight stays and 0 elsewhere, text after text; None: all stay. Nobody scales what stays.
+        qkv: (T, 3 * heads * size), query, key and value side by side; the scale of the scores is in one of them.
+        keep: int8, 1 where a weight stays and 0 elsewhere, text after text; None: all stay.
 
     Returns:
-        (heads, queries, size).
+        (queries, heads * size).
     """
-    output, work = torch.empty_like(q), _Work(q, spans)
-    for asked, keys, place in _places(spans, len(q)):
-        weights = work.softmax(q[:, asked], k[:, keys])
+    work, place = _Work(qkv, heads, spans), 0
+    output = qkv.new_empty((spans.asked[-1], qkv.shape[1] // 3))
+    for text in spans.texts():
+        q, k, v = work.inputs(qkv, text)
+        weights = work.softmax(q, k)
         if keep is not None:
-            weights.mul_(work.mask(keep[place], weights))
-        torch.bmm(weights, v[:, keys], out=output[:, asked])
+            weights.mul_(work.of("mask", weights.shape).copy_(keep[place : place + weights.numel()].view(weights.shape)))
+            place += weights.numel()
+        mixed = torch.bmm(weights, v, out=work.of("mixed", q.shape))
+        torch.mul(mixed.transpose(0, 1), factor, out=output[text.first : text.last].view(-1, heads, work.size))
     return output
 
 
-def attend_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, spans: Spans, keep: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of ``q``, ``k`` (with the scale in it) and ``v`` from the ``grad`` of what ``attend`` returned."""
-    dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-    work = _Work(q, spans)
-    for asked, keys, place in _places(spans, len(q)):
-        tq, tk, tv, tgrad = q[:, asked], k[:, keys], v[:, keys], grad[:, asked]
-        weights = work.softmax(tq, tk)
-        dweights = work.second(weights)
-        torch.bmm(tgrad, tv.transpose(1, 2), out=dweights)
+def attend_backward(grad: Tensor, qkv: Tensor, heads: int, spans: Spans, keep: Tensor | None, factor: float) -> Tensor:
+    """The gradient of ``qkv`` from the ``grad`` of what ``attend`` returned."""
+    work, place = _Work(qkv, heads, spans), 0
+    output = torch.empty_like(qkv)
+    for text in spans.texts():
+        q, k, v = work.inputs(qkv, text)
+        dmixed = work.of("mixed", q.shape)
+        torch.mul(grad[text.first : text.last].view(-1, heads, work.size).transpose(0, 1), factor, out=dmixed)
+        weights = work.softmax(q, k)
+        dweights = torch.bmm(dmixed, v.transpose(1, 2), out=work.of("dweights", weights.shape))
         kept = weights
         if keep is not None:
-            mask = work.mask(keep[place], weights)
+            mask = work.of("mask", weights.shape)
+            mask.copy_(keep[place : place + weights.numel()].view(weights.shape))
+            place += weights.numel()
             dweights.mul_(mask)
             kept = mask.mul_(weights)
-        torch.bmm(kept.transpose(1, 2), tgrad, out=dv[:, keys])
+        dq, dk, dv = work.of("dq", q.shape), work.of("dk", k.shape), work.of("dv", v.shape)
+        torch.bmm(kept.transpose(1, 2), dmixed, out=dv)
         torch.ops.aten._softmax_backward_data.out(  # noqa: SLF001 - torch has no public form that writes in place
             dweights, weights, -1, weights.dtype, grad_input=dweights
         )
-        torch.bmm(dweights, tk, out=dq[:, asked])
-        torch.bmm(dweights.transpose(1, 2), tq, out=dk[:, keys])
-    return dq, dk, dv
-
-
-def _places(spans: Spans, heads: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Of each text: its queries, its keys, and its part of the mask."""
-    begin = 0
-    for first, last, low, high in spans:
-        end = begin + heads * (last - first) * (high - low)
-        yield slice(first, last), slice(low, high), slice(begin, end)
-        begin = end
+        torch.bmm(dweights, k, out=dq)
+        torch.bmm(dweights.transpose(1, 2), q, out=dk)
+        rows = output[text.low : text.high].view(-1, 3, heads, work.size)
+        asked = text.last - text.first
+        rows[:asked, 0], rows[asked:, 0] = dq.transpose(0, 1), 0
+        rows[:, 1], rows[:, 2] = dk.transpose(0, 1), dv.transpose(0, 1)
+    return output
 
 
 class _Work:
-    """Memory for the weights of the longest text, three times."""
+    """Memory by name for what is computed of one text."""
 
-    def __init__(self, q: Tensor, spans: Spans) -> None:
-        most = max((len(q) * (b - a) * (d - c) for a, b, c, d in spans), default=0)
-        self._memory = q.new_empty((3, most))
+    def __init__(self, qkv: Tensor, heads: int, spans: Spans) -> None:
+        self._heads, self.size = heads, qkv.shape[1] // 3 // heads
+        longest = max((text.high - text.low for text in spans.texts()), default=0)
+        most = max((text.weights(heads) for text in spans.texts()), default=0)
+        sizes = dict.fromkeys(("q", "k", "v", "mixed", "dq", "dk", "dv"), longest * heads * self.size)
+        sizes |= dict.fromkeys(("weights", "dweights", "mask"), most)
+        self._memory = dict(zip(sizes, qkv.new_empty(sum(sizes.values())).split(list(sizes.values())), strict=True))
+
+    def of(self, name: str, shape: torch.Size) -> Tensor:
+        """A tensor of ``shape``; what it holds is anybody's."""
+        return self._memory[name][: shape.numel()].view(shape)
+
+    def inputs(self, qkv: Tensor, text: _Text) -> list[Tensor]:
+        """The text's query, key and value, each (heads, tokens, size) and contiguous, as products want them."""
+        asked, tokens = text.last - text.first, text.high - text.low
+        rows = qkv[text.low : text.high].view(tokens, 3, self._heads, self.size)
+        return [
+            self.of(name, torch.Size((self._heads, count, self.size))).copy_(rows[:count, number].transpose(0, 1))
+            for number, (name, count) in enumerate((("q", asked), ("k", tokens), ("v", tokens)))
+        ]
 
     def softmax(self, q: Tensor, k: Tensor) -> Tensor:
-        scores = self._memory[0, : len(q) * q.shape[1] * k.shape[1]].view(len(q), q.shape[1], k.shape[1])
+        """(heads, queries, tokens)."""
+        scores = self.of("weights", torch.Size((len(q), q.shape[1], k.shape[1])))
         torch.bmm(q, k.transpose(1, 2), out=scores)
-        torch.softmax(scores, -1, out=scores)
-        return scores
-
-    def second(self, like: Tensor) -> Tensor:
-        return self._memory[1, : like.numel()].view(like.shape)
-
-    def mask(self, keep: Tensor, like: Tensor) -> Tensor:
-        return self._memory[2, : like.numel()].copy_(keep).view(like.shape)
+        return torch.softmax(scores, -1, out=scores)

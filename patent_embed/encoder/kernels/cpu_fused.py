@@ -136,11 +136,10 @@ def _activation(module: Any) -> Any:
 
 def _groups(module: Any) -> tuple[Sequence[nn.Module], ...]:
     """Linear layers of one input, in the order of ``Layer``."""
-    attention = module.attention
-    inner = attention.self
+    inner = module.attention.self
     return (
         (inner.query, inner.key, inner.value),
-        (attention.output.dense,),
+        (module.attention.output.dense,),
         (module.intermediate.dense,),
         (module.output.dense,),
     )
@@ -163,20 +162,20 @@ def _parts(linear: Any) -> tuple[nn.Linear, Adapter | None, nn.Module | None]:
 
 
 def _layer(module: Any, before: nn.LayerNorm | None, scratch: Scratch, dtype: torch.dtype) -> Layer:
-    groups = []
+    groups: list[Linears] = []
+    inner = module.attention.self
     for layers in _groups(module):
         parts = [_parts(layer) for layer in layers]
         dropout = next((dropout for _, adapter, dropout in parts if adapter is not None), None)
-        groups.append(Linears([base for base, *_ in parts], [adapter for _, adapter, _ in parts], dropout, scratch, dtype))
-    attention = module.attention
-    inner = attention.self
+        bases, adapters = [base for base, *_ in parts], [adapter for _, adapter, _ in parts]
+        factors = (1.0,) if groups else (inner.scaling, 1.0, 1.0)
+        groups.append(Linears(bases, adapters, dropout, scratch, dtype, factors))
     return Layer(
         before,
         *groups[:2],
-        attention.output.LayerNorm,
+        module.attention.output.LayerNorm,
         *groups[2:],
         heads=inner.num_attention_heads,
-        scale=inner.scaling,
-        dropouts=(inner.dropout, attention.output.dropout, module.output.dropout),
+        dropouts=(inner.dropout, module.attention.output.dropout, module.output.dropout),
         scratch=scratch,
     )

@@ -5,7 +5,7 @@ masking, and keeps 75 kB of a token a layer (384 wide). Here
 
 - an adapter costs no pass over a layer's output: ``x W' + b + h B'`` is the one product ``[x h] [W B]' + b``, and its
   gradient ``dy [W B]`` gives those of ``x`` and ``h`` together;
-- query, key and value are one product, and their adapters read one dropped ``x`` (where PEFT draws anew for each);
+- query, key and value are one product, with the scale of attention's scores in its weights, and their adapters read one dropped ``x`` (where PEFT draws anew for each);
 - what is cheap is computed again in the backward pass: LayerNorms, GELU, attention's weights, and dropout from a seed.
   Kept are 10 times the hidden size of a token (with the usual feed-forward network), without masks.
 
@@ -14,7 +14,7 @@ A layer begins with the LayerNorm that ends the one before it, so that a residua
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,7 @@ class Linears:
     Args:
         bases: the layers, of k inputs each.
         adapters: of each; None where it has none. dropout: of their common input.
+        factors: of each layer's output.
     """
 
     def __init__(
@@ -67,21 +68,29 @@ class Linears:
         dropout: nn.Module | None,
         scratch: Scratch,
         dtype: torch.dtype,
+        factors: Sequence[float],
     ) -> None:
         self._scratch, self._dropout = scratch, dropout
         self.inputs, outputs = bases[0].in_features, [base.out_features for base in bases]
         self.adapters = [adapter for adapter in adapters if adapter is not None]
         ranks = [len(adapter.down) for adapter in self.adapters]
         self.rank = sum(ranks)
-        starts = [sum(outputs[:i]) for i, adapter in enumerate(adapters) if adapter is not None]
-        widths = [outputs[i] for i, adapter in enumerate(adapters) if adapter is not None]
-        self._columns = [slice(start, start + width) for start, width in zip(starts, widths, strict=True)]
+        places = [
+            (slice(sum(outputs[:i]), sum(outputs[: i + 1])), factors[i])
+            for i, adapter in enumerate(adapters)
+            if adapter is not None
+        ]
+        self._columns, self._factors = [columns for columns, _ in places], [factor for _, factor in places]
         self._ranks = [slice(sum(ranks[:i]), sum(ranks[: i + 1])) for i in range(len(ranks))]
         # Input-major: rows are inputs, those of the adapters' h last.
         self._weight = torch.zeros(self.inputs + self.rank, sum(outputs), dtype=dtype)
-        self._weight[: self.inputs] = torch.cat([base.weight.detach() for base in bases]).t()
-        biases = [base.weight.new_zeros(len(base.weight)) if base.bias is None else base.bias for base in bases]
-        self._bias = torch.cat(biases).detach().to(dtype)
+        self._bias = torch.zeros(sum(outputs), dtype=dtype)
+        for base, weight, bias, factor in zip(
+            bases, self._weight.split(outputs, 1), self._bias.split(outputs), factors, strict=True
+        ):
+            weight[: self.inputs] = base.weight.detach().t() * factor
+            if base.bias is not None:
+                bias.copy_(base.bias.detach() * factor)
         self._down = torch.empty(self.rank, self.inputs, dtype=dtype)
 
     @property
@@ -97,9 +106,9 @@ class Linears:
     @torch.no_grad()
     def refresh(self) -> None:
         """Take over the adapters' weights as they are now."""
-        for adapter, columns, ranks in zip(self.adapters, self._columns, self._ranks, strict=True):
+        for adapter, columns, ranks, factor in self._placed():
             self._down[ranks] = adapter.down * (adapter.scale / kept_share(self.dropout))
-            self._weight[self.inputs :][ranks, columns] = adapter.up.t()
+            self._weight[self.inputs :][ranks, columns] = adapter.up.t() * factor
 
     def __call__(self, x: Tensor, p: float, seed: int) -> tuple[Tensor, Tensor]:
         """``y`` (T, n) and ``h`` (T, rank) of ``x`` (T, k)."""
@@ -122,14 +131,19 @@ class Linears:
         dh = (dy @ self._weight[self.inputs :].t()) if both is None else both[:, self.inputs :].contiguous()
         mask = self._mask(x, p, seed)
         ddown = dh.t() @ self._dropped(x, mask)
+        dup = h.t() @ dy
         gradients = []
-        for adapter, columns, ranks in zip(self.adapters, self._columns, self._ranks, strict=True):
-            gradients.append(ddown[ranks].float().mul_(adapter.scale / kept_share(p)))
-            gradients.append((dy[:, columns].t() @ h[:, ranks]).float())
+        for adapter, columns, ranks, factor in self._placed():
+            gradients.append(ddown[ranks].float() * (adapter.scale / kept_share(p)))
+            gradients.append(dup[ranks, columns].t().float() * factor)
         if both is None:
             return None, gradients
         dx, more = both[:, : self.inputs], torch.mm(dh, self._down, out=self._scratch("more", *x.shape))
         return dx.add_(more) if mask is None else dx.addcmul_(more, mask), gradients
+
+    def _placed(self) -> Iterator[tuple[Adapter, slice, slice, float]]:
+        """Each adapter with its columns of the output, its rows of h and the factor of its layer."""
+        return zip(self.adapters, self._columns, self._ranks, self._factors, strict=True)
 
     def _mask(self, x: Tensor, p: float, seed: int) -> Tensor | None:
         return self._scratch.mask(*x.shape, p, seed) if p else None
@@ -150,7 +164,6 @@ class Layer:
     up: Linears
     down: Linears
     heads: int
-    scale: float  # of attention's scores
     dropouts: tuple[nn.Module, nn.Module, nn.Module]  # of attention's weights and of the two residual sums
     scratch: Scratch
 
@@ -209,28 +222,21 @@ class _Forward(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         ctx.layer, ctx.spans, ctx.first, ctx.rates, ctx.seed = layer, spans, first, rates, seed
         x, *_ = _normed(s, layer.before)
-        y, h_qkv = layer.qkv(x, rates[0], seed)
-        qkv = y.view(len(y), 3, layer.heads, -1).permute(1, 2, 0, 3).contiguous()
-        qkv[1].mul_(layer.scale)
-        q, k, v = qkv
-        if first is not None:
-            q, x = q.index_select(1, first), x.index_select(0, first)
-        keep = _attention_mask(ctx)
-        mixed = attend(q, k, v, spans, keep).transpose(0, 1).reshape(len(x), -1)
-        if keep is not None:
-            mixed.mul_(1 / kept_share(rates[4]))
+        qkv, h_qkv = layer.qkv(x, rates[0], seed)
+        mixed = attend(qkv, layer.heads, spans, _attention_mask(ctx), 1 / kept_share(rates[4]))
+        x = x if first is None else x.index_select(0, first)
         y, h_out = layer.out(mixed, rates[1], seed + 1)
         s1 = _residual(layer, x, y, rates[5], seed + 5)
         x, *_ = _normed(s1, layer.middle)
         wide, h_up = layer.up(x, rates[2], seed + 2)
         y, h_down = layer.down(nn.functional.gelu(wide), rates[3], seed + 3)
-        ctx.save_for_backward(s, q, k, v, mixed, s1, wide, h_qkv, h_out, h_up, h_down)
+        ctx.save_for_backward(s, qkv, mixed, s1, wide, h_qkv, h_out, h_up, h_down)
         return _residual(layer, x, y, rates[6], seed + 6)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         layer, rates, seed = ctx.layer, ctx.rates, ctx.seed
-        s, q, k, v, mixed, s1, wide, h_qkv, h_out, h_up, h_down = ctx.saved_tensors
+        s, qkv, mixed, s1, wide, h_qkv, h_out, h_up, h_down = ctx.saved_tensors
         ds = grads[0].contiguous()
         dy = _dropped(layer, ds, rates[6], seed + 6)
         dwide, of_down = layer.down.backward(dy, nn.functional.gelu(wide), h_down, rates[3], seed + 3)
@@ -240,7 +246,7 @@ class _Forward(torch.autograd.Function):
         ds = _norm_backward(dx + ds, s1, mean, rstd, layer.middle)
         dy = _dropped(layer, ds, rates[5], seed + 5)
         dmixed, of_out = layer.out.backward(dy, mixed, h_out, rates[1], seed + 1)
-        dy = _attention_backward(ctx, dmixed, q, k, v)
+        dy = attend_backward(dmixed, qkv, layer.heads, ctx.spans, _attention_mask(ctx), 1 / kept_share(rates[4]))
         x, mean, rstd = _normed(s, layer.before)
         needed = ctx.needs_input_grad[0]
         dx, of_qkv = layer.qkv.backward(dy, x, h_qkv, rates[0], seed, needed)
@@ -255,25 +261,6 @@ def _attention_mask(ctx: Any) -> Tensor | None:
     if not p:
         return None
     return keep_mask(torch.Size((ctx.spans.pairs(ctx.layer.heads),)), p, ctx.seed + 4).view(torch.int8)
-
-
-def _attention_backward(ctx: Any, grad: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The gradient of query, key and value side by side, (T, 3 * hidden)."""
-    heads, tokens, size = k.shape
-    keep = _attention_mask(ctx)
-    grad = grad.view(len(grad), heads, size).transpose(0, 1).contiguous()
-    if keep is not None:
-        grad.mul_(1 / kept_share(ctx.rates[4]))
-    dq, dk, dv = attend_backward(grad, q, k, v, ctx.spans, keep)
-    result = k.new_empty((tokens, 3, heads, size))
-    if ctx.first is None:
-        result[:, 0] = dq.transpose(0, 1)
-    else:
-        result[:, 0] = 0
-        result[ctx.first, 0] = dq.transpose(0, 1)
-    torch.mul(dk.transpose(0, 1), ctx.layer.scale, out=result[:, 1])
-    result[:, 2] = dv.transpose(0, 1)
-    return result.view(tokens, -1)
 
 
 def _residual(layer: Layer, x: Tensor, y: Tensor, p: float, seed: int) -> Tensor:
