@@ -73,8 +73,12 @@ class TrainingConfig(_LossSettings, _Schedule):
         "queries exist, since a model's queries alone taught more than both kinds together",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
-    max_tokens_per_forward: int = Field(
-        65_536, ge=512, description="tokens of one packed forward pass, at most; a step's texts are split for it"
+    max_tokens_per_forward: int | None = Field(
+        None,
+        ge=512,
+        description="tokens of one packed forward pass, at most; a step's texts are split for it, and all but the "
+        "first pass are computed twice. None: 65,536 on a GPU; on a CPU what 1.25 GiB hold, with LoRA on a BERT's "
+        "layers, and 8,192 otherwise",
     )
     checkpoint_every_n_epochs: Annotated[
         int, Cli("checkpoint_every_n_epochs", "epochs between checkpoints"), Role.LOGISTICS
