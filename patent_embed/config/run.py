@@ -22,6 +22,7 @@ class RunConfig(Section):
 
     output_dir: Annotated[str, UserPath, Cli("output_dir"), Role.LOGISTICS] = Field(
         "./experiments",
+        pattern=r"\S",
         description="folder where artifacts, model, metrics and report go; also s3://, gs://, hdfs://",
     )
     seed: Annotated[int, Cli("seed")] = Field(42, ge=0, description="seed of every random choice")
