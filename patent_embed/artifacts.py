@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -129,8 +129,9 @@ class Artifact:
 
     def parts(self, name: str) -> list[Path]:
         """The files ``name/*.parquet`` of the manifest in name order, on this machine."""
-        inside = sorted(each for each in self.manifest.files if PurePosixPath(each).match(f"{name}/*.parquet"))
-        return [self.file(each) for each in inside if each.count("/") == name.count("/") + 1]
+        self.file(name)
+        inside = (each for each in self.manifest.files if each.startswith(f"{name}/") and each.endswith(".parquet"))
+        return [self.path / each for each in sorted(inside) if each.count("/") == name.count("/") + 1]
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,8 @@ class ArtifactStore:
         place.put(folder)
         working = outcome.working or "\0"
         files = {entry.name: entry.size for entry in place.entries() if not entry.name.startswith(working)}
-        sync(folder, files)  # the manifest must not be on the disk before what it vouches for
+        if not place.everywhere:
+            sync(folder, files)  # the manifest must not be on the disk before what it vouches for
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             step=step.name,

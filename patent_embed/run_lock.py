@@ -14,7 +14,6 @@ nobody.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -104,9 +103,10 @@ class RunLock:
         try:
             self.taken_over = self._take()
         except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
             raise UserError(
-                f"{str(place)!r} cannot be written ({os.strerror(error.errno or errno.EIO)}), and nothing can "
-                "be kept there; set --output_dir to a folder that can"
+                f"{str(place)!r} cannot be written ({reason}), and nothing can be "
+                "kept there; set --output_dir to a folder that can"
             ) from None
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="run lock", daemon=True)

@@ -26,7 +26,7 @@ from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
 from pipelines.delivery import switch
 from pipelines.reporting import versions
-from pipelines.run_folder import FinishedRun, open_run
+from pipelines.run_folder import FinishedRun, open_run, require_together
 from pipelines.steps.train import MODEL
 
 EXPORT = "export"
@@ -77,15 +77,6 @@ def export_run(output_dir: str, formats: Sequence[Format], *, force: bool = Fals
         raise UserError(
             f"more than {LARGEST_LOSS:.1%} of nDCG@10 on test would be lost: {'; '.join(refused)}; nothing of it was "
             "written; use a wider format, or --force to take the loss"
-        )
-
-
-def require_together(run: FinishedRun, model: Path) -> None:
-    """The summary of a run is of this very model. Raises UserError where it is not."""
-    if run.published.get(MODEL) != folder_digest(model):
-        raise UserError(
-            f"{str(model)!r} is not the model that the summary beside it tells of: a run was interrupted while it "
-            "published, or the model was changed since; run the same command again, which publishes both anew"
         )
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from patent_embed.artifacts import Artifact, open_artifact
 from patent_embed.config.settings import Config
 from patent_embed.data.files import QUERY_CACHE_NAME
 from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
+from patent_embed.hashing import folder_digest
 from pipelines.engine import STEPS
 from pipelines.steps import ingest, negatives, queries, splits
 from pipelines.steps.tables import Tables
+from pipelines.steps.train import MODEL
 
 SUMMARY, SETTINGS, PROGRESS = "run_summary.json", "config.yaml", "progress.jsonl"
 TENSORBOARD, COMPARED, BESIDE_RUN = "tensorboard", "compare", "test_only"
@@ -67,3 +70,12 @@ def open_run(output_dir: str) -> FinishedRun | None:
             "run the same command again, which reuses what is finished"
         ) from None
     return FinishedRun(config, {name: open_artifact(step) for name, step in steps.items()}, published)
+
+
+def require_together(run: FinishedRun, model: Path) -> None:
+    """The summary of a run is of this very model. Raises UserError where it is not."""
+    if run.published.get(MODEL) != folder_digest(model):
+        raise UserError(
+            f"{str(model)!r} is not the model that the summary beside it tells of: a run was interrupted while it "
+            "published, or the model was changed since; run the same command again, which publishes both anew"
+        )

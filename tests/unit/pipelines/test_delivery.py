@@ -16,8 +16,7 @@ from patent_embed.hashing import folder_digest
 from pipelines import delivery
 from pipelines.delivery import published
 from pipelines.engine import Output
-from pipelines.export import require_together
-from pipelines.run_folder import SUMMARY, FinishedRun
+from pipelines.run_folder import SUMMARY, FinishedRun, require_together
 
 NAMES = ("adapter", "model", "report.md", SUMMARY)
 
