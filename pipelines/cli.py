@@ -70,12 +70,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 130
     except Exception as error:  # noqa: BLE001  # whatever it is: the exit code and the last line must tell of it
+        if mistake := _mistake_of_a_worker(error):
+            print(f"{_PROGRAM}: error: {mistake}", file=sys.stderr, flush=True)
+            return 2
         traceback.print_exc()
         # The last line says it all: it is what is seen of a log's end.
         what = (str(error).strip().splitlines() or [""])[-1]
         print(f"{_PROGRAM}: failed: {type(error).__name__}: {what}", file=sys.stderr, flush=True)
         return 1
     return 0
+
+
+def _mistake_of_a_worker(error: Exception) -> str:
+    if "ray" not in sys.modules:  # which takes a second to import
+        return ""
+    from pipelines.worker_errors import mistake_in
+
+    return mistake_in(error)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from pipelines import exit_without_teardown
+from tests.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,33 +82,7 @@ def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers with random weights and a character vocabulary, as a SentenceTransformer folder."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny")
-    han = [bytes([row + 0xA0, cell + 0xA0]).decode("gb2312") for row in range(16, 56) for cell in range(1, 90)]
-    marks = [*"0123456789abcdefghijklmnopqrstuvwxyz", *"，。、；：（）？！%/.,-"]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *marks, *(f"##{m}" for m in marks), *han]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=256,
-    )
-    BertModel(config).save_pretrained(folder / "bert")
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
-    transformer = Transformer(str(folder / "bert"), max_seq_length=128)
-    model = SentenceTransformer(
-        modules=[transformer, Pooling(32, "mean")], prompts={"query": "问", "passage": ""}, device="cpu"
-    )
-    model.save(str(folder / "model"))
-    return folder / "model"
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
 def patent(number: str, **changes: object) -> dict[str, object]:

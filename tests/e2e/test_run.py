@@ -14,6 +14,10 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from patent_embed.artifacts import open_artifact
+from patent_embed.folders import folder_at
+from patent_embed.hashing import folder_digest
+from patent_embed.ownership import MARKER
+from patent_embed.run_lock import RunLock
 from tests.conftest import patent, write_json_lines
 from tests.e2e.commands import SETTINGS, begin_from, patent_embed_here, run, run_here
 from tests.e2e.conftest import SECRET
@@ -26,7 +30,7 @@ def test_the_output_folder_is_complete(finished) -> None:
     names = {path.name for path in out.iterdir()}
     assert names == {
         *("steps", "model", "adapter", "metrics.json", "report.md", "report.html", "run_summary.json"),
-        *("config.yaml", "progress.jsonl", "tensorboard"),
+        *("config.yaml", "progress.jsonl", "tensorboard", MARKER),
     }
     summary = json.loads((out / "run_summary.json").read_text())
     rows = {name: step["rows"] for name, step in summary["steps"].items()}
@@ -171,6 +175,11 @@ def test_a_format_that_loses_too_much_is_refused(finished, tmp_path: Path) -> No
     state["encoder.layer.1.output.LayerNorm.weight"] *= 1e6  # more than 16 bits hold; in fp32 it cancels out
     state["encoder.layer.1.output.LayerNorm.bias"] *= 1e6
     save_file(state, weights, metadata={"format": "pt"})
+    done = patent_embed_here("export", tmp_path / "run", "--format", "fp16", check=2)
+    assert "is not the model that the summary beside it tells of" in done.stderr
+    summary = json.loads((tmp_path / "run" / "run_summary.json").read_text())
+    summary["published"]["model"] = folder_digest(weights.parent)
+    (tmp_path / "run" / "run_summary.json").write_text(json.dumps(summary))
     done = patent_embed_here("export", tmp_path / "run", "--format", "fp16", "bf16", check=2)
     assert "fp16 loses" in done.stderr
     assert "bf16 loses" not in done.stderr
@@ -207,6 +216,15 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
 def test_test_only_measures_what_is_there(finished) -> None:
     arguments, out, _ = finished
     before = json.loads((out / "metrics.json").read_text())
+    lock, files = RunLock(folder_at(out), "run"), {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert "is in use by `run`" in run_here(*arguments, check=2).stderr
+    run_here(*arguments, "--test_only", "--no_use_cache")  # everything anew, which would remove the run's steps
+    assert {path: path.read_bytes() for path in files} == files | {out / MARKER: (out / MARKER).read_bytes()}
+    assert json.loads((out / "test_only" / "metrics.json").read_text())["systems"].keys() == before["systems"].keys()
+    assert not list(out.glob("beside-*"))
+    lock.release()
+    shutil.rmtree(out / "test_only")
+
     done = run_here(*arguments, "--test_only")
     assert "train" not in [line.split()[1] for line in done.stdout.splitlines() if line.startswith("[")]
     after = json.loads((out / "metrics.json").read_text())
