@@ -25,6 +25,7 @@ from urllib.parse import quote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from patent_embed.credentials import ADVICE, credential_in
 from patent_embed.errors import UserError
 
 SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
@@ -228,15 +229,12 @@ class _Store(Folder):
     everywhere = True
 
     def __init__(self, uri: str) -> None:
-        parts = urlsplit(uri)
-        if parts.scheme not in SCHEMES:
+        if found := credential_in(uri):
+            raise UserError(f"an address holds {found}: {ADVICE}")
+        scheme = uri.partition("://")[0]
+        if scheme not in SCHEMES:
             known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
             raise UserError(f"{uri!r} is in no store that can be read; use one of {known}, or a local path")
-        if parts.password is not None:
-            raise UserError(
-                f"the {parts.scheme}:// address holds a password, which would be written into logs and reports; give "
-                "the credentials in the environment (AWS_ACCESS_KEY_ID, ...) or by the machine's role"
-            )
         self.address = uri
         try:
             self.filesystem, self.inside = fs.FileSystem.from_uri(uri)

@@ -16,17 +16,27 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from patent_embed.credentials import ADVICE, credential_in
 
 Mark = TypeVar("Mark")
 
 
 class Section(BaseModel):
-    """A part of the settings. A name that it does not have is an error."""
+    """A part of the settings. A name that it does not have is an error, and so is a credential: only a SecretStr, which
+    is never written, may hold one."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    @model_validator(mode="after")
+    def _no_credentials(self) -> Section:
+        for name in type(self).model_fields:
+            if found := credential_in(getattr(self, name)):
+                raise ValueError(f"{name} holds {found}: {ADVICE}")
+        return self
 
 
 class Role(StrEnum):
