@@ -29,6 +29,7 @@ from patent_embed.credentials import ADVICE, credential_in
 from patent_embed.errors import UserError
 
 SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
+_SHOWN = 200  # characters of an address
 _UNFINISHED = ".tmp"  # the end of a hidden file that is being written
 
 
@@ -325,7 +326,11 @@ def folder_at(address: str | Path | Folder) -> Folder:
         return address
     if isinstance(address, str) and "://" in address:
         return _Store(address)
-    return _Local(Path(address).resolve())  # workers have another working directory
+    try:
+        return _Local(Path(address).resolve())  # workers have another working directory
+    except (OSError, RuntimeError) as error:  # RuntimeError: of links that lead to each other
+        reason = error.strerror if isinstance(error, OSError) else "its links lead to each other"
+        raise UserError(f"{str(address)[:_SHOWN]!r} is no path that can be used: {reason}; name another one") from None
 
 
 def scratch(name: str) -> Path:

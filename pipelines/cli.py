@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import logging
 import os
@@ -37,6 +38,7 @@ from patent_embed.text import visible
 from pipelines import exit_without_teardown
 
 _PROGRAM = "patent-embed"
+_SHOWN = 300  # characters of what a system says of a path
 _ARGUMENT, _SETTING = "argument:", "setting:"  # prefixes in a parsed namespace: a command's own, and paths of settings
 # What libraries say of themselves is for debugging.
 _TALKATIVE = ("httpx", "httpcore", "urllib3", "sentence_transformers", "transformers", "ray", "jax", "bm25s")
@@ -65,6 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(_shown(f"{_PROGRAM}: error: {error}"), file=sys.stderr, flush=True)
         return 2
+    except OSError as error:
+        if error.errno not in _OF_A_PLACE:
+            return _failed(error)
+        logging.getLogger("patent_embed").debug("of this:", exc_info=error)
+        what = f"{os.fsdecode(error.filename)!r} cannot be used: " if isinstance(error.filename, str | bytes) else ""
+        told = f"{what}{(str(error.strerror).splitlines() or [''])[0]}"[:_SHOWN] + f"; {_OF_A_PLACE[error.errno]}"
+        print(_shown(f"{_PROGRAM}: error: {told}"), file=sys.stderr, flush=True)
+        return 2
     except KeyboardInterrupt:
         print(
             f"{_PROGRAM}: interrupted; the same command goes on, with --resume also inside the training",
@@ -72,12 +82,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 130
     except Exception as error:  # noqa: BLE001  # whatever it is: the exit code and the last line must tell of it
-        print(_shown(traceback.format_exc()), file=sys.stderr)
-        # The last line says it all: it is what is seen of a log's end.
-        what = (str(error).strip().splitlines() or [""])[-1]
-        print(_shown(f"{_PROGRAM}: failed: {type(error).__name__}: {what}"), file=sys.stderr, flush=True)
-        return 1
+        return _failed(error)
     return 0
+
+
+# What a user's path may be, or come to be while a command runs: not this program's mistake.
+_OF_A_PLACE = {
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.ENOTDIR: "a file stands where a folder is needed; name another path",
+    errno.EISDIR: "a folder stands where a file is needed; name another path",
+    errno.EACCES: "name a path that may be read and written",
+    errno.EPERM: "name a path that may be read and written",
+    errno.EROFS: "name a path on a disk that can be written",
+    errno.ELOOP: "its links lead to each other",
+    errno.ENOSPC: "free space, then the same command goes on",
+    errno.EDQUOT: "free space, then the same command goes on",
+}
+
+
+def _failed(error: Exception) -> int:
+    """Tell of an error that nobody foresaw."""
+    print(_shown("".join(traceback.format_exception(error))), file=sys.stderr)
+    # The last line says it all: it is what is seen of a log's end.
+    what = (str(error).strip().splitlines() or [""])[-1]
+    print(_shown(f"{_PROGRAM}: failed: {type(error).__name__}: {what}"), file=sys.stderr, flush=True)
+    return 1
 
 
 def _shown(text: str) -> str:

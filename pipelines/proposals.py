@@ -87,7 +87,11 @@ def _study(
 ) -> OptunaSearch:
     domains = {path: _domain(values) for path, values in space.items()}
     return OptunaSearch(
-        OptunaSearch.convert_search_space(domains), metric=metric, mode="max", seed=seed, points_to_evaluate=points
+        OptunaSearch.convert_search_space(domains),
+        metric=metric,
+        mode="max",
+        seed=seed % 2**32,
+        points_to_evaluate=points,
     )
 
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from patent_embed.artifacts import Artifact, open_artifact
 from patent_embed.config.settings import Config
+from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
 from pipelines.engine import STEPS
 from pipelines.steps import ingest, negatives, queries, splits
 from pipelines.steps.tables import Tables
 
 SUMMARY, SETTINGS, PROGRESS = "run_summary.json", "config.yaml", "progress.jsonl"
+
+
+class _Step(BaseModel):
+    folder: str = Field(pattern=r"^[a-z0-9][\w-]*$")  # a name, no path
+
+
+class _Summary(BaseModel):
+    config: dict[str, Any]
+    steps: dict[str, _Step]
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,13 @@ def open_run(output_dir: str) -> FinishedRun | None:
     content = place.read(SUMMARY)
     if content is None:
         return None
-    summary = json.loads(content)
-    steps = {name: open_artifact(place / STEPS / step["folder"]) for name, step in summary["steps"].items()}
-    return FinishedRun(Config.model_validate(summary["config"]), steps)
+    try:
+        summary = _Summary.model_validate_json(content)
+        config = Config.model_validate(summary.config)
+    except ValidationError:
+        raise UserError(
+            f"{str(place / SUMMARY)!r} is torn, or not of a run of this version: what lies there cannot be told; run "
+            "the same command as before again, which reuses what is done"
+        ) from None
+    steps = {name: open_artifact(place / STEPS / step.folder) for name, step in summary.steps.items()}
+    return FinishedRun(config, steps)
