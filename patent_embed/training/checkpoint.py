@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -31,6 +32,9 @@ class TrainState:
     stale: int = 0  # evaluations since the best one
     stopped: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
+
+
+_STATE = TypeAdapter(TrainState)
 
 
 @dataclass
@@ -72,6 +76,7 @@ def read_state(folder: Path | Folder, fingerprint: str) -> TrainState:
         content = place.read(STATE_FILE)
         if content is None:
             raise FileNotFoundError
+        _STATE.validate_json(content)  # raises for other types
         state = TrainState(**json.loads(content))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
