@@ -21,8 +21,9 @@ class OpenAiServer:
 
     ``answer`` is a function of the user's message. Behaviours: "ok", "slow" (2 s), "500 json", "500 text", "400", "429"
     (Retry-After: 1), "drop" (closed without an answer), "torn" (half the JSON), "no choices", "text" (200, no JSON),
-    "empty" (an empty message), "drip" (a byte now and then, for ever), "number" (as content), "choices text", "absurd" (counts
-    of tokens), "deep" (JSON), "surrogate" (half of one), "429 for ever" (Retry-After), "401" (which repeats the key, as some servers do).
+    "empty" (an empty message), "drip" (a byte now and then), "number" (as content), "choices text", "absurd"
+    (counts of tokens), "deep" (JSON), "surrogate" (half of one), "429 for ever" (Retry-After), "401" (which repeats the
+    key, as some servers do).
     """
 
     def __init__(self, script: dict[str, list[str]], answer: Any, delay: float = 0.0) -> None:

@@ -84,7 +84,7 @@ def test_every_fault_is_survived_and_counted(tmp_path: Path) -> None:
         assert second - first >= 1  # Retry-After
         assert report["generated"] == 60
         # Without choices, or empty: also paid. One says that it read 10^30 tokens, and wrote -5.
-        assert report["tokens"] == {"output": 10 * 60, "prompt": 100 * 60 + MOST_TOKENS}
+        assert report["tokens"] == {"output": 10 * 61, "prompt": 100 * 61 + MOST_TOKENS}
 
         # Only what failed is asked for again; an added patent costs one request.
         before = server.total
