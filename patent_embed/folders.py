@@ -25,9 +25,11 @@ from urllib.parse import quote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from patent_embed.credentials import ADVICE, credential_in
 from patent_embed.errors import UserError
 
 SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
+_SHOWN = 200  # characters of an address
 _UNFINISHED = ".tmp"  # the end of a hidden file that is being written
 
 
@@ -235,15 +237,12 @@ class _Store(Folder):
     everywhere = True
 
     def __init__(self, uri: str) -> None:
-        parts = urlsplit(uri)
-        if parts.scheme not in SCHEMES:
+        if found := credential_in(uri):
+            raise UserError(f"an address holds {found}: {ADVICE}")
+        scheme = uri.partition("://")[0]
+        if scheme not in SCHEMES:
             known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
             raise UserError(f"{uri!r} is in no store that can be read; use one of {known}, or a local path")
-        if parts.password is not None:
-            raise UserError(
-                f"the {parts.scheme}:// address holds a password, which would be written into logs and reports; give "
-                "the credentials in the environment (AWS_ACCESS_KEY_ID, ...) or by the machine's role"
-            )
         self.address = uri
         try:
             self.filesystem, self.inside = fs.FileSystem.from_uri(uri)
@@ -334,7 +333,11 @@ def folder_at(address: str | Path | Folder) -> Folder:
         return address
     if isinstance(address, str) and "://" in address:
         return _Store(address)
-    return _Local(Path(address).resolve())  # workers have another working directory
+    try:
+        return _Local(Path(address).resolve())  # workers have another working directory
+    except (OSError, RuntimeError) as error:  # RuntimeError: of links that lead to each other
+        reason = error.strerror if isinstance(error, OSError) else "its links lead to each other"
+        raise UserError(f"{str(address)[:_SHOWN]!r} is no path that can be used: {reason}; name another one") from None
 
 
 def scratch(name: str) -> Path:

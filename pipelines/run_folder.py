@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from patent_embed.artifacts import Artifact, open_artifact
 from patent_embed.config.settings import Config
@@ -28,6 +30,16 @@ PUBLISHED = (
     SUMMARY,
     QUERY_CACHE_NAME,
 )  # beside model and adapter
+
+
+class _Step(BaseModel):
+    folder: str = Field(pattern=r"^[a-z0-9][\w-]*$")  # a name, no path
+
+
+class _Summary(BaseModel):
+    config: dict[str, Any]
+    steps: dict[str, _Step]
+    published: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -61,15 +73,15 @@ def open_run(output_dir: str) -> FinishedRun | None:
     if content is None:
         return None
     try:
-        summary = json.loads(content)
-        steps = {name: place / STEPS / step["folder"] for name, step in summary["steps"].items()}
-        config, published = Config.model_validate(summary["config"]), dict(summary.get("published", {}))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        summary = _Summary.model_validate_json(content)
+        config = Config.model_validate(summary.config)
+    except ValidationError:
         raise UserError(
-            f"{place / SUMMARY} is torn, or not of this version of the program: which steps the run has is not known; "
-            "run the same command again, which reuses what is finished"
+            f"{str(place / SUMMARY)!r} is torn, or not of a run of this version: what lies there cannot be told; run "
+            "the same command as before again, which reuses what is done"
         ) from None
-    return FinishedRun(config, {name: open_artifact(step) for name, step in steps.items()}, published)
+    steps = {name: open_artifact(place / STEPS / step.folder) for name, step in summary.steps.items()}
+    return FinishedRun(config, steps, summary.published)
 
 
 def require_together(run: FinishedRun, model: Path) -> None:

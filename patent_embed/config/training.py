@@ -58,7 +58,7 @@ class TrainingConfig(_LossSettings, _Schedule):
     soup_size: Annotated[int, Role.PUBLISHED] = Field(
         1, ge=1, le=16, description="trainings with other seeds whose mean weights are published (model soup)"
     )
-    matryoshka_dims: list[int] | None = Field(
+    matryoshka_dims: list[Annotated[int, Field(ge=1)]] | None = Field(
         None,
         min_length=1,
         description="for every entry, also train the first so many numbers of each embedding; None: only all of them",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -35,6 +36,9 @@ class TrainState:
     stale: int = 0  # evaluations since the best one
     stopped: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
+
+
+_STATE = TypeAdapter(TrainState)
 
 
 @dataclass
@@ -93,6 +97,7 @@ def read_state(folder: Path | Folder, fingerprint: str) -> TrainState:
     try:
         content = _read(place)
         del content[_SHA256]
+        _STATE.validate_json(json.dumps(content))  # raises for other types
         state = TrainState(**content)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _not_whole(place, f"{type(error).__name__} at {STATE_FILE}") from None

@@ -163,7 +163,8 @@ def _read_state(checkpoint: Folder) -> dict[str, Any]:
         state = json.loads(checkpoint.read(_STATE) or b"")
     except (ValueError, OSError):
         return {}
-    return state if isinstance(state, dict) else {}
+    whole = isinstance(state, dict) and type(state.get("epoch")) is int and isinstance(state.get("fingerprint"), str)
+    return state if whole else {}
 
 
 def _drop_old_attempts(place: Folder, keep: str) -> None:
