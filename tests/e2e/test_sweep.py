@@ -19,7 +19,6 @@ from pipelines.sweep import _reason, _repeated_failure
 from tests.conftest import ROOT
 from tests.e2e.commands import run_here
 
-pytestmark = pytest.mark.ray
 TRIALS = 4
 
 
@@ -27,6 +26,8 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on(tmp_path: Path, sample_folder: Path, tiny_model: Path) -> None:
     command = [
         *(sys.executable, ROOT / "pipelines" / "tune.py", "--data_dir", sample_folder, "--model_name", tiny_model),

@@ -15,7 +15,7 @@ from patent_embed.progress.events import TextsEmbedded
 from pipelines.embedders import _cpu_actors, embed_texts
 from pipelines.resources import NodeSize, cluster_nodes
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 TEXTS = pa.table(
     {
         "text": [f"一种装置，编号{i}，{'包括壳体' * (i % 7)}" for i in range(300)],
