@@ -103,7 +103,9 @@ def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
         "epochs": f"{trained.manifest.rows['epochs']} (kept: {trained.report['kept_epoch']})",
         **({"weights": f"mean of {trained.report['mean_of']} trainings"} if "mean_of" in trained.report else {}),
         "adaptation": f"LoRA r {training.lora.r}, alpha {training.lora.alpha}" if training.use_lora else "all weights",
-        "negatives": f"{config.negatives.per_positive} a query, {config.negatives.strategy}",
+        "negatives": f"{config.negatives.per_positive} a query, {config.negatives.strategy}"
+        if training.mined_negatives
+        else "the other passages of a batch",
         "triplets": trained.manifest.rows["triplets"],
         "precision": trained.report["precision"],
     }

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from pipelines import exit_without_teardown
 from tests.tiny_model import write_tiny_model
@@ -29,6 +31,18 @@ hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("untimed")
 
 _status = 1
+
+
+class _RunsTogether(LoadFileScheduling):
+    """A file's tests go to one process, and all tests of whole runs to one: they share a finished run and a Ray."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _RunsTogether:
+    return _RunsTogether(config, log)
 
 
 def pytest_sessionstart() -> None:

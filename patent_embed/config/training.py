@@ -72,6 +72,11 @@ class TrainingConfig(_LossSettings, _Schedule):
         description="train on queries of these sources (cache, llm, api, rules); None: all but rules where 500 such "
         "queries exist, since a model's queries alone taught more than both kinds together",
     )
+    mined_negatives: Annotated[bool, Role.PREPARED] = Field(
+        True,
+        description="train on the mined negatives; false: on the other passages of a batch alone (infonce), which are "
+        "half as many texts a query",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
     max_tokens_per_forward: int | None = Field(
         None,
@@ -110,4 +115,9 @@ class TrainingConfig(_LossSettings, _Schedule):
     def _loss_can_be_trained(self) -> TrainingConfig:
         loss = LOSSES[self.loss]
         loss.check(loss.settings_of(self))
+        if not self.mined_negatives and not loss.in_batch:
+            raise ValueError(
+                f"loss {self.loss!r} has no negatives but the mined ones: without them there is nothing to learn from; "
+                "leave out mined_negatives=false, or set loss=infonce"
+            )
         return self

@@ -36,8 +36,8 @@ def train_step(config: Config, tokens: StepSpec, base: LocalModel, seed: int, na
     """A training of ``base`` on ``tokens``, with everything random in it drawn from ``seed``."""
     from patent_embed.training.query_dropout import LEAST, SPAN
 
-    logistics = names_by_role(TrainingConfig, Role.LOGISTICS)
-    settings = config.training.model_dump(mode="json", exclude=logistics | {"query_sources", "soup_size"})
+    unread = names_by_role(TrainingConfig, Role.LOGISTICS, Role.PREPARED) | {"soup_size"}
+    settings = config.training.model_dump(mode="json", exclude=unread)
     return StepSpec(
         name=name,
         version=1,

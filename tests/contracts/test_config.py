@@ -157,6 +157,7 @@ def test_both_spellings() -> None:
     [
         (("--set", "training.marginn=1"), "training.marginn: there is no such setting"),
         (("--margin", "5"), "margin 5 cannot be reached"),
+        (("--set", "training.mined_negatives=false"), "loss 'triplet' has no negatives but the mined ones"),
         (("--set", "training.epochs=0"), r"training.epochs: .* \(got 0\)"),
         (("--batch_size", "0"), r"training.batch_size: .* \(got 0\)"),
         (("--set", "training.loss=x"), r"training.loss: Input should be 'triplet' or 'infonce' \(got 'x'\)"),

@@ -103,6 +103,7 @@ def test_a_killed_run_and_a_killed_worker_cost_no_weights(tmp_path: Path, argume
     assert len(attempts) == 1  # the interrupted one left nothing behind
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, arguments: list[str], whole: Path) -> None:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", tmp_path], capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -122,6 +123,7 @@ def test_a_second_run_reuses_everything(finished) -> None:
     assert (out / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_models_are_compared_on_the_test_set_of_a_run(finished, tiny_model: Path, tmp_path: Path) -> None:
     _, out, _ = finished
@@ -150,6 +152,7 @@ def test_models_are_compared_on_the_test_set_of_a_run(finished, tiny_model: Path
     assert f"on test nDCG@10: {first['baseline_mean']:.4f}" in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_with_what_each_format_costs(finished) -> None:
     from sentence_transformers import SentenceTransformer
 
@@ -167,6 +170,7 @@ def test_a_run_is_exported_with_what_each_format_costs(finished) -> None:
     assert model.encode_query(["一种装置"]).shape == (1, 32)
 
 
+@pytest.mark.slow
 def test_a_format_that_loses_too_much_is_refused(finished, tmp_path: Path) -> None:
     _, out, _ = finished
     shutil.copytree(out, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
@@ -212,6 +216,7 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
     assert "120 patents" in seeded
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_test_only_measures_what_is_there(finished) -> None:
     arguments, out, _ = finished
@@ -234,6 +239,7 @@ def test_test_only_measures_what_is_there(finished) -> None:
     assert '<section id="training">' not in page
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_a_tuned_model_is_measured_without_its_base(finished) -> None:
     arguments, out, _ = finished
@@ -247,6 +253,7 @@ def test_a_tuned_model_is_measured_without_its_base(finished) -> None:
     assert '<section id="general">' not in page  # BM25 has no opinion on general sentences
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_two_rounds_of_hard_negatives_mined_on_ray_data_and_the_mean_of_two_trainings(
     finished, tmp_path: Path, sample_folder: Path, tiny_model: Path
@@ -299,6 +306,15 @@ def test_too_little_data_stops_with_advice(tmp_path: Path, tiny_model: Path) -> 
     done = run_here("--data_dir", same.parent, *common, check=2)
     assert "1 files of other kinds passed over" in done.stdout
     assert "no patent can get a negative" in done.stderr
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_workers_are_as_urgent_as_the_run() -> None:
+    """At the niceness that Ray gives them unless told otherwise, other work of the machine would leave them nothing."""
+    import ray
+
+    niceness = ray.remote(lambda: os.nice(0))
+    assert ray.get(niceness.remote()) == os.nice(0)
 
 
 @pytest.mark.parametrize(

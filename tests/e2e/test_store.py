@@ -15,7 +15,7 @@ from patent_embed.folders import Folder, folder_at, scratch
 from patent_embed.ownership import MARKER
 from tests.e2e.commands import begin_from, patent_embed_here, run_here
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
 Stored = tuple[tuple[str, ...], Folder, subprocess.CompletedProcess[str]]
 
 

@@ -18,7 +18,7 @@ from pipelines.embedders import _cpu_actors, embed_texts
 from pipelines.resources import NodeSize, cluster_nodes
 from pipelines.worker_errors import mistake_in
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 TEXTS = pa.table(
     {
         "text": [f"一种装置，编号{i}，{'包括壳体' * (i % 7)}" for i in range(300)],

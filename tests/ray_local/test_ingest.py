@@ -22,7 +22,7 @@ from pipelines.steps import ingest
 from tests.conftest import patent, write_json_lines
 from tests.unit.queries.files import write_cache
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
 @pytest.fixture
