@@ -26,6 +26,7 @@ from patent_embed.config.commands import (
     InspectArguments,
     RunArguments,
     SampleArguments,
+    ServeArguments,
     SettingsArguments,
 )
 from patent_embed.config.load import explain, load_config
@@ -255,6 +256,13 @@ def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:
     export_run(arguments.output_dir, arguments.format, force=arguments.force, max_documents=arguments.max_documents)
 
 
+def _serve(arguments: ServeArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines import search_server
+
+    search_server.run(arguments)
+
+
 def _inspect(arguments: InspectArguments, settings: Mapping[str, Any]) -> None:
     config = _resolved(arguments, settings)
     from pipelines import inspect
@@ -276,6 +284,7 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "tune": _tune,
     "compare": _compare,
     "encode": _encode,
+    "serve": _serve,
     "export": _export,
     "inspect": _inspect,
     "sample": _sample,

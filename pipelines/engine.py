@@ -179,8 +179,17 @@ class Output:
             shutil.copytree(model.folder, target, dirs_exist_ok=True)
             return Outcome()
 
-        step = Step(_MODEL, 1, {}, {"folder": model.digest})
+        step = _shared_model(model.digest)
         return ModelRef((self.store.find(step) or self.store.run(step, copy)).address, "")
+
+    def shared(self, digest: str) -> ModelRef | None:
+        """A model that ``share`` copied; None: none with this digest was."""
+        found = self.store.find(_shared_model(digest))
+        return None if found is None else ModelRef(found.address, "")
+
+
+def _shared_model(digest: str) -> Step:
+    return Step(_MODEL, 1, {}, {"folder": digest})
 
 
 @dataclass(frozen=True)

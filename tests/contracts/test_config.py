@@ -43,6 +43,7 @@ FROZEN = {
     "tune": (OF_A_RUN | {"num_samples", "max_concurrent", "refit"}, []),
     "compare": (OF_A_RUN, ["MODEL"]),
     "encode": (OF_ENCODE, []),
+    "serve": ({"data_dir", "host", "port", "judgements", "max_requests"}, ["output_dir"]),
     "export": ({"format", "force", "max_documents"}, ["output_dir"]),
     "inspect": ({"config", "set", "json", "limit"}, ["DIR"]),
     "sample": ({"count", "seed", "layout"}, ["folder"]),
