@@ -12,6 +12,7 @@ import io
 import json
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from abc import ABC, abstractmethod
@@ -179,8 +180,8 @@ class _Local(Folder):
         found = []
         for path in self._path.rglob("*"):
             if path.is_file() and not (path.name.startswith(".") and path.name.endswith(_UNFINISHED)):
-                stat = path.stat()
-                found.append(Entry(path.relative_to(self._path).as_posix(), stat.st_size, stat.st_mtime_ns))
+                status = path.stat()
+                found.append(Entry(path.relative_to(self._path).as_posix(), status.st_size, status.st_mtime_ns))
         return sorted(found, key=lambda entry: entry.name)
 
     def opener(self, name: str) -> Callable[[], BinaryIO]:
@@ -334,8 +335,25 @@ def folder_at(address: str | Path | Folder) -> Folder:
 
 
 def scratch(name: str) -> Path:
-    """A folder of this machine for copies, one for each ``name`` and user."""
-    return Path(tempfile.gettempdir()) / f"patent_embed-{os.getuid()}" / name
+    """A folder of this machine for copies, one for each ``name`` and user, which only this user can enter.
+
+    Its place can be guessed, so another user of the machine may have made it: then it is not used.
+
+    Raises:
+        UserError: it is a link, or a folder in which another user may write.
+    """
+    root = Path(tempfile.gettempdir()) / f"patent_embed-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        root.mkdir(mode=0o700, parents=True)
+    found = root.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise UserError(
+            f"{str(root)!r} is a link, or another user owns it or may write into it, whose files would be taken for "
+            "ours; have it removed, or set TMPDIR to a folder of your own"
+        )
+    if found.st_mode & 0o077:
+        root.chmod(0o700)
+    return root / name
 
 
 def write_atomic(path: Path, content: bytes) -> None:
