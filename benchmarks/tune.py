@@ -39,7 +39,8 @@ from patent_embed.progress.clock import duration
 from patent_embed.sweep.space import with_values
 from pipelines.cli import add_command_options, config_from
 from pipelines.engine import needed_for
-from pipelines.job import execute, output_of, recipe_of
+from pipelines.job import execute, recipe_of
+from pipelines.output_folder import working_in
 
 ROOT = Path(__file__).resolve().parent.parent
 PHASES = ("sweep", "alone", "test")
@@ -110,7 +111,7 @@ def test(work: Path, config: Config) -> dict[str, Any]:
 def train_one(settings: Path) -> None:
     """Prepare and train one config: what a trial is without a sweep."""
     config = load_config(overlays=[settings])
-    with output_of(config) as output:
+    with working_in(config, "benchmark", ()) as output:
         recipe = recipe_of(config, output)
         execute(config, output, needed_for(recipe.trainings[-1], recipe.steps))
 

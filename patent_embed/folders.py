@@ -98,6 +98,10 @@ class Folder(ABC):
         info = self.filesystem.get_file_info(f"{self.inside}/{name}")
         return info.size if info.type == fs.FileType.File else None
 
+    def holds(self, name: str) -> bool:
+        """Whether anything bears the name: a file, a folder, a link wherever it leads."""
+        return bool(self.filesystem.get_file_info(f"{self.inside}/{name}").type != fs.FileType.NotFound)
+
     def open(self, name: str) -> BinaryIO:
         """A file to read from, and to seek in."""
         return cast(BinaryIO, io.BufferedReader(self.filesystem.open_input_file(f"{self.inside}/{name}")))
@@ -183,6 +187,9 @@ class _Local(Folder):
                 status = path.stat()
                 found.append(Entry(path.relative_to(self._path).as_posix(), status.st_size, status.st_mtime_ns))
         return sorted(found, key=lambda entry: entry.name)
+
+    def holds(self, name: str) -> bool:
+        return os.path.lexists(self._path / name)
 
     def opener(self, name: str) -> Callable[[], BinaryIO]:
         return partial(cast(Callable[[str], BinaryIO], (self._path / name).open), "rb")
@@ -374,12 +381,24 @@ def _replacing(target: Path) -> Iterator[Path]:
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_UNFINISHED}")
     try:
         yield fresh
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_path(fresh)
         os.replace(fresh, target)
+        sync_path(target.parent)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
+
+
+def sync_path(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk. Some file systems know no such thing for folders."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -26,6 +26,7 @@ from patent_embed.config.commands import (
     InspectArguments,
     RunArguments,
     SampleArguments,
+    ServeArguments,
     SettingsArguments,
 )
 from patent_embed.config.load import explain, load_config
@@ -82,8 +83,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 130
     except Exception as error:  # noqa: BLE001  # whatever it is: the exit code and the last line must tell of it
+        if mistake := _mistake_of_a_worker(error):
+            print(_shown(f"{_PROGRAM}: error: {mistake}"), file=sys.stderr, flush=True)
+            return 2
         return _failed(error)
     return 0
+
+
+def _mistake_of_a_worker(error: Exception) -> str:
+    if "ray" not in sys.modules:  # which takes a second to import
+        return ""
+    from pipelines.worker_errors import mistake_in
+
+    return mistake_in(error)
 
 
 # What a user's path may be, or come to be while a command runs: not this program's mistake.
@@ -244,6 +256,13 @@ def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:
     export_run(arguments.output_dir, arguments.format, force=arguments.force, max_documents=arguments.max_documents)
 
 
+def _serve(arguments: ServeArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines import search_server
+
+    search_server.run(arguments)
+
+
 def _inspect(arguments: InspectArguments, settings: Mapping[str, Any]) -> None:
     config = _resolved(arguments, settings)
     from pipelines import inspect
@@ -265,6 +284,7 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "tune": _tune,
     "compare": _compare,
     "encode": _encode,
+    "serve": _serve,
     "export": _export,
     "inspect": _inspect,
     "sample": _sample,

@@ -27,6 +27,7 @@ from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
 from patent_embed.folders import folder_at, write_json
 from patent_embed.hashing import text_digest
+from patent_embed.ownership import claim
 from patent_embed.progress.clock import duration
 from patent_embed.progress.terminal import note, say
 from patent_embed.sweep.journal import Journal
@@ -34,6 +35,7 @@ from patent_embed.sweep.results import table, write_results
 from patent_embed.sweep.space import Range, search_space, with_values
 from patent_embed.sweep.trials import Sweep
 from pipelines import job
+from pipelines.output_folder import working_in
 from pipelines.preflight import before_models, before_ray
 from pipelines.proposals import TRIAL, Proposals
 from pipelines.resources import cluster_nodes
@@ -44,6 +46,7 @@ _METRIC = "best_val"
 _EPOCH = "val_ndcg@10"
 _TRIAL_CPUS = 0.1  # of a trial's own process, which only waits for its training
 _FAILURES_IN_A_ROW = 3
+_SWEEP = "sweep"  # the folder in the output folder
 _IDENTITY, _TUNE, _ERROR = "sweep.json", "tune", "error.json"
 
 
@@ -69,9 +72,10 @@ def run_sweep(config: Config) -> None:
     space = search_space(config)
     started = time.monotonic()
     before_models([config.model.name])
-    with job.output_of(config) as output:
+    with working_in(config, "tune", [_SWEEP]) as output:
         before_ray(config, output, sweep=True)
-        folder = output.here / "sweep"
+        claim(output.folder, [_SWEEP])
+        folder = output.here / _SWEEP
         # The dashboard's state API is what frees the resources of a trial that ASHA stops (ray-project/ray#54305).
         with ray_session(config.run.log_level, config.run.grows_to, dashboard=True):
             base, tokens = job.prepare_training(config, output)

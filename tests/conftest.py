@@ -11,8 +11,11 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from pipelines import exit_without_teardown
+from tests.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,6 +31,18 @@ hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("untimed")
 
 _status = 1
+
+
+class _RunsTogether(LoadFileScheduling):
+    """A file's tests go to one process, and all tests of whole runs to one: they share a finished run and a Ray."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _RunsTogether:
+    return _RunsTogether(config, log)
 
 
 def pytest_sessionstart() -> None:
@@ -81,33 +96,7 @@ def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers with random weights and a character vocabulary, as a SentenceTransformer folder."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny")
-    han = [bytes([row + 0xA0, cell + 0xA0]).decode("gb2312") for row in range(16, 56) for cell in range(1, 90)]
-    marks = [*"0123456789abcdefghijklmnopqrstuvwxyz", *"，。、；：（）？！%/.,-"]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *marks, *(f"##{m}" for m in marks), *han]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=256,
-    )
-    BertModel(config).save_pretrained(folder / "bert")
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
-    transformer = Transformer(str(folder / "bert"), max_seq_length=128)
-    model = SentenceTransformer(
-        modules=[transformer, Pooling(32, "mean")], prompts={"query": "问", "passage": ""}, device="cpu"
-    )
-    model.save(str(folder / "model"))
-    return folder / "model"
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
 def patent(number: str, **changes: object) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""All files below a data root: links to folders are followed, loops end, what cannot be looked at is named."""
+"""All files below a data root: links to folders are followed, loops end, what cannot be looked at is named, and why."""
 
 from __future__ import annotations
 
@@ -9,6 +9,18 @@ from pathlib import Path
 
 from patent_embed.folders import Entry, Folder
 
+# Why something below a data root is not read: reasons of rejects.
+DANGLING_LINK, UNREADABLE_FOLDER, NOT_A_FILE = "dangling_link", "unreadable_folder", "not_a_file"
+
+
+@dataclass(frozen=True, order=True)
+class Unseen:
+    """What lies below a data root and cannot be looked at: its name there, a reason, and what the system says."""
+
+    name: str
+    reason: str
+    detail: str = ""
+
 
 @dataclass
 class Listing:
@@ -16,11 +28,11 @@ class Listing:
 
     Attributes:
         entries: its files, by name.
-        unreadable: names of links that lead nowhere, of folders that cannot be opened, and of files that have gone.
+        unseen: links that lead nowhere or to one another, folders that cannot be opened, pipes, sockets and devices.
     """
 
     entries: list[Entry] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
+    unseen: list[Unseen] = field(default_factory=list)
 
 
 def files_below(root: Folder) -> Listing:
@@ -44,11 +56,11 @@ def _walked(root: Path) -> Listing:
                 continue
             with os.scandir(root / name) as found:
                 below = sorted(found, key=lambda entry: entry.name)
-        except (FileNotFoundError, NotADirectoryError):
-            listing.unreadable += [name] if name else []
+        except (FileNotFoundError, NotADirectoryError) as error:  # the root may be a file; others have gone meanwhile
+            listing.unseen += [Unseen(name, UNREADABLE_FOLDER, error.strerror or "")] if name else []
             continue
-        except OSError:  # no permission, or links that lead to one another
-            listing.unreadable.append(name or ".")
+        except OSError as error:  # no permission
+            listing.unseen.append(Unseen(name or ".", UNREADABLE_FOLDER, error.strerror or ""))
             continue
         seen.add((stat.st_dev, stat.st_ino))
         for entry in below:
@@ -59,10 +71,11 @@ def _walked(root: Path) -> Listing:
                 elif entry.is_file():
                     stat = entry.stat()
                     listing.entries.append(Entry(inside, stat.st_size, stat.st_mtime_ns))
-                elif entry.is_symlink():
-                    listing.unreadable.append(inside)
-            except OSError:
-                listing.unreadable.append(inside)
+                else:
+                    lost = entry.is_symlink() and not Path(entry.path).exists()
+                    listing.unseen.append(Unseen(inside, DANGLING_LINK if lost else NOT_A_FILE))
+            except OSError as error:  # links that lead to one another, or a folder on the way that is shut
+                listing.unseen.append(Unseen(inside, DANGLING_LINK, error.strerror or ""))
     listing.entries.sort(key=lambda entry: entry.name)
-    listing.unreadable.sort()
+    listing.unseen.sort()
     return listing

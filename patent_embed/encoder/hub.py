@@ -13,11 +13,11 @@ from queue import Empty, Queue
 from typing import Any, TypeVar, cast
 
 from patent_embed.encoder.bundled import bundled_encoder
+from patent_embed.encoder.model_files import require_model
 from patent_embed.errors import UserError
 
 BUNDLED = "bundled"
 _NOT_WEIGHTS = ["*.onnx", "onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.gguf", "*.tflite", "coreml/*"]
-_LFS_HEAD, _LFS_BYTES = b"version https://git-lfs.github.com/spec/", 1024  # of a pointer: its beginning, its size
 _HUB_TIMEOUT = 10.0  # seconds until a hub that is silent in one read counts as unreachable
 # Clients try again and again, and read for ever what comes byte by byte: these bound all of it together.
 FIRST_S = 60.0  # seconds until the first file of a model must be there
@@ -38,12 +38,7 @@ def resolve_model(name: str, *, trust_remote_code: bool = False) -> Path:
         return bundled_encoder()
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
-            raise UserError(
-                f"model folder {name!r} holds neither modules.json nor config.json, so it is no model; "
-                "name the folder that does"
-            )
-        require_weights(folder)
+        require_model(folder)
         return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise UserError(
@@ -52,10 +47,13 @@ def resolve_model(name: str, *, trust_remote_code: bool = False) -> Path:
         )
     unwanted = _NOT_WEIGHTS if trust_remote_code else [*_NOT_WEIGHTS, "*.py"]
     try:
-        return _from_hugging_face(name, unwanted)
+        fetched = _from_hugging_face(name, unwanted)
     # The clients raise a dozen kinds: offline, unreachable, absent, gated, interrupted.
     except Exception as error:  # noqa: BLE001
         hugging_face = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    else:
+        require_model(fetched)
+        return fetched
     model_scope = "not installed"
     if importlib.util.find_spec("modelscope"):
         from modelscope import snapshot_download  # type: ignore[import-not-found]
@@ -71,20 +69,6 @@ def resolve_model(name: str, *, trust_remote_code: bool = False) -> Path:
         f"ModelScope: {model_scope}. Set HF_ENDPOINT to a mirror that you reach, name a local folder, or use "
         f"--model_name {BUNDLED}, which needs no hub"
     )
-
-
-def require_weights(folder: Path) -> None:
-    """Refuse a folder that was cloned without Git LFS: small files of three lines stand where weights should be.
-
-    Raises:
-        UserError: it holds such a file.
-    """
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.stat().st_size <= _LFS_BYTES and path.read_bytes().startswith(_LFS_HEAD):
-            raise UserError(
-                f"model folder {str(folder)!r} was cloned without Git LFS: {path.relative_to(folder).as_posix()} is "
-                "only a pointer; run git lfs pull in it, or fetch the model from its hub"
-            )
 
 
 def _from_hugging_face(name: str, unwanted: list[str]) -> Path:

@@ -27,7 +27,7 @@ from patent_embed.queries.filters import MOST_MET, PROMPT_RUN, SAME_FROM, SHORTE
 from patent_embed.queries.prompts import PROMPT_VERSION
 from patent_embed.queries.rules import LATIN_FACTOR, build_queries
 from patent_embed.queries.store import Answer, QueryStore
-from patent_embed.queries.writing import ATTEMPTS, Backend, Request, RoundTrip, write_queries
+from patent_embed.queries.writing import ATTEMPTS, Backend, Request, RoundTrip, answers_to_come, write_queries
 from pipelines.embedders import embed_texts
 from pipelines.engine import Context, Digest, Emit, Input, LocalModel, StepSpec, ignore, rate
 from pipelines.resources import free_resources
@@ -192,9 +192,16 @@ def queries_step(config: Config, ingest: Input, splits: Input, cache: Path | Non
         inputs=inputs,
         work=work,
         constants=_CONSTANTS,
+        # Without the store of answers, everything would be paid for again.
+        again=_asked_again if settings.use_cache else lambda artifact: "",
         notes=_notes,
         rate=rate,
     )
+
+
+def _asked_again(artifact: Artifact) -> str:
+    missing = answers_to_come(artifact.report.get("errors", {}))
+    return f"{sum(missing.values()):,} answers had not come ({counted(missing)}), and are asked for" if missing else ""
 
 
 def _notes(artifact: Artifact) -> list[str]:
@@ -208,6 +215,8 @@ def _notes(artifact: Artifact) -> list[str]:
         lines.append("rejected answers: " + counted(refused))
     if failed := report.get("errors"):
         lines.append("requests that failed: " + counted(failed))
+        if missing := answers_to_come(failed):
+            lines.append(f"{sum(missing.values()):,} of them are asked for again by the next run")
     if rejects:
         lines.append(f"{sum(rejects.values()):,} patents without a query: " + counted(rejects))
     if strangers := report.get("cache_without_patent"):

@@ -43,6 +43,7 @@ FROZEN = {
     "tune": (OF_A_RUN | {"num_samples", "max_concurrent", "refit"}, []),
     "compare": (OF_A_RUN, ["MODEL"]),
     "encode": (OF_ENCODE, []),
+    "serve": ({"data_dir", "host", "port", "judgements", "max_requests"}, ["output_dir"]),
     "export": ({"format", "force", "max_documents"}, ["output_dir"]),
     "inspect": ({"config", "set", "json", "limit"}, ["DIR"]),
     "sample": ({"count", "seed", "layout"}, ["folder"]),
@@ -157,6 +158,7 @@ def test_both_spellings() -> None:
     [
         (("--set", "training.marginn=1"), "training.marginn: there is no such setting"),
         (("--margin", "5"), "margin 5 cannot be reached"),
+        (("--set", "training.mined_negatives=false"), "loss 'triplet' has no negatives but the mined ones"),
         (("--set", "training.epochs=0"), r"training.epochs: .* \(got 0\)"),
         (("--batch_size", "0"), r"training.batch_size: .* \(got 0\)"),
         (("--set", "training.loss=x"), r"training.loss: Input should be 'triplet' or 'infonce' \(got 'x'\)"),

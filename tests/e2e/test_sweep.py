@@ -20,7 +20,6 @@ from pipelines.sweep import _reason
 from tests.conftest import ROOT
 from tests.e2e.commands import run_here
 
-pytestmark = pytest.mark.ray
 TRIALS = 4
 
 
@@ -50,6 +49,8 @@ def _plant_pickles(folder: Path, tmp_path: Path) -> Path:
     return ran
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on(tmp_path: Path, sample_folder: Path, tiny_model: Path) -> None:
     command = [
         *(sys.executable, ROOT / "pipelines" / "tune.py", "--data_dir", sample_folder, "--model_name", tiny_model),

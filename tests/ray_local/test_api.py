@@ -32,7 +32,7 @@ from tests.openai_server import OpenAiServer
 from tests.ray_local.endpoint import KEY, answer, corpus, settings
 
 pytest.importorskip("openai")
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
 def run(folder: Path, table: pa.Table, config: QueriesConfig) -> tuple[list[dict[str, object]], dict[str, object]]:

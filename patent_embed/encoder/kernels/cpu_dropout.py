@@ -21,9 +21,8 @@ def dropout(values: Tensor, p: float) -> Tensor:
         return values
     if values.device.type != "cpu":
         return nn.functional.dropout(values, p)
-    result: Tensor = _MaskedScale.apply(  # type: ignore[no-untyped-call]
-        values, _keep_mask(values.shape, p), 1 / (1 - _threshold(p) / 2**16)
-    )
+    mask = keep_mask(values.shape, p, int(torch.randint(2**63 - 1, ())))
+    result: Tensor = _MaskedScale.apply(values, mask, 1 / kept_share(p))  # type: ignore[no-untyped-call]
     return result
 
 
@@ -47,11 +46,16 @@ def _threshold(p: float) -> int:
     return min(round(p * 2**16), 2**16 - 1)
 
 
-def _keep_mask(shape: torch.Size, p: float) -> Tensor:
+def keep_mask(shape: torch.Size, p: float, seed: int) -> Tensor:
+    """Booleans, False with probability ``p`` (to 1/65,536); those of a seed are always the same."""
     count = shape.numel()
-    seed = int(torch.randint(2**63 - 1, ()))
     drawn = np.random.SFC64(seed).random_raw(-(-count // 4)).view(np.uint16)[:count]
     return torch.from_numpy(drawn >= _threshold(p)).view(shape)
+
+
+def kept_share(p: float) -> float:
+    """The probability with which ``keep_mask`` is True."""
+    return 1 - _threshold(p) / 2**16 if p > 0 else 1.0
 
 
 class _MaskedScale(torch.autograd.Function):

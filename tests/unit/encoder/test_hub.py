@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,10 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from patent_embed.encoder.hub import require_weights, resolve_model, within
+from patent_embed.encoder.hub import resolve_model, within
 from patent_embed.errors import UserError
-
-POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 409100000\n"
 
 
 def test_resolve_local_and_wrong_names(tiny_model: Path, tmp_path: Path) -> None:
@@ -41,36 +40,6 @@ def test_unreachable_hubs_are_named(settings: dict[str, str], tmp_path: Path) ->
     )
     for word in ("'some-org/some-model'", "Local folder", "Hugging Face hub", "ModelScope", "--model_name bundled"):
         assert word in done.stdout
-
-
-@pytest.fixture
-def cloned(tmp_path: Path) -> Path:
-    """A model folder as ``git clone`` leaves it where Git LFS is not installed."""
-    (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "modules.json").write_text("[]")
-    (tmp_path / "model.safetensors").write_bytes(POINTER)
-    return tmp_path
-
-
-def test_pointers_are_no_weights(cloned: Path) -> None:
-    for refused in (lambda: require_weights(cloned), lambda: resolve_model(str(cloned))):
-        with pytest.raises(
-            UserError, match=r"cloned without Git LFS: model\.safetensors is only a pointer; run git lfs"
-        ):
-            refused()
-
-
-def test_pointers_further_down_are_found(cloned: Path) -> None:
-    (cloned / "model.safetensors").rename(cloned / "1_Pooling" / "tokenizer.json")
-    with pytest.raises(UserError, match=r"1_Pooling/tokenizer\.json is only a pointer"):
-        require_weights(cloned)
-
-
-@pytest.mark.parametrize("content", [bytes(4096), POINTER + bytes(4096), b"version 1", b""])
-def test_what_is_no_pointer(cloned: Path, content: bytes) -> None:
-    (cloned / "model.safetensors").write_bytes(content)
-    assert resolve_model(str(cloned)) == cloned
 
 
 def hub(body: bytes) -> Iterator[str]:
@@ -98,7 +67,7 @@ def hub(body: bytes) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("body", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b" " * 1000])
-def test_a_hub_that_says_nothing_is_given_up(body: bytes, tmp_path: Path) -> None:
+def test_a_hub_that_says_nothing_is_given_up(body: bytes, tmp_path: Path, tiny_model: Path) -> None:
     """Or that says it byte by byte; a model of an earlier run is then taken from the cache."""
     code = """if 1:
         from patent_embed.encoder import hub
@@ -113,7 +82,7 @@ def test_a_hub_that_says_nothing_is_given_up(body: bytes, tmp_path: Path) -> Non
         said = subprocess.run(**command, capture_output=True, text=True, timeout=60, check=True).stdout
         assert "TimeoutError: some-org/some-model from the Hugging Face hub: nothing came for 2 s" in said
         kept = tmp_path / "hub" / "models--some-org--some-model"
-        (kept / "snapshots" / ("0" * 40)).mkdir(parents=True)
+        shutil.copytree(tiny_model, kept / "snapshots" / ("0" * 40))
         (kept / "refs").mkdir()
         (kept / "refs" / "main").write_text("0" * 40)
         said = subprocess.run(**command, capture_output=True, text=True, timeout=60, check=True).stdout
