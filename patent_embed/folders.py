@@ -363,6 +363,14 @@ def scratch(name: str) -> Path:
     return root / name
 
 
+def json_of(content: bytes | str) -> Any:
+    """The value of a JSON text. Raises ValueError where it is none, also of what is nested too deeply to be read."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file of this machine so that a reader sees the old content or the new one, never a part."""
     with _replacing(path) as fresh:
