@@ -23,8 +23,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from patent_embed.checked import digests_of, is_whole, sync
 from patent_embed.errors import UserError
-from patent_embed.folders import Folder, folder_at, json_of, scratch
+from patent_embed.folders import Folder, folder_at, json_of
 from patent_embed.hashing import text_digest
+from patent_embed.scratch import scratch
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 2

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import shutil
-import stat
 import tempfile
 import uuid
 from abc import ABC, abstractmethod
@@ -28,6 +27,7 @@ from pyarrow import fs
 
 from patent_embed.credentials import ADVICE, credential_in
 from patent_embed.errors import UserError
+from patent_embed.scratch import scratch
 
 SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
 _SHOWN = 200  # characters of an address
@@ -339,28 +339,6 @@ def folder_at(address: str | Path | Folder) -> Folder:
     except (OSError, RuntimeError) as error:  # RuntimeError: of links that lead to each other
         reason = error.strerror if isinstance(error, OSError) else "its links lead to each other"
         raise UserError(f"{str(address)[:_SHOWN]!r} is no path that can be used: {reason}; name another one") from None
-
-
-def scratch(name: str) -> Path:
-    """A folder of this machine for copies, one for each ``name`` and user, which only this user can enter.
-
-    Its place can be guessed, so another user of the machine may have made it: then it is not used.
-
-    Raises:
-        UserError: it is a link, or a folder in which another user may write.
-    """
-    root = Path(tempfile.gettempdir()) / f"patent_embed-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        root.mkdir(mode=0o700, parents=True)
-    found = root.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise UserError(
-            f"{str(root)!r} is a link, or another user owns it or may write into it, whose files would be taken for "
-            "ours; have it removed, or set TMPDIR to a folder of your own"
-        )
-    if found.st_mode & 0o077:
-        root.chmod(0o700)
-    return root / name
 
 
 def json_of(content: bytes | str) -> Any:

@@ -20,8 +20,9 @@ import pytest
 
 from patent_embed.artifacts import ArtifactStore, Outcome, Step, open_artifact
 from patent_embed.errors import UserError
-from patent_embed.folders import Folder, folder_at, scratch, write_atomic, write_json
+from patent_embed.folders import Folder, folder_at, write_atomic, write_json
 from patent_embed.queries.store import Answer, QueryStore
+from patent_embed.scratch import scratch
 from tests.conftest import ROOT
 
 STEP = Step("step", 1, {"margin": 0.3}, {"up": "d"})
