@@ -58,7 +58,7 @@ class TrainingConfig(_LossSettings, _Schedule):
     soup_size: Annotated[int, Role.PUBLISHED] = Field(
         1, ge=1, le=16, description="trainings with other seeds whose mean weights are published (model soup)"
     )
-    matryoshka_dims: list[Annotated[int, Field(ge=1)]] | None = Field(
+    matryoshka_dims: list[int] | None = Field(
         None,
         min_length=1,
         description="for every entry, also train the first so many numbers of each embedding; None: only all of them",
@@ -113,6 +113,8 @@ class TrainingConfig(_LossSettings, _Schedule):
 
     @model_validator(mode="after")
     def _loss_can_be_trained(self) -> TrainingConfig:
+        if any(dim < 1 for dim in self.matryoshka_dims or ()):
+            raise ValueError(f"matryoshka_dims {self.matryoshka_dims} are counts of numbers; set each to 1 at least")
         loss = LOSSES[self.loss]
         loss.check(loss.settings_of(self))
         if not self.mined_negatives and not loss.in_batch:
