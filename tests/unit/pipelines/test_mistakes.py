@@ -96,6 +96,12 @@ SETTINGS = {
     "tune.space.margin=\"uniform(0.1, __import__('os'))\"": "no range",
     'tune.space.learning_rate="uniform(0.1, 5)"': "learning_rate",
     'tune.space.epochs="randint(0, 5)"': "epochs",
+    "tune.space.margin=" + "-" * 50_000 + "1": "no range",
+    "tune.space.margin=" + "(" * 50_000: "no range",
+    'tune.space.margin="uniform(0.1, 1e999)"': "finite",
+    'tune.space.margin="uniform({1}, 3)"': "no range",
+    'tune.space.epochs="randint(1, 99999999999999999999)"': "64 bits",
+    "tune.space.lora.target_modules=choice({'query'}, null)": "no range",
     # texts that are none, addresses that are none
     "data.data_dir=\0": "NUL",
     "model.query_prompt=\ud800": "surrogate",
