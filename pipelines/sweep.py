@@ -81,8 +81,8 @@ def run_sweep(config: Config) -> None:
             base, tokens = job.prepare_training(config, output)
             if not tokens.manifest.rows["val_queries"]:
                 raise UserError(
-                    "the validation split has no queries to rank trials by; give it more patents (splits.val), or set "
-                    "evaluation.query_sources"
+                    "the validation split has no queries to rank trials by; give it more patents (splits.val), set "
+                    "evaluation.query_sources, or leave out training.validate_epochs=false"
                 )
             identity = _identity(config, space, tokens.digest)
             journal = Journal(folder, space, config.training.epochs)

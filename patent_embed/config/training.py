@@ -91,6 +91,11 @@ class TrainingConfig(_LossSettings, _Schedule):
     keep_checkpoints: Annotated[int, Role.LOGISTICS] = Field(
         2, ge=1, description="newest checkpoints kept, besides the best"
     )
+    validate_epochs: Annotated[bool, Role.PREPARED] = Field(
+        True,
+        description="measure val nDCG@10 before the training and after every epoch; false: the last epoch is "
+        "published, and no time goes into embedding val's passages each time",
+    )
     early_stopping_patience: int = Field(
         3, ge=0, description="stop after so many evaluations without a better val nDCG@10; 0: never"
     )
