@@ -44,7 +44,7 @@ _HARMLESS = frozenset(
 )
 # As their issuers write them: OpenAI and its like, Hugging Face, AWS, GitHub, Google, Slack.
 _ISSUED = re.compile(
-    r"\b(?:sk-[A-Za-z0-9_-]{12,}|hf_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16}\b|gh[opsu]_[A-Za-z0-9]{20,}|"
+    r"\b(?:sk-(?:[A-Za-z0-9]{1,20}[-_]){0,3}(?=[A-Za-z]{0,40}\d)[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{30,}|(?:AKIA|ASIA)[A-Z0-9]{16}\b|gh[opsu]_[A-Za-z0-9]{20,}|"
     r"AIza[A-Za-z0-9_-]{30,}|xox[abprs]-[A-Za-z0-9-]{10,})"
 )
 _SCHEME = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{0,20})://")

@@ -229,6 +229,7 @@ def _from_json(content: Any) -> Event | None:
         elif each.default is MISSING:
             return None
     try:
-        return _TYPES[cls].validate_python(values)
+        event: Event = _TYPES[cls].validate_python(values)
     except ValidationError:
         return None
+    return event

@@ -151,7 +151,7 @@ def _checkpoints(place: Folder) -> list[str]:
         path = PurePosixPath(entry.name)
         if path.match(f"{_ATTEMPT}*/epoch-*/*") and str(path.parent) not in {name for *_, name in found}:
             state, named = _read_state(place / str(path.parent)), path.parent.name.rpartition("-")[2]
-            epoch: int = state["epoch"] if state else int(named) if named.isdigit() else 0
+            epoch: int = state.get("epoch", int(named) if named.isdecimal() else 0)
             found.append((epoch, path.parts[0], str(path.parent)))
     return [name for *_, name in sorted(found, reverse=True)]
 

@@ -10,7 +10,7 @@ from patent_embed.config.settings import Config
 from patent_embed.credentials import credential_in, is_secret_name, redacted
 from patent_embed.errors import UserError
 
-SECRET = "hunter2hunter2"
+SECRET = "hunter2hunter2hunter2"
 ADDRESSES = [
     f"https://user:{SECRET}@host/v1",
     f"https://{SECRET}@host/v1",
@@ -37,6 +37,8 @@ HARMLESS = [
     "BAAI/bge-base-zh-v1.5",
     "/data/user:x@host/patents",
     "risk-based-assessment-of-things",
+    "runs/sk-learn-experiments-on-patents",
+    "task-4b2e9f0c1d7a6e5b",
     "query: ",
     "a=b&c=d?key",
 ]
