@@ -138,16 +138,10 @@ def run_stock(folder: Path, rows: list[tuple[str, str, str]], batch: int, clock:
             clock.tick()
 
     model = SentenceTransformer(str(folder), device=device)
-    model.add_adapter(
-        peft.LoraConfig(
-            r=16,
-            lora_alpha=32,
-            lora_dropout=0.1,
-            target_modules=TARGETS,
-            exclude_modules=r".*pooler.*",
-            task_type="FEATURE_EXTRACTION",
-        )
+    adapters = peft.LoraConfig(
+        r=16, lora_alpha=32, lora_dropout=0.1, target_modules=TARGETS, exclude_modules=r".*pooler.*"
     )
+    peft.inject_adapter_in_model(adapters, model[0].auto_model)  # trains the adapters alone
     columns = {name: [row[i] for row in rows] for i, name in enumerate(("anchor", "positive", "negative"))}
     with tempfile.TemporaryDirectory() as scratch:
         arguments = SentenceTransformerTrainingArguments(
