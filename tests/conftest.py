@@ -18,6 +18,7 @@ from pipelines import exit_without_teardown
 from tests.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the pipelines' workers do; read when torch is imported
 
 if importlib.util.find_spec("triton") is not None and importlib.util.find_spec("vllm") is None:  # vLLM reads it, too
     import torch

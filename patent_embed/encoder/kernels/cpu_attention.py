@@ -105,7 +105,8 @@ class _Work:
         most = max((text.weights(heads) for text in spans.texts()), default=0)
         sizes = dict.fromkeys(("q", "k", "v", "mixed", "dq", "dk", "dv"), longest * heads * self.size)
         sizes |= dict.fromkeys(("weights", "dweights", "mask"), most)
-        self._memory = dict(zip(sizes, qkv.new_empty(sum(sizes.values())).split(list(sizes.values())), strict=True))
+        memory = torch.split(qkv.new_empty(sum(sizes.values())), list(sizes.values()))
+        self._memory = dict(zip(sizes, memory, strict=True))
 
     def of(self, name: str, shape: torch.Size) -> Tensor:
         """A tensor of ``shape``; what it holds is anybody's."""
@@ -124,4 +125,5 @@ class _Work:
         """(heads, queries, tokens)."""
         scores = self.of("weights", torch.Size((len(q), q.shape[1], k.shape[1])))
         torch.bmm(q, k.transpose(1, 2), out=scores)
-        return torch.softmax(scores, -1, out=scores)
+        torch.softmax(scores, -1, out=scores)
+        return scores

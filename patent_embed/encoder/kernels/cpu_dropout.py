@@ -55,14 +55,15 @@ def _threshold(p: float) -> int:
 def keep_mask(shape: torch.Size, p: float, seed: int) -> Tensor:
     """Booleans, False with probability ``p`` (to 1/65,536); those of a seed are always the same."""
     count = shape.numel()
-    words, kept = np.random.SeedSequence(seed), np.empty(count, np.bool_)
+    kept = np.empty(count, np.bool_)
     pieces = range(0, count, _PIECE)
-    work = zip(words.spawn(len(pieces)), (kept[begin : begin + _PIECE] for begin in pieces), strict=True)
+    seeds = np.random.SeedSequence(seed).spawn(len(pieces))
+    work = zip(seeds, (kept[begin : begin + _PIECE] for begin in pieces), strict=True)
     if len(pieces) > 1 and torch.get_num_threads() > 1:
-        deque(_threads().map(lambda piece: _draw(*piece, p), work), maxlen=0)
+        deque(_threads().map(lambda piece: _draw(piece[0], piece[1], p), work), maxlen=0)
     else:
-        for piece in work:
-            _draw(*piece, p)
+        for own, part in work:
+            _draw(own, part, p)
     return torch.from_numpy(kept).view(shape)
 
 

@@ -39,9 +39,9 @@ class Scratch:
             memory = self._memory[name] = torch.empty(rows * columns, dtype=self._dtype)
         return memory[: rows * columns].view(rows, columns)
 
-    def mask(self, rows: int, columns: int, p: float, seed: int) -> Tensor:
+    def mask(self, shape: torch.Size, p: float, seed: int) -> Tensor:
         """1 with probability ``1 - p``, else 0: the same for the same seed."""
-        return self("mask", rows, columns).copy_(keep_mask(torch.Size((rows, columns)), p, seed).view(torch.int8))
+        return self("mask", *shape).copy_(keep_mask(shape, p, seed).view(torch.int8))
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Linears:
         self._weight = torch.zeros(self.inputs + self.rank, sum(outputs), dtype=dtype)
         self._bias = torch.zeros(sum(outputs), dtype=dtype)
         for base, weight, bias, factor in zip(
-            bases, self._weight.split(outputs, 1), self._bias.split(outputs), factors, strict=True
+            bases, torch.split(self._weight, outputs, 1), torch.split(self._bias, outputs), factors, strict=True
         ):
             weight[: self.inputs] = base.weight.detach().t() * factor
             if base.bias is not None:
@@ -155,7 +155,7 @@ class Linears:
         return zip(self.adapters, self._columns, self._ranks, self._factors, strict=True)
 
     def _mask(self, x: Tensor, p: float, seed: int) -> Tensor | None:
-        return self._scratch.mask(*x.shape, p, seed) if p else None
+        return self._scratch.mask(x.shape, p, seed) if p else None
 
     def _dropped(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """``x`` with zeros; what stays is not scaled, since ``A`` is."""
@@ -207,16 +207,19 @@ def rate(dropout: nn.Module | None) -> float:
     return float(getattr(dropout, "p", 0.0)) if dropout is not None and dropout.training else 0.0
 
 
-def _normed(s: Tensor, norm: nn.LayerNorm | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _normed(s: Tensor, norm: nn.LayerNorm | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """What the LayerNorm makes of ``s``, and what its backward pass needs."""
     if norm is None:
-        return s, None, None
-    return torch.native_layer_norm(s, norm.normalized_shape, norm.weight.to(s.dtype), norm.bias.to(s.dtype), norm.eps)
+        return s, ()
+    weight, bias = norm.weight.to(s.dtype), norm.bias.to(s.dtype)
+    x, *stats = torch.native_layer_norm(s, norm.normalized_shape, weight, bias, norm.eps)
+    return x, tuple(stats)
 
 
-def _norm_backward(grad: Tensor, s: Tensor, mean: Tensor, rstd: Tensor, norm: nn.LayerNorm) -> Tensor:
+def _norm_backward(grad: Tensor, s: Tensor, stats: tuple[Tensor, ...], norm: nn.LayerNorm) -> Tensor:
     weight, bias = norm.weight.to(s.dtype), norm.bias.to(s.dtype)
     gradient: Tensor = torch.ops.aten.native_layer_norm_backward(
-        grad, s, norm.normalized_shape, mean, rstd, weight, bias, [True, False, False]
+        grad, s, norm.normalized_shape, *stats, weight, bias, [True, False, False]
     )[0]
     return gradient
 
@@ -230,13 +233,13 @@ class _Forward(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:  # fmt: skip
         ctx.layer, ctx.spans, ctx.first, ctx.rates, ctx.seed = layer, spans, first, rates, seed
-        x, *_ = _normed(s, layer.before)
+        x, _ = _normed(s, layer.before)
         qkv, h_qkv = layer.qkv(x, rates[0], seed)
         mixed = attend(qkv, layer.heads, spans, _attention_mask(ctx), 1 / kept_share(rates[4]))
         x = x if first is None else x.index_select(0, first)
         y, h_out = layer.out(mixed, rates[1], seed + 1)
         s1 = _residual(layer, x, y, rates[5], seed + 5)
-        x, *_ = _normed(s1, layer.middle)
+        x, _ = _normed(s1, layer.middle)
         wide, h_up = layer.up(x, rates[2], seed + 2)
         y, h_down = layer.down(wide, rates[3], seed + 3)
         ctx.save_for_backward(s, qkv, mixed, s1, wide, h_qkv, h_out, h_up, h_down)
@@ -249,18 +252,18 @@ class _Forward(torch.autograd.Function):
         ds = grads[0].contiguous()
         dy = _dropped(layer, ds, rates[6], seed + 6)
         dwide, of_down = layer.down.backward(dy, wide, h_down, rates[3], seed + 3)
-        x, mean, rstd = _normed(s1, layer.middle)
+        x, stats = _normed(s1, layer.middle)
         dx, of_up = layer.up.backward(dwide, x, h_up, rates[2], seed + 2)
-        ds = _norm_backward(dx + ds, s1, mean, rstd, layer.middle)
+        ds = _norm_backward(dx + ds, s1, stats, layer.middle)
         dy = _dropped(layer, ds, rates[5], seed + 5)
         dmixed, of_out = layer.out.backward(dy, mixed, h_out, rates[1], seed + 1)
         dy = attend_backward(dmixed, qkv, layer.heads, ctx.spans, _attention_mask(ctx), 1 / kept_share(rates[4]))
-        x, mean, rstd = _normed(s, layer.before)
+        x, stats = _normed(s, layer.before)
         needed = ctx.needs_input_grad[0]
         dx, of_qkv = layer.qkv.backward(dy, x, h_qkv, rates[0], seed, needed)
         if needed:
             dx = dx + ds if ctx.first is None else dx.index_add(0, ctx.first, ds)
-            dx = dx if layer.before is None else _norm_backward(dx, s, mean, rstd, layer.before)
+            dx = dx if layer.before is None else _norm_backward(dx, s, stats, layer.before)
         return dx, None, None, None, None, None, *of_qkv, *of_out, *of_up, *of_down
 
 
@@ -273,9 +276,9 @@ def _attention_mask(ctx: Any) -> Tensor | None:
 
 def _residual(layer: Layer, x: Tensor, y: Tensor, p: float, seed: int) -> Tensor:
     """``x + dropout(y)``."""
-    return torch.addcmul(x, y, layer.scratch.mask(*y.shape, p, seed), value=1 / kept_share(p)) if p else x + y
+    return torch.addcmul(x, y, layer.scratch.mask(y.shape, p, seed), value=1 / kept_share(p)) if p else x + y
 
 
 def _dropped(layer: Layer, grad: Tensor, p: float, seed: int) -> Tensor:
     """The gradient of ``y`` in ``_residual``."""
-    return grad.mul(layer.scratch.mask(*grad.shape, p, seed)).mul_(1 / kept_share(p)) if p else grad
+    return grad.mul(layer.scratch.mask(grad.shape, p, seed)).mul_(1 / kept_share(p)) if p else grad
