@@ -127,7 +127,7 @@ def toy(work: Path) -> list[str]:
         shutil.rmtree(folder, ignore_errors=True)
     write_sample(data, 120, seed=7)
     model.mkdir(parents=True)
-    make_model(model, toy=True)
+    make_model(model, "toy")
     small = ["--query_backend", "rules", "--num_samples", "4", "--num_epochs", "3", "--set", "evaluation.bm25=false"]
     return ["--data_dir", str(data), "--model_name", str(model), *small]
 
