@@ -73,8 +73,6 @@ def ray_session(log_level: str, grows_to: Sequence[NodeKind] = (), *, dashboard:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # do not hide a GPU from tasks that asked for none
     if not debug:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the rest is advice to Ray's own developers
-    # Of workers, where this starts Ray. At the 15 that it gives them, any other work of the machine would starve them.
-    os.environ.setdefault("RAY_worker_niceness", "0")
     # Workers import this very code: a job's working_dir does that on a cluster, the path does it on this machine.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = WORKER_ENV if on_cluster() else WORKER_ENV | {"PYTHONPATH": os.pathsep.join(paths)}
