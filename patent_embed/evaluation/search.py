@@ -22,6 +22,7 @@ _Propose = Callable[[Vectors, Vectors], tuple[NDArray[np.int64], Vectors]]
 
 QUERY_BLOCK = 2048
 CORPUS_BLOCK = 8192
+_FEW_QUERIES = 32  # up to which BLAS multiplies documents by queries faster than queries by documents
 
 
 def pair_scores(queries: Vectors, corpus: Vectors, query_rows: Rows, corpus_rows: Rows) -> Vectors:
@@ -198,8 +199,13 @@ class _Candidates:
 
 def _numpy_products(queries: Vectors, block: int) -> _Propose:
     products, reach = np.empty(len(queries) * block, np.float32), np.empty(len(queries) * block, np.bool_)
+    few = len(queries) <= _FEW_QUERIES
 
     def propose(vectors: Vectors, threshold: Vectors) -> tuple[NDArray[np.int64], Vectors]:
+        if few:
+            found = vectors @ queries.T
+            row, query = np.nonzero(found >= threshold)
+            return query * len(vectors) + row, found[row, query]
         shape, size = (len(queries), len(vectors)), len(queries) * len(vectors)
         np.matmul(queries, vectors.T, out=products[:size].reshape(shape))
         np.greater_equal(products[:size].reshape(shape), threshold[:, None], out=reach[:size].reshape(shape))

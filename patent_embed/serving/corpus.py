@@ -214,7 +214,7 @@ class Corpus:
             rows = np.flatnonzero(self._days)
             years, inverse = np.unique(self._days[rows] // 10_000, return_inverse=True)
             return rows, inverse.astype(np.int64), [str(year) for year in years]
-        part: Callable[[str], str] = {"subclass": subclass, "main group": main_group}[level]
+        part: Callable[[str], str] = main_group if level == "main group" else subclass
         of_symbols = [part(symbol) for symbol in self._symbols]
         names = sorted(set(of_symbols))
         numbers = {name: number for number, name in enumerate(names)}

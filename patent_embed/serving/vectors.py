@@ -18,6 +18,7 @@ Found = tuple[Vectors, Rows]
 """Scores (k,) and rows (k,) of one query's best documents, by (-score, row)."""
 
 _REQUESTS_AT_ONCE = 32
+_BLOCK = 1 << 15  # documents at a time: with few queries the threads of BLAS meet after each block, so that it is large
 _FEW = 4  # where less than this part of the documents may be found, they are copied out; else the others are left out
 
 
@@ -66,15 +67,15 @@ class _Work:
     def _search(self, queries: Vectors, k: int, filters: Filters) -> Found:
         mask = self._corpus.mask(filters)
         if mask is None:
-            scores, rows = exact_search(queries, self._vectors, k, longest=self._longest)
+            scores, rows = exact_search(queries, self._vectors, k, block=_BLOCK, longest=self._longest)
             return scores, rows + self._begin
         mask = mask[self._begin : self._begin + len(self._vectors)]
         chosen = np.flatnonzero(mask)
         if len(chosen) * _FEW < len(mask):
             some = cast(Vectors, _Chosen(self._vectors, chosen))
-            scores, rows = exact_search(queries, some, k, longest=self._longest)
+            scores, rows = exact_search(queries, some, k, block=_BLOCK, longest=self._longest)
             return scores, chosen[rows] + self._begin
-        scores, rows = exact_search(queries, self._vectors, k, allowed=mask, longest=self._longest)
+        scores, rows = exact_search(queries, self._vectors, k, allowed=mask, block=_BLOCK, longest=self._longest)
         return scores, rows + self._begin
 
 
