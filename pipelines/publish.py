@@ -16,6 +16,7 @@ from patent_embed.config.load import dump_config
 from patent_embed.config.settings import Config
 from patent_embed.data.files import QUERY_CACHE_NAME
 from patent_embed.encoder.model_folder import read_sentence_transformer_files
+from patent_embed.errors import BaseStays
 from patent_embed.folders import write_atomic, write_json
 from patent_embed.losses.base import LOSSES
 from patent_embed.progress.clock import duration
@@ -32,6 +33,7 @@ from pipelines.engine import STEPS, Output, Results
 from pipelines.recipe import BASE, TUNED, Recipe
 from pipelines.reporting import make_report
 from pipelines.run_folder import PROGRESS, SETTINGS, SUMMARY
+from pipelines.steps.choose import choice_of
 from pipelines.steps.evaluate import BM25, load_result
 from pipelines.steps.train import ADAPTER, MODEL
 
@@ -39,10 +41,15 @@ _PAIRS = (("test", TUNED, BASE), ("test", TUNED, BM25), ("test", BASE, BM25), ("
 
 
 def publish(output: Output, config: Config, recipe: Recipe, done: Results, started: float) -> None:
-    """Write everything a user looks for into the output folder, and print the tables."""
+    """Write everything a user looks for into the output folder, and print the tables.
+
+    Raises BaseStays in the end where the model is not among it; that of an earlier run is left where it is.
+    """
     out = output.here
     trained = done[recipe.published] if recipe.published else None
-    if trained is not None:
+    refusal = _refusal(config, trained) if trained is not None else ""
+    published = trained is not None and not refusal
+    if trained is not None and published:
         for name in (MODEL, ADAPTER):
             replace_folder(trained.file(name), out / name)
     if config.queries.export_cache:
@@ -53,7 +60,7 @@ def publish(output: Output, config: Config, recipe: Recipe, done: Results, start
         report = replace(report, loss_curve=loss_curve(out / PROGRESS, trained.place.name))
     write_report(out, report)
     write_atomic(out / SETTINGS, dump_config(config).encode())
-    if trained is not None:
+    if trained is not None and published:
         write_model_card(out / MODEL, _card(out / MODEL, config, trained), report)
     seconds = time.time() - started
     write_json(out / SUMMARY, _summary(config, done, report, started, seconds))
@@ -61,9 +68,19 @@ def publish(output: Output, config: Config, recipe: Recipe, done: Results, start
     shown = config.run.output_dir.rstrip("/")
     say(f"done in {duration(seconds)}")
     say(f"report  {shown}/report.html")
-    if trained:
+    if published:
         say(f"model   {shown}/{MODEL}")
-    _deliver(output, anew=(MODEL, ADAPTER) if trained else ())
+    _deliver(output, anew=(MODEL, ADAPTER) if published else ())
+    if refusal:
+        raise BaseStays(refusal)
+
+
+def _refusal(config: Config, trained: Artifact) -> str:
+    """Why the model of ``trained`` is not published; empty where it is."""
+    if "choice" not in trained.report or config.run.publish == "always":
+        return ""
+    choice = choice_of(trained)
+    return "" if choice.publishes else f"{choice.line()}; --set run.publish=always publishes it all the same"
 
 
 def _deliver(output: Output, anew: Sequence[str]) -> None:

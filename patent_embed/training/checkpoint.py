@@ -15,7 +15,7 @@ from patent_embed.folders import Folder, folder_at
 
 STATE_FILE = "state.json"
 WEIGHTS_FILE = "weights.safetensors"
-KEPT_FILE = "kept.safetensors"
+BEST_FILE, BEST_VAL_FILE = "best.safetensors", "best-val.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 
 
@@ -26,10 +26,12 @@ class TrainState:
     fingerprint: str
     epoch: int = 0
     step: int = 0
-    kept_epoch: int = 0
+    kept_epoch: int = 0  # whose weights would be published now
+    best_epoch: int = 0
     best_value: float | None = None
     stale: int = 0  # evaluations since the best one
     stopped: bool = False
+    doubt: dict[str, float | None] | None = None  # the best epoch against the last: the fields of ``Doubt``
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -39,20 +41,23 @@ class Checkpoint:
 
     Attributes:
         weights: of the newest epoch.
-        kept: of the epoch that is to be published; empty before there is one.
+        best: of the epoch that was best on val; empty before there is one.
+        best_val: what that epoch reached on each val query, as ``values``.
         moments: the optimizer's state of each parameter, as ``parameter/moment``.
     """
 
     state: TrainState
     weights: dict[str, Tensor]
-    kept: dict[str, Tensor]
+    best: dict[str, Tensor]
+    best_val: dict[str, Tensor]
     moments: dict[str, Tensor]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write it into the existing ``folder``. The state file comes last and vouches for the rest."""
     save_file(checkpoint.weights, folder / WEIGHTS_FILE)
-    save_file(checkpoint.kept, folder / KEPT_FILE)
+    save_file(checkpoint.best, folder / BEST_FILE)
+    save_file(checkpoint.best_val, folder / BEST_VAL_FILE)
     save_file(checkpoint.moments, folder / OPTIMIZER_FILE)
     (folder / STATE_FILE).write_text(json.dumps(asdict(checkpoint.state), indent=1), encoding="utf-8")
 
@@ -60,8 +65,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint:
     """What ``save_checkpoint`` wrote. Raises UserError as ``read_state`` does."""
     state = read_state(folder, fingerprint)
-    weights, kept, moments = (load_file(folder / name) for name in (WEIGHTS_FILE, KEPT_FILE, OPTIMIZER_FILE))
-    return Checkpoint(state, weights, kept, moments)
+    names = (WEIGHTS_FILE, BEST_FILE, BEST_VAL_FILE, OPTIMIZER_FILE)
+    return Checkpoint(state, *(load_file(folder / name) for name in names))
 
 
 def read_state(folder: Path | Folder, fingerprint: str) -> TrainState:

@@ -19,7 +19,7 @@ def tokens_step(config: Config, base: LocalModel, tables: Tables[Input], mark: s
     sources = {"train": config.training.query_sources, "val": config.evaluation.query_sources}
     return StepSpec(
         name=f"{NAME}{mark}",
-        version=1,
+        version=2,
         settings=model_settings(config) | sources,
         inputs=tables.inputs() | {"model": base},
         work=lambda context: _work(context, config, base),
