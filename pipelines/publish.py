@@ -63,7 +63,7 @@ def publish(output: Output, config: Config, recipe: Recipe, done: Results, start
     if trained is not None and published:
         write_model_card(out / MODEL, _card(out / MODEL, config, trained), report)
     seconds = time.time() - started
-    write_json(out / SUMMARY, _summary(config, done, report, started, seconds))
+    write_json(out / SUMMARY, _summary(config, done, report, started, seconds) | {"published": published})
     say_results(report)
     shown = config.run.output_dir.rstrip("/")
     say(f"done in {duration(seconds)}")
@@ -122,6 +122,7 @@ def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
         "batch size": training.batch_size,
         "epochs": f"{trained.manifest.rows['epochs']} (kept: {trained.report['kept_epoch']})",
         **({"weights": f"mean of {trained.report['mean_of']} trainings"} if "mean_of" in trained.report else {}),
+        **({"base model's share": f"{choice_of(trained).share:g}"} if "choice" in trained.report else {}),
         "adaptation": f"LoRA r {training.lora.r}, alpha {training.lora.alpha}" if training.use_lora else "all weights",
         "negatives": f"{config.negatives.per_positive} a query, {config.negatives.strategy}",
         "triplets": trained.manifest.rows["triplets"],

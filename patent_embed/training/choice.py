@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from patent_embed.evaluation.forgetting import LANGUAGES, Forgetting, compare_general
 from patent_embed.evaluation.slices import ENOUGH_FOR_A_SLICE
-from patent_embed.training.evidence import Evidence, Measured
 from patent_embed.training.selection import doubt
+
+if TYPE_CHECKING:  # they need torch, which whoever reads a choice does not
+    from patent_embed.training.evidence import Evidence, Measured
 
 SHARE_WRITTEN, SHARE_RULED = 0.2, 0.65
 LADDER = (0.35, 0.5, 0.65, 0.8, 0.9)
@@ -52,12 +54,15 @@ class Choice:
         """What ``as_json`` made."""
         return cls(**fields)
 
-    def line(self) -> str:
-        """In a sentence."""
-        first, *_, last = [*self.tried.items(), *self.tried.items()]
+    def line(self, *, always: bool = False) -> str:
+        """In a sentence. ``always``: what is refused is published all the same."""
+        (first, objection), *_ = self.tried.items()
+        last, final = list(self.tried.items())[-1]
+        if not self.publishes and not always:
+            return f"the base model stays: with {last} of it in the weights, tuned is worse on {final}"
+        because = f", since with {first} it is worse on {objection}" if objection else ""
         if not self.publishes:
-            return f"the base model stays: with {last[0]} of it in the weights, tuned is worse on {last[1]}"
-        because = f", since with {first[0]} it is worse on {first[1]}" if first[1] else ""
+            because = f" as run.publish=always asks for, though tuned is worse on {objection}"
         return f"{self.share:g} of the base model in the published weights{because}"
 
 

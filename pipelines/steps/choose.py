@@ -43,7 +43,7 @@ def choose_step(config: Config, base: LocalModel, trained: StepSpec, tables: Tab
             "MOST_PATENTS": evidence.MOST_PATENTS,
             "OTHERS": evidence.OTHERS,
         },
-        notes=lambda artifact: [choice_of(artifact).line()],
+        notes=lambda artifact: [choice_of(artifact).line(always=config.run.publish == "always")],
     )
 
 

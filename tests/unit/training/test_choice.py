@@ -70,6 +70,7 @@ def test_the_base_stays_where_all_shares_are_worse() -> None:
     found = choose_share(at, evidence(ruled=1.0), 0)
     assert (found.share, found.publishes, list(found.tried)) == (0.65, False, ["0.65", "0.8", "0.9"])
     assert found.line().startswith("the base model stays: with 0.9 of it in the weights, tuned is worse on val: nDCG")
+    assert found.line(always=True).startswith("0.65 of the base model in the published weights as run.publish=always ")
 
 
 def test_a_slice_unseen_in_training_refuses_where_it_is_large_enough() -> None:
