@@ -171,7 +171,7 @@ class Trainer:
                 *(self._best_values, values, self.validate.unit), seed=self.seed, comparisons=max(1, state.epoch - 1)
             )
             state.doubt = asdict(found)
-            state.stopped = found.shown and 0 < config.early_stopping_patience <= state.stale
+            state.stopped = 0 < config.early_stopping_patience <= state.stale and found.shown
             if found.shown and config.publish == "best":
                 state.kept_epoch = state.best_epoch
         return {"val_ndcg@10": value}

@@ -36,7 +36,7 @@ def test_a_share_is_the_same_in_a_merged_model_and_in_an_adapter(tiny_model: Pat
     trainer = make_trainer(tiny_model, dropout=0.0, epochs=1)
     trainer.fit(Silent())
     factors = weights(trainer)
-    save_adapter(trainer.encoder, tmp_path / "adapter", "tiny")
+    save_adapter(trainer.encoder, tmp_path / "adapter", str(tiny_model))
     export_model(trainer.encoder, tmp_path / "tuned")
     mixed = Mixed(Encoder.load(tiny_model), Encoder.load(tmp_path / "tuned"))
     base, tuned = (Encoder.load(each).model.state_dict() for each in (tiny_model, tmp_path / "tuned"))
