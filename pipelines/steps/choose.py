@@ -34,7 +34,7 @@ def choose_step(config: Config, base: LocalModel, trained: StepSpec, tables: Tab
         version=1,
         settings=model_settings(config) | settings,
         inputs={"trained": trained, "base": base, **tables.inputs()},
-        work=lambda context: _work(context, config),
+        work=lambda context: _without_bars(context, config),
         constants={
             "SHARE_WRITTEN": choice.SHARE_WRITTEN,
             "SHARE_RULED": choice.SHARE_RULED,
@@ -50,6 +50,13 @@ def choose_step(config: Config, base: LocalModel, trained: StepSpec, tables: Tab
 def choice_of(artifact: Artifact) -> Choice:
     """What the step decided."""
     return Choice.from_json(artifact.report["choice"])
+
+
+def _without_bars(context: Context, config: Config) -> Outcome:
+    from patent_embed.encoder.encoder import without_bars
+
+    with without_bars():
+        return _work(context, config)
 
 
 def _work(context: Context, config: Config) -> Outcome:
