@@ -34,7 +34,7 @@ from patent_embed.config.options import add_options, given, options_of
 from patent_embed.config.run import RunConfig
 from patent_embed.config.settings import Config
 from patent_embed.credentials import redacted
-from patent_embed.errors import UserError
+from patent_embed.errors import BaseStays, UserError
 from patent_embed.text import visible
 from pipelines import exit_without_teardown
 
@@ -61,7 +61,8 @@ def program(argv: Sequence[str] | None = None) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0 done, 2 a user's mistake, 130 interrupted, 1 anything else."""
+    """Run a command. Returns the exit code: 0 done, 2 a user's mistake, 3 done and the base model stays, 130
+    interrupted, 1 anything else."""
     parsed = _parsed(list(sys.argv[1:] if argv is None else argv))
     try:
         _RUN[parsed.command](arguments_of(parsed, COMMANDS[parsed.command]), given(parsed, _SETTING))
@@ -76,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = f"{what}{(str(error.strerror).splitlines() or [''])[0]}"[:_SHOWN] + f"; {_OF_A_PLACE[error.errno]}"
         print(_shown(f"{_PROGRAM}: error: {told}"), file=sys.stderr, flush=True)
         return 2
+    except BaseStays as found:
+        print(_shown(f"{_PROGRAM}: {found}"), file=sys.stderr, flush=True)
+        return 3
     except KeyboardInterrupt:
         print(
             f"{_PROGRAM}: interrupted; the same command goes on, with --resume also inside the training",

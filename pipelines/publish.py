@@ -15,6 +15,7 @@ from patent_embed.config.load import dump_config
 from patent_embed.config.settings import Config
 from patent_embed.data.files import QUERY_CACHE_NAME
 from patent_embed.encoder.model_folder import read_sentence_transformer_files
+from patent_embed.errors import BaseStays
 from patent_embed.folders import write_atomic, write_json
 from patent_embed.hashing import folder_digest
 from patent_embed.losses.base import LOSSES
@@ -33,6 +34,7 @@ from pipelines.engine import Output, Results
 from pipelines.recipe import BASE, TUNED, Recipe
 from pipelines.reporting import make_report
 from pipelines.run_folder import BESIDE_RUN, PROGRESS, SETTINGS, SUMMARY
+from pipelines.steps.choose import choice_of
 from pipelines.steps.evaluate import BM25, load_result
 from pipelines.steps.train import ADAPTER, MODEL
 
@@ -40,10 +42,15 @@ _PAIRS = (("test", TUNED, BASE), ("test", TUNED, BM25), ("test", BASE, BM25), ("
 
 
 def publish(output: Output, config: Config, recipe: Recipe, done: Results, started: float) -> None:
-    """Write everything a user looks for into the output folder, and print the tables."""
+    """Write everything a user looks for into the output folder, and print the tables.
+
+    Raises BaseStays in the end where the model is not among it. That of an earlier run then leaves the folder, too: it
+    is not the one that the report tells of, and its own command brings it back.
+    """
     trained = done[recipe.published] if recipe.published else None
+    refusal = _refusal(config, trained) if trained is not None else ""
     with published(output, gone=(MODEL, ADAPTER) if trained else ()) as out:
-        if trained is not None:
+        if trained is not None and not refusal:
             for name in (MODEL, ADAPTER):
                 if trained.file(name).is_dir():
                     shutil.copytree(trained.file(name), out / name)
@@ -55,7 +62,7 @@ def publish(output: Output, config: Config, recipe: Recipe, done: Results, start
             report = replace(report, loss_curve=loss_curve(output.here / PROGRESS, trained.place.name))
         write_report(out, report)
         write_atomic(out / SETTINGS, dump_config(config).encode())
-        if trained is not None:
+        if trained is not None and not refusal:
             write_model_card(out / MODEL, _card(out / MODEL, config, trained), report)
         seconds = time.time() - started
         write_json(out / SUMMARY, _summary(config, done, report, started, seconds) | _vouched(out, output, trained))
@@ -63,8 +70,18 @@ def publish(output: Output, config: Config, recipe: Recipe, done: Results, start
     shown = config.run.output_dir.rstrip("/") + (f"/{BESIDE_RUN}" if output.beside else "")
     say(f"done in {duration(seconds)}")
     say(f"report  {shown}/report.html")
-    if trained:
+    if trained is not None and not refusal:
         say(f"model   {shown}/{MODEL}")
+    if refusal:
+        raise BaseStays(refusal)
+
+
+def _refusal(config: Config, trained: Artifact) -> str:
+    """Why the model of ``trained`` is not published; empty where it is."""
+    if "choice" not in trained.report or config.run.publish == "always":
+        return ""
+    choice = choice_of(trained)
+    return "" if choice.publishes else f"{choice.line()}; --set run.publish=always publishes it all the same"
 
 
 def _vouched(out: Path, output: Output, trained: Artifact | None) -> dict[str, Any]:
@@ -102,6 +119,7 @@ def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
         "batch size": training.batch_size,
         "epochs": f"{trained.manifest.rows['epochs']} (kept: {trained.report['kept_epoch']})",
         **({"weights": f"mean of {trained.report['mean_of']} trainings"} if "mean_of" in trained.report else {}),
+        **({"base model's share": f"{choice_of(trained).share:g}"} if "choice" in trained.report else {}),
         "adaptation": f"LoRA r {training.lora.r}, alpha {training.lora.alpha}" if training.use_lora else "all weights",
         "negatives": f"{config.negatives.per_positive} a query, {config.negatives.strategy}"
         if training.mined_negatives

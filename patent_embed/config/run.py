@@ -43,6 +43,11 @@ class RunConfig(Section):
     test_only: Annotated[
         bool, Cli("test_only", "evaluate what is in --output_dir (or --model_name)", value=True), Role.LOGISTICS
     ] = Field(False, description="evaluate what is in the output folder (or the base model) without training")
+    publish: Annotated[Literal["auto", "always"], Role.LOGISTICS] = Field(
+        "auto",
+        description="auto: a tuned model that may be worse than the base is not published, the program exits with 3; "
+        "always: it is published all the same (docs/publishing.md)",
+    )
     grows_to: Annotated[list[NodeKind], Role.LOGISTICS] = Field(
         default_factory=list,
         description="nodes that the cluster's autoscaler may add, which Ray does not tell a job; empty: it adds none",

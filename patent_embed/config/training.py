@@ -52,8 +52,10 @@ class TrainingConfig(_LossSettings, _Schedule):
     query_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of a training query's tokens that is left out, others each time"
     )
-    base_share: Annotated[float, Role.PUBLISHED] = Field(
-        0.0, ge=0, lt=1, description="share of the base model's weights in the published ones (LM-Cocktail)"
+    base_share: Annotated[Annotated[float, Field(ge=0, lt=1)] | Literal["auto"], Role.PUBLISHED] = Field(
+        "auto",
+        description="share of the base model's weights in the published ones (LM-Cocktail); auto: what the validation "
+        "patents and general sentences support, docs/publishing.md",
     )
     soup_size: Annotated[int, Role.PUBLISHED] = Field(
         1, ge=1, le=16, description="trainings with other seeds whose mean weights are published (model soup)"
@@ -97,11 +99,16 @@ class TrainingConfig(_LossSettings, _Schedule):
         "published, and no time goes into embedding val's passages each time",
     )
     early_stopping_patience: int = Field(
-        3, ge=0, description="stop after so many evaluations without a better val nDCG@10; 0: never"
+        3,
+        ge=0,
+        description="stop after so many evaluations without a better val nDCG@10, where a paired test shows that it "
+        "fell; 0: never",
     )
     early_stopping_threshold: float = Field(0.0, ge=0, description="a better val nDCG@10 is better by more than this")
     publish: Annotated[Literal["best", "last"], Role.PUBLISHED] = Field(
-        "best", description="the epoch whose weights are published: best by val nDCG@10, or the last one trained"
+        "best",
+        description="the epoch whose weights are published: the best by val nDCG@10 where a paired test shows that it "
+        "is better than the last one, or always the last one",
     )
     num_workers: Annotated[int, Cli("num_workers", "data-parallel training workers"), Role.LOGISTICS] = Field(
         1, ge=1, description="data-parallel Ray Train workers"

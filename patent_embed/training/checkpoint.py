@@ -18,9 +18,9 @@ from patent_embed.hashing import file_digest, stream_digest
 
 STATE_FILE = "state.json"
 WEIGHTS_FILE = "weights.safetensors"
-KEPT_FILE = "kept.safetensors"
+BEST_FILE, BEST_VAL_FILE = "best.safetensors", "best-val.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
-_FILES = (WEIGHTS_FILE, KEPT_FILE, OPTIMIZER_FILE)
+_FILES = (WEIGHTS_FILE, BEST_FILE, BEST_VAL_FILE, OPTIMIZER_FILE)  # in the order of ``Checkpoint``
 _SHA256 = "sha256"  # in the state file, beside the state: file → digest
 
 
@@ -31,10 +31,12 @@ class TrainState:
     fingerprint: str
     epoch: int = 0
     step: int = 0
-    kept_epoch: int = 0
+    kept_epoch: int = 0  # whose weights would be published now
+    best_epoch: int = 0
     best_value: float | None = None
     stale: int = 0  # evaluations since the best one
     stopped: bool = False
+    doubt: dict[str, float | None] | None = None  # the best epoch against the last: the fields of ``Doubt``
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -47,20 +49,23 @@ class Checkpoint:
 
     Attributes:
         weights: of the newest epoch.
-        kept: of the epoch that is to be published; empty before there is one.
+        best: of the epoch that was best on val; empty before there is one.
+        best_val: what that epoch reached on each val query, as ``values``.
         moments: the optimizer's state of each parameter, as ``parameter/moment``.
     """
 
     state: TrainState
     weights: dict[str, Tensor]
-    kept: dict[str, Tensor]
+    best: dict[str, Tensor]
+    best_val: dict[str, Tensor]
     moments: dict[str, Tensor]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write it into the existing ``folder``. The state file comes last and vouches for the rest."""
     save_file(checkpoint.weights, folder / WEIGHTS_FILE)
-    save_file(checkpoint.kept, folder / KEPT_FILE)
+    save_file(checkpoint.best, folder / BEST_FILE)
+    save_file(checkpoint.best_val, folder / BEST_VAL_FILE)
     save_file(checkpoint.moments, folder / OPTIMIZER_FILE)
     content = asdict(checkpoint.state) | {_SHA256: {name: file_digest(folder / name) for name in _FILES}}
     (folder / STATE_FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -71,8 +76,7 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint:
     state = read_state(folder, fingerprint)
     if fault := damage(folder_at(folder)):
         raise _not_whole(folder_at(folder), fault)
-    weights, kept, moments = (load_file(folder / name) for name in _FILES)
-    return Checkpoint(state, weights, kept, moments)
+    return Checkpoint(state, *(load_file(folder / name) for name in _FILES))
 
 
 def damage(place: Folder) -> str:

@@ -21,7 +21,7 @@ def tokens_step(config: Config, base: LocalModel, tables: Tables[Input], mark: s
     texts |= {"val": config.evaluation.query_sources, "validated": training.validate_epochs}
     return StepSpec(
         name=f"{NAME}{mark}",
-        version=1,
+        version=2,
         settings=model_settings(config) | texts,
         inputs=tables.inputs() | {"model": base},
         work=lambda context: _work(context, config, base),

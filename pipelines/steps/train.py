@@ -34,6 +34,7 @@ _ATTEMPT = "attempt-"  # the beginning of folders with checkpoints, which vouch 
 def train_step(config: Config, tokens: StepSpec, base: LocalModel, seed: int, name: str = NAME) -> StepSpec:
     """A training of ``base`` on ``tokens``, with everything random in it drawn from ``seed``."""
     from patent_embed.training.query_dropout import LEAST, SPAN
+    from patent_embed.training.selection import RESAMPLES
 
     unread = names_by_role(TrainingConfig, Role.LOGISTICS, Role.PREPARED) | {"soup_size"}
     settings = config.training.model_dump(mode="json", exclude=unread)
@@ -43,7 +44,7 @@ def train_step(config: Config, tokens: StepSpec, base: LocalModel, seed: int, na
         settings=settings | model_settings(config) | {"seed": seed},
         inputs={"tokens": tokens, "model": base},
         work=lambda context: _work(context, config, seed),
-        constants={"SPAN": SPAN, "LEAST": LEAST},
+        constants={"SPAN": SPAN, "LEAST": LEAST, "RESAMPLES": RESAMPLES},
         partial=Partial(keep=config.run.resume is not None, found=_found),
         notes=_notes,
         rate=_rate,
@@ -122,6 +123,8 @@ def train(context: Context, config: Config, resume_from: Folder | None = None) -
         report={
             "history": state["history"],
             "kept_epoch": state["kept_epoch"],
+            "best_epoch": state["best_epoch"],
+            "doubt": state["doubt"],
             "stopped_early": state["stopped"],
             "trained_parameters": outcome["trained_parameters"],
             "precision": outcome["precision"],
@@ -179,8 +182,13 @@ def _found(place: Folder) -> str:
 
 
 def _notes(artifact: Artifact) -> list[str]:
+    from patent_embed.training.selection import Doubt, doubt_line
+
     report = artifact.report
-    return [f"epoch {report['kept_epoch']} kept" + (", stopped early" if report["stopped_early"] else "")]
+    kept = f"epoch {report['kept_epoch']} kept" + (", stopped early" if report["stopped_early"] else "")
+    if report["doubt"] is None or report["kept_epoch"] == report["best_epoch"]:
+        return [kept]
+    return [kept, doubt_line(report["best_epoch"], Doubt(**report["doubt"]))]
 
 
 def _rate(artifact: Artifact) -> str:

@@ -188,13 +188,14 @@ BEST = {
         "learning_rate": 5e-4,
         "epochs": 12,
         "query_dropout": 0.4,
-        "base_share": 0.2,
+        "base_share": "auto",
         "soup_size": 2,
         "early_stopping_patience": 0,
         "publish": "last",
     },
 }
 QUICK_TEST = {
+    "run": {"publish": "always"},
     "data": {"max_samples": 100},
     "model": {"name": "bundled"},
     "queries": {"backend": "rules"},

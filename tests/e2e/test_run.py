@@ -37,7 +37,7 @@ def test_the_output_folder_is_complete(finished) -> None:
     rows = {name: step["rows"] for name, step in summary["steps"].items()}
     assert rows["ingest"]["records"] == rows["ingest"]["patents"] == sum(rows["splits"].values()) == 120
     assert set(summary["steps"]) == {
-        *("ingest", "splits", "queries", "negatives", "negatives-scored", "tokens", "train"),
+        *("ingest", "splits", "queries", "negatives", "negatives-scored", "tokens", "train", "choose"),
         *(f"{step}-{system}" for step in ("embed", "evaluate") for system in ("base", "tuned")),
         "evaluate-bm25",
     }
@@ -61,7 +61,7 @@ def test_the_report_page_has_every_part_of_a_run(finished) -> None:
 
 def test_the_terminal_is_readable(finished) -> None:
     _, _, done = finished
-    assert "[1/12] ingest" in done.stdout
+    assert "[1/13] ingest" in done.stdout
     assert "nDCG@10" in done.stdout
     assert "triplets/s" in done.stdout
     assert "\r" not in done.stdout
@@ -119,7 +119,7 @@ def test_a_second_run_reuses_everything(finished) -> None:
     arguments, out, _ = finished
     before = (out / "metrics.json").read_bytes()
     done = run_here(*arguments)
-    assert done.stdout.count("reused") == 12
+    assert done.stdout.count("reused") == 13
     assert (out / "metrics.json").read_bytes() == before
 
 
@@ -200,8 +200,11 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
         assert max(map(len, plan.splitlines()[1:])) <= 80
         return set(re.findall(r"(?m)^ +\d+  (\S+)-[0-9a-f]+ +run\b", plan))
 
-    trained = {"train", "embed-tuned", "evaluate-tuned"}
+    published = {"choose", "embed-tuned", "evaluate-tuned"}
+    trained = {"train", *published}
     assert rerun() == set()
+    assert rerun("--set", "run.publish=auto") == set()
+    assert rerun("--set", "training.base_share=0.3") == trained - {"choose"}
     assert rerun("--margin", "0.2") == trained
     assert rerun("--set", "training.log_every=3", "--num_workers", "2") == set()
     assert rerun("--set", "evaluation.distributed=true") == set()
@@ -263,7 +266,7 @@ def test_two_rounds_of_hard_negatives_mined_on_ray_data_and_the_mean_of_two_trai
     arguments = (
         *("--data_dir", sample_folder, "--output_dir", tmp_path, "--model_name", tiny_model, *SETTINGS),
         *("--negative_strategy", "hard", "--set", "negatives.rounds=2", "--set", "negatives.distributed=true"),
-        *("--set", "training.soup_size=2"),
+        *("--set", "training.soup_size=2", "--set", "training.base_share=0"),
     )
     done = run_here(*arguments)
     assert "tuned" in done.stdout
@@ -291,6 +294,34 @@ def test_two_rounds_of_hard_negatives_mined_on_ray_data_and_the_mean_of_two_trai
     again = run_here(*arguments, "--resume", checkpoint)
     assert again.stdout.count("before training") == 1
     np.testing.assert_array_equal(load_file(tmp_path / "model" / "model.safetensors")[name], mean[name])
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_model_that_is_worse_is_not_published(
+    finished, tmp_path: Path, sample_folder: Path, tiny_model: Path
+) -> None:
+    """A learning rate that destroys the weights: the base stays with code 3, and an earlier model where it is."""
+    begin_from(finished, tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "of an earlier run").touch()
+    arguments = (
+        *("--data_dir", sample_folder, "--output_dir", tmp_path, "--model_name", tiny_model, *SETTINGS),
+        *("--no_use_lora", "--learning_rate", "0.5", "--num_epochs", "1"),
+    )
+    done = run_here(*arguments, "--set", "run.publish=auto", check=3)
+    (line,) = done.stderr.splitlines()
+    assert re.match(r"patent-embed: the base model stays: with 0\.9 of it in the weights, tuned is worse on \w+", line)
+    assert line.endswith("; --set run.publish=always publishes it all the same")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["of an earlier run"]
+    assert "model   " not in done.stdout
+    assert "tuned" in json.loads((tmp_path / "metrics.json").read_text())["systems"]
+    again = run_here(*arguments)
+    assert again.stdout.count("reused") == 13
+    weights = load_file(tmp_path / "model" / "model.safetensors")["encoder.layer.1.output.dense.weight"]
+    (chosen,) = (tmp_path / "steps").glob("choose-*")
+    np.testing.assert_array_equal(
+        weights, load_file(chosen / "model" / "model.safetensors")["encoder.layer.1.output.dense.weight"]
+    )
 
 
 @pytest.mark.usefixtures("ray_here")

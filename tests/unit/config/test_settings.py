@@ -37,7 +37,7 @@ def test_every_section_has_a_docstring() -> None:
 
 # What no digest holds: to change it makes no step run again. What names a place counts by what lies there.
 LOGISTICS = {
-    "run": {"output_dir", "use_cache", "resume", "test_only", "grows_to", "log_level"},
+    "run": {"output_dir", "use_cache", "resume", "test_only", "grows_to", "log_level", "publish"},
     "data": {"data_dir"},
     "splits": set(),
     "queries": {

@@ -50,28 +50,43 @@ def test_full_fine_tuning_changes_the_model_itself(tiny_model: Path) -> None:
 
 
 def test_early_stopping_keeps_the_best_epoch(tiny_model: Path, tmp_path: Path) -> None:
-    values = iter([0.1, 0.4, 0.6, 0.5, 0.6, 0.9])
-    trainer = make_trainer(tiny_model, validate=lambda: next(values), epochs=5, early_stopping_patience=2)
+    trainer = make_trainer(tiny_model, [0.1, 0.4, 0.6, 0.5, 0.6, 0.9], epochs=5, early_stopping_patience=2)
     trainer.fit(Silent(tmp_path))
+    # Epoch 4 is no worse than epoch 2, so training goes on, though it was the second one that was no better.
+    assert (trainer.state.stopped, trainer.state.epoch, trainer.state.kept_epoch) == (False, 5, 5)
+    values = [0.1, 0.4, 0.6, 0.5, 0.5, 0.9]
+    trainer = make_trainer(tiny_model, values, epochs=5, early_stopping_patience=2)
+    trainer.fit(Silent(tmp_path / "again"))
     assert (trainer.state.stopped, trainer.state.epoch, trainer.state.kept_epoch) == (True, 4, 2)
     expected = make_trainer(tiny_model)
-    expected.load(tmp_path / "epoch-2")
+    expected.load(tmp_path / "again/epoch-2")
     trainer.load_kept()
     assert all(torch.equal(a, b) for a, b in zip(weights(trainer).values(), weights(expected).values(), strict=True))
+
+
+def test_what_few_val_queries_cannot_tell_changes_nothing(tiny_model: Path) -> None:
+    """Five queries that all agree are chance in one of sixteen trials: the last epoch is published, and it says so."""
+    trainer = make_trainer(tiny_model, [0.1, 0.6, 0.5, 0.4, 0.3], queries=5, early_stopping_patience=1)
+    trainer.fit(Silent())
+    assert (trainer.state.stopped, trainer.state.epoch, trainer.state.kept_epoch) == (False, 4, 4)
+    assert trainer.state.best_epoch == 1
+    assert trainer.state.doubt is not None
+    assert trainer.state.doubt["difference"] == pytest.approx(0.3)
+    assert trainer.state.doubt["queries"] == 5
 
 
 def test_the_last_epoch_is_published_where_that_is_asked_for(tiny_model: Path, tmp_path: Path) -> None:
     """Also after a checkpoint; early stopping still counts from the best one."""
     values = [0.1, 0.4, 0.6, 0.5, 0.5, 0.9]
     settings = {"epochs": 5, "early_stopping_patience": 2, "publish": "last"}
-    trainer = make_trainer(tiny_model, validate=iter(values).__next__, **settings)
+    trainer = make_trainer(tiny_model, values, **settings)
     trainer.fit(Silent(tmp_path))
     assert (trainer.state.stopped, trainer.state.epoch, trainer.state.kept_epoch) == (True, 4, 4)
-    assert trainer.state.best_value == 0.6
+    assert trainer.state.best_value == pytest.approx(0.6)
     last = weights(trainer)
     trainer.load_kept()
     assert all(torch.equal(a, b) for a, b in zip(weights(trainer).values(), last.values(), strict=True))
-    resumed = make_trainer(tiny_model, validate=iter(values[4:]).__next__, **settings)
+    resumed = make_trainer(tiny_model, values[4:], **settings)
     resumed.load(tmp_path / "epoch-3")
     resumed.fit(Silent())
     resumed.load_kept()
