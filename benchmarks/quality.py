@@ -33,7 +33,7 @@ ROWS = {
     "lr 2e-4": ["--recommended", *_UNSCORED, "--learning_rate", "2e-4"],
     "infonce": ["--recommended", *_UNSCORED, *_INFONCE, "--learning_rate", "5e-4"],
     "full": ["--recommended", *_UNSCORED, *_INFONCE, "--no_use_lora", "--learning_rate", "3e-5"],
-    "rounds": ["--recommended", "--set", "negatives.rounds=2"],
+    "rounds": ["--recommended", "--set", "negatives.rounds=2", "--set", "negatives.scoring.enabled=true"],
     "best": ["--preset", "best"],
     "both": ["--preset", "best", "--set", "training.query_sources=[cache,rules]"],
 }

@@ -13,6 +13,7 @@ from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
 from patent_embed.queries.cache import find_query_cache
 from pipelines.engine import Input, LocalModel, StepSpec
+from pipelines.steps.choose import choose_step
 from pipelines.steps.embed import embed_step
 from pipelines.steps.evaluate import BM25, bm25_step, evaluate_step
 from pipelines.steps.ingest import ingest_step
@@ -40,7 +41,7 @@ class Recipe:
         mined: the negatives that the training reads.
         tokens: what the training reads; None without one.
         trainings: all of them; the last one is published, or its mean with those of other seeds.
-        published: the step whose model is published; None without a training.
+        published: the step whose model is published, with the base model's share; None without a training.
     """
 
     steps: tuple[StepSpec, ...]
@@ -111,6 +112,8 @@ def _with_training(steps: _Steps, base: LocalModel, vectors: StepSpec, tables: T
         members = _members(config, tokens, base, mark, config.training.soup_size if last else 1)
         trainings += [steps.add(member) for member in members]
         trained = members[0] if len(members) == 1 else steps.add(soup_step(config, members))
+        if last and config.training.base_share == "auto":
+            trained = steps.add(choose_step(config, base, trained, tables))
         vectors = steps.add(embed_step(config, name, trained, tables))
     steps.measure(TUNED, vectors, tables)
     return Recipe(tuple(steps.all), tables, steps.systems, mined, tokens, tuple(trainings), trained)

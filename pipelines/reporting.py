@@ -17,6 +17,7 @@ from patent_embed.evaluation.rank_changes import rank_changes
 from patent_embed.evaluation.slices import compare_slices, query_labels
 from patent_embed.report.content import RunReport
 from pipelines.engine import Input, Results
+from pipelines.steps.choose import choice_of
 from pipelines.steps.tables import Tables
 
 _PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "peft", "pyarrow", "numpy")
@@ -59,6 +60,9 @@ def make_report(
         negatives=done[tables.negatives].report,
         history=trained.report["history"] if trained else (),
         kept_epoch=trained.report["kept_epoch"] if trained else None,
+        choice=choice_of(trained).line(always=config.run.publish == "always")
+        if trained and "choice" in trained.report
+        else "",
         timings={name: step.artifact.manifest.seconds for name, step in steps.items()},
         throughput={name: step.rate for name, step in steps.items() if step.rate},
         reused={name for name, step in steps.items() if step.reused},

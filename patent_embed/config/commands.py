@@ -160,8 +160,8 @@ class SampleArguments(Section):
     """What ``sample`` takes."""
 
     folder: Annotated[Path, UserPath, Cli("folder", positional=True)] = Field(description="where the files go")
-    count: Annotated[int, Cli("count")] = Field(600, description="how many patents")
-    seed: Annotated[int, Cli("seed")] = Field(0, description="another seed: other patents")
+    count: Annotated[int, Cli("count")] = Field(600, ge=1, description="how many patents")
+    seed: Annotated[int, Cli("seed")] = Field(0, ge=0, description="another seed: other patents")
     layout: Annotated[Layout, Cli("layout")] = Field(
         "files", description="one JSON file a patent, or one file with a patent a line"
     )

@@ -34,13 +34,18 @@ class RungShares(Section):
 class ScoringConfig(Section):
     """How candidates are judged where their scores are known. The ratio is that of NV-Retriever (arXiv 2407.15831)."""
 
-    enabled: bool = Field(True, description="score and filter the training negatives with the base encoder")
+    enabled: bool = Field(
+        False,
+        description="score and filter the training negatives with the base encoder, which costs the triplet loss more "
+        "than it brings InfoNCE (docs/quality.md)",
+    )
     pool: int = Field(32, ge=1, le=1024, description="candidates of a rung that are scored, for each anchor")
     max_ratio: float | None = Field(
-        0.95,
+        0.9,
         gt=0,
         le=1,
-        description="refuse a candidate that scores above this share of the positive's score; None: none",
+        description="refuse a candidate above this share of the way from a random patent's score to the positive's; "
+        "None: none",
     )
     max_score: float | None = Field(
         None, gt=-1, le=1, description="refuse a candidate that scores above this; None: none"

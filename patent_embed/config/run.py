@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from patent_embed.section import Cli, Role, Section, UserPath
 
@@ -43,6 +43,11 @@ class RunConfig(Section):
     test_only: Annotated[
         bool, Cli("test_only", "evaluate what is in --output_dir (or --model_name)", value=True), Role.LOGISTICS
     ] = Field(False, description="evaluate what is in the output folder (or the base model) without training")
+    publish: Annotated[Literal["auto", "always"], Role.LOGISTICS] = Field(
+        "auto",
+        description="auto: a tuned model that may be worse than the base is not published, the program exits with 3; "
+        "always: it is published all the same (docs/publishing.md)",
+    )
     grows_to: Annotated[list[NodeKind], Role.LOGISTICS] = Field(
         default_factory=list,
         description="nodes that the cluster's autoscaler may add, which Ray does not tell a job; empty: it adds none",
@@ -50,3 +55,10 @@ class RunConfig(Section):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Cli("log_level"), Role.LOGISTICS] = Field(
         "INFO", description="log messages of this level and above are shown"
     )
+
+    @field_validator("output_dir")
+    @classmethod
+    def _is_named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("an empty path would be the current folder, whatever is in it; name one, as ./experiments")
+        return value

@@ -52,8 +52,10 @@ class TrainingConfig(_LossSettings, _Schedule):
     query_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of a training query's tokens that is left out, others each time"
     )
-    base_share: Annotated[float, Role.PUBLISHED] = Field(
-        0.0, ge=0, lt=1, description="share of the base model's weights in the published ones (LM-Cocktail)"
+    base_share: Annotated[Annotated[float, Field(ge=0, lt=1)] | Literal["auto"], Role.PUBLISHED] = Field(
+        "auto",
+        description="share of the base model's weights in the published ones (LM-Cocktail); auto: what the validation "
+        "patents and general sentences support, docs/publishing.md",
     )
     soup_size: Annotated[int, Role.PUBLISHED] = Field(
         1, ge=1, le=16, description="trainings with other seeds whose mean weights are published (model soup)"
@@ -72,9 +74,18 @@ class TrainingConfig(_LossSettings, _Schedule):
         description="train on queries of these sources (cache, llm, api, rules); None: all but rules where 500 such "
         "queries exist, since a model's queries alone taught more than both kinds together",
     )
+    mined_negatives: Annotated[bool, Role.PREPARED] = Field(
+        True,
+        description="train on the mined negatives; false: on the other passages of a batch alone (infonce), which are "
+        "half as many texts a query",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
-    max_tokens_per_forward: int = Field(
-        65_536, ge=512, description="tokens of one packed forward pass, at most; a step's texts are split for it"
+    max_tokens_per_forward: int | None = Field(
+        None,
+        ge=512,
+        description="tokens of one packed forward pass, at most; a step's texts are split for it, and all but the "
+        "first pass are computed twice. None: 65,536 on a GPU; on a CPU what 1.25 GiB hold, with LoRA on a BERT's "
+        "layers, and 8,192 otherwise",
     )
     checkpoint_every_n_epochs: Annotated[
         int, Cli("checkpoint_every_n_epochs", "epochs between checkpoints"), Role.LOGISTICS
@@ -82,12 +93,22 @@ class TrainingConfig(_LossSettings, _Schedule):
     keep_checkpoints: Annotated[int, Role.LOGISTICS] = Field(
         2, ge=1, description="newest checkpoints kept, besides the best"
     )
+    validate_epochs: Annotated[bool, Role.PREPARED] = Field(
+        True,
+        description="measure val nDCG@10 before the training and after every epoch; false: the last epoch is "
+        "published, and no time goes into embedding val's passages each time",
+    )
     early_stopping_patience: int = Field(
-        3, ge=0, description="stop after so many evaluations without a better val nDCG@10; 0: never"
+        3,
+        ge=0,
+        description="stop after so many evaluations without a better val nDCG@10, where a paired test shows that it "
+        "fell; 0: never",
     )
     early_stopping_threshold: float = Field(0.0, ge=0, description="a better val nDCG@10 is better by more than this")
     publish: Annotated[Literal["best", "last"], Role.PUBLISHED] = Field(
-        "best", description="the epoch whose weights are published: best by val nDCG@10, or the last one trained"
+        "best",
+        description="the epoch whose weights are published: the best by val nDCG@10 where a paired test shows that it "
+        "is better than the last one, or always the last one",
     )
     num_workers: Annotated[int, Cli("num_workers", "data-parallel training workers"), Role.LOGISTICS] = Field(
         1, ge=1, description="data-parallel Ray Train workers"
@@ -104,6 +125,13 @@ class TrainingConfig(_LossSettings, _Schedule):
 
     @model_validator(mode="after")
     def _loss_can_be_trained(self) -> TrainingConfig:
+        if any(dim < 1 for dim in self.matryoshka_dims or ()):
+            raise ValueError(f"matryoshka_dims {self.matryoshka_dims} are counts of numbers; set each to 1 at least")
         loss = LOSSES[self.loss]
         loss.check(loss.settings_of(self))
+        if not self.mined_negatives and not loss.in_batch:
+            raise ValueError(
+                f"loss {self.loss!r} has no negatives but the mined ones: without them there is nothing to learn from; "
+                "leave out mined_negatives=false, or set loss=infonce"
+            )
         return self

@@ -37,6 +37,13 @@ class Products:
             out[part] = self._torch.bmm(gathered, self._put(queries[part])[:, :, None])[:, :, 0].cpu().numpy()
         return out
 
+    def mean(self) -> Float32:
+        """The mean of all passages, (dim,)."""
+        step = max(1, MAX_PRODUCTS // self._passages.shape[1])
+        total = sum(piece.double().sum(0) for piece in self._passages.split(step))
+        mean: Float32 = (total / len(self._passages)).float().cpu().numpy()
+        return mean
+
     def top(self, queries: Float32, rows: Int32, hidden: Int64, k: int) -> tuple[Float32, Int64]:
         """The k best of the passages ``rows`` (m,) for each query (b, dim), best first.
 

@@ -1,8 +1,10 @@
 """Negatives with a model's scores: the positive-aware filter, and the strategy ``hard``.
 
 A candidate that scores almost as high as the anchor's own abstract, or higher, is more likely a second right answer
-than a negative; it is refused when its score to a query is above ``max_ratio`` of the positive's (NV-Retriever,
-arXiv 2407.15831, "TopK-PercPos"), or above ``max_score``. Of what is left, the hardest are taken, ``skip_hardest`` and
+than a negative; it is refused when its score to a query is above ``max_ratio`` of the way from a random patent's score
+to the positive's, or above ``max_score``. NV-Retriever (arXiv 2407.15831, "TopK-PercPos") takes the way from 0, but
+where that is depends on the encoder: E5 gives two random patents 0.75, BGE 0.3. So what a random patent scores is
+measured here, for each query: the mean over the corpus. Of what is left, the hardest are taken, ``skip_hardest`` and
 ``take_within`` permitting.
 
 The candidates of a rung are those of ``ladder``, and the same rules hold: ``pool`` of them are drawn and scored. The
@@ -113,6 +115,7 @@ def mine_scored_negatives(
     report["scores"] = {
         "positive": quantiles(scorer.scores(scorer.anchors, scorer.anchors)),
         "negative": quantiles(np.concatenate([*scores, np.zeros(0, np.float32)])),
+        "random": quantiles(scorer.random_scores()),
     }
     return Mined(pa.Table.from_batches(batches, NEGATIVES), report)
 
@@ -140,6 +143,7 @@ class CandidateScorer:
         if not corpus_ids.equals(patents.ids):
             passages = passages[pc.index_in(patents.ids, value_set=corpus_ids).to_numpy()]
         self._products = Products(passages, device)
+        self._mean = self._products.mean()  # its product with a query is the mean of all patents' scores to it
         self._config = config
         row = rows.to_numpy()
         self._query = np.argsort(row, kind="stable")  # the queries, anchor by anchor
@@ -155,6 +159,11 @@ class CandidateScorer:
             best[some] = np.maximum(best[some], self._products.dots(queries, others[some, None])[:, 0])
         return best
 
+    def random_scores(self) -> Float32:
+        """What a random patent scores to each of the anchors' queries, on average: (queries,)."""
+        scores: Float32 = self._queries.astype(np.float32, copy=False) @ self._mean
+        return scores
+
     def rank(self, anchors: Int32, pools: Int32, tally: Tally) -> tuple[Int32, Int64, Int64]:
         """What may be taken of the pools (b, p; -1 is no candidate) of ``anchors`` (b,), hardest first.
 
@@ -169,7 +178,8 @@ class CandidateScorer:
             scores = self._products.dots(queries, np.maximum(pools[some], 0))
             if config.max_ratio is not None:
                 positive = self._products.dots(queries, anchors[some, None])
-                near[some] |= scores > positive - (1 - config.max_ratio) * np.abs(positive)
+                spread = np.abs(positive - (queries @ self._mean)[:, None])  # a query may miss its own patent
+                near[some] |= scores > positive - (1 - config.max_ratio) * spread
             if config.max_score is not None:
                 high[some] |= scores > config.max_score
             best[some] = np.maximum(best[some], scores)

@@ -54,6 +54,7 @@ class RunReport:
         history: an entry an epoch with ``epoch`` and any of ``loss``, ``val_ndcg@10``, ``train_seconds``; epoch 0 is
             the model before training.
         kept_epoch: whose weights were kept.
+        choice: how much of the base model is in what is published, or why nothing is, in a sentence.
         loss_curve: optimizer step and its loss.
         timings: seconds of each step, in order.
         throughput: of the steps where it says something: ``{"train": "3.8 triplets/s"}``.
@@ -76,6 +77,7 @@ class RunReport:
     negatives: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     kept_epoch: int | None = None
+    choice: str = ""
     loss_curve: Sequence[tuple[int, float]] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     throughput: Mapping[str, str] = field(default_factory=dict)
@@ -144,9 +146,9 @@ def forgetting_line(found: Forgetting) -> str:
 
 
 def evidence_lines(report: RunReport) -> list[str]:
-    """What stands beside the verdict: the slices, and the general sentences."""
+    """What stands beside the verdict: the slices, the general sentences, and what is published."""
     slices = [slices_line(report.slices)] if report.slices else []
-    return [*slices, *map(forgetting_line, report.forgetting[:1])]
+    return [*slices, *map(forgetting_line, report.forgetting[:1]), *filter(None, [report.choice])]
 
 
 def sentence(text: str) -> str:

@@ -27,26 +27,28 @@ def build_triplets(
     queries: pa.Table,
     negatives: pa.Table,
     sources: Sequence[str] | None,
+    *,
+    mined: bool = True,
 ) -> TripletData:
     """Triplets of the train split: each query with its patent's abstract and each of that patent's negatives.
+
+    Without ``mined`` negatives a query has one triplet, whose negative is the positive: a loss has what it finds in its
+    batch.
 
     ``corpus`` and ``splits`` are row-aligned (both sorted by id). ``sources`` limits the queries used; None: all but
     those of rules where at least ``ENOUGH_TO_TRAIN`` are left.
     """
-    in_train = pc.equal(splits["split"], "train").to_numpy()
     ids = corpus["publication_number"]
+    queries = training_queries(splits, queries, sources)
     query_rows = rows_of(queries["publication_number"], ids)
-    keep = in_train[query_rows]
-    queries, query_rows = queries.filter(pa.array(keep)), query_rows[keep]
-    keep = mask_by_source(
-        queries["source"], sources, enough=ENOUGH_TO_TRAIN, setting="training.query_sources", use="train on"
-    )
-    queries, query_rows = queries.filter(pa.array(keep)), query_rows[keep]
 
-    anchors = rows_of(negatives["publication_number"], ids)  # ascending: the table is sorted by anchor
-    others = rows_of(negatives["negative"], ids)
-    query, position = matches(query_rows, anchors)
-    patents = np.stack([query_rows[query], others[position]], axis=1)
+    if mined:
+        anchors = rows_of(negatives["publication_number"], ids)  # ascending: the table is sorted by anchor
+        others = rows_of(negatives["negative"], ids)
+        query, position = matches(query_rows, anchors)
+        patents = np.stack([query_rows[query], others[position]], axis=1)
+    else:
+        query, patents = np.arange(len(query_rows)), np.stack([query_rows, query_rows], axis=1)
 
     used, compact = np.unique(patents, return_inverse=True)
     passages = encoder.tokenize(corpus["abstract"].take(pa.array(used)).to_pylist(), "passage")
@@ -57,6 +59,16 @@ def build_triplets(
         triplets=np.column_stack([query, compact.reshape(-1, 2) + len(queries)]),
         family=np.concatenate([family[query_rows], family[used]]),
     )
+
+
+def training_queries(splits: pa.Table, queries: pa.Table, sources: Sequence[str] | None) -> pa.Table:
+    """The queries that a training reads, in their order. ``sources`` as in ``build_triplets``."""
+    in_train = pc.equal(splits["split"], "train").to_numpy()
+    found = queries.filter(pa.array(in_train[rows_of(queries["publication_number"], splits["publication_number"])]))
+    keep = mask_by_source(
+        found["source"], sources, enough=ENOUGH_TO_TRAIN, setting="training.query_sources", use="train on"
+    )
+    return found.filter(pa.array(keep))
 
 
 def save_training_data(folder: Path, data: TripletData, val: RetrievalSet) -> None:

@@ -9,6 +9,7 @@ import torch
 from patent_embed.config.settings import Config
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.training.data import TripletData
+from patent_embed.training.selection import Validation
 from patent_embed.training.trainer import Trainer
 from patent_embed.training.validation import RetrievalSet, validation_ndcg
 
@@ -33,5 +34,5 @@ def start_training(
         config.training,
         seed=config.run.seed,
         fingerprint=fingerprint,
-        validate=(lambda: validation_ndcg(encoder, val)) if len(val.queries) else None,
+        validate=Validation(lambda: validation_ndcg(encoder, val), val.query_family) if len(val.queries) else None,
     )

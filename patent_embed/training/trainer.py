@@ -3,8 +3,8 @@
 A step encodes every distinct text of the *global* batch once. The ranks share the texts by token count, exchange the
 embeddings, and each computes the loss of the whole batch; the slice of its gradient that belongs to a rank's texts
 then flows back through that rank's forward pass (Gao et al., GradCache, arXiv 2101.06983, with one gather). So one
-worker and many compute the same loss, in-batch negatives included, and the texts of a step that do not fit into one
-forward pass are encoded again for the backward pass instead of changing the batch.
+worker and many compute the same loss, in-batch negatives included, and the texts of a step that do not fit into its
+first forward pass are encoded again for the backward pass instead of changing the batch.
 
 Everything random is drawn from (seed, epoch) or (seed, step, rank): a checkpoint needs no generator state to go on
 exactly.
@@ -18,6 +18,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -28,8 +29,9 @@ from torch import Tensor
 from patent_embed.arrays import pieces_within
 from patent_embed.config.training import TrainingConfig
 from patent_embed.encoder.encoder import Encoder
-from patent_embed.encoder.kernels import fused
+from patent_embed.encoder.kernels import cpu_fused, fused
 from patent_embed.encoder.kernels.cpu_dropout import use_fast_dropout
+from patent_embed.encoder.kernels.cpu_fused import CpuFused
 from patent_embed.encoder.kernels.fused import Fused
 from patent_embed.encoder.kernels.graphs import Graphs
 from patent_embed.encoder.packing import Tokens, pack
@@ -48,6 +50,9 @@ from patent_embed.training.data import TripletData
 from patent_embed.training.objective import Objective
 from patent_embed.training.published import toward_base
 from patent_embed.training.query_dropout import QueryDropout
+from patent_embed.training.selection import Validation, doubt
+
+_CPU_BYTES = 5 * 2**28  # what a forward pass on a CPU may keep for the backward pass
 
 
 class Reporter(Protocol):
@@ -75,8 +80,7 @@ class Trainer:
 
     Args:
         encoder: with adapters attached when LoRA is used; its trainable parameters are trained.
-        validate: val nDCG@10 of the encoder as it is; called after every epoch by all ranks. None: no early stopping,
-            and the last epoch is kept.
+        validate: judges every epoch. None: no early stopping, and the last epoch is kept.
         fingerprint: names model, data and settings; a checkpoint with another one is refused.
     """
 
@@ -88,7 +92,7 @@ class Trainer:
         *,
         seed: int,
         fingerprint: str,
-        validate: Callable[[], float] | None,
+        validate: Validation | None,
     ) -> None:
         if not len(data.triplets):
             raise UserError("there are no training triplets: no training patent has both a query and a negative")
@@ -101,7 +105,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(data.triplets) / config.batch_size)
         self.total_steps = self.steps_per_epoch * config.epochs
         self.objective = Objective(config, encoder.dim)
-        self._fused: Fused | None = None
+        self._fused: Fused | CpuFused | None = None
         self._graphs: Graphs | None = None
         pays = len(data.triplets) * config.epochs >= fused.PAYS_FROM_TRIPLETS
         if self.precision == "bf16" and pays and fused.supported(encoder.model, self.device):
@@ -109,6 +113,9 @@ class Trainer:
             self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
         if self.device.type == "cpu":
             use_fast_dropout(encoder.model)
+            if cpu_fused.supported(encoder.model):
+                self._fused = CpuFused(encoder.model, torch.bfloat16 if self.precision == "bf16" else torch.float32)
+        self._most_tokens = config.max_tokens_per_forward or _most_tokens(self.device, self._fused)
         self._drop_words = QueryDropout(encoder, config.query_dropout) if config.query_dropout else None
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]  # biases and norms
@@ -116,15 +123,19 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]], lr=config.learning_rate, fused=self.device.type == "cuda"
         )
-        self._kept: dict[str, Tensor] = {}
+        self._best: dict[str, Tensor] = {}  # weights of the epoch that was best on val so far
+        self._best_values = np.zeros(0)  # its values on each val query
+        self._last: dict[str, Tensor] = {}
+        # Where it is to be found out, that is done when the training is over, for the mean of several of them.
+        self._base_share = 0.0 if config.base_share == "auto" else config.base_share
         # What LoRA adds is zero at the start, so only full fine-tuning has something to remember.
-        self._base = encoder.adapter_state() if config.base_share and not config.use_lora else {}
+        self._base = encoder.adapter_state() if self._base_share and not config.use_lora else {}
 
     def fit(self, reporter: Reporter) -> TrainState:
         """Train to the last epoch or until early stopping, from the state that is loaded."""
         state, config = self.state, self.config
         if state.epoch == 0 and self.validate is not None:
-            value = self.validate()
+            value = float(self.validate.measure().mean())
             state.history.append({"epoch": 0, "val_ndcg@10": value})
             reporter.epoch(EpochEnded(epoch=0, val_ndcg=value, best_val=value), None)
         while state.epoch < config.epochs and not state.stopped:
@@ -149,20 +160,27 @@ class Trainer:
         return state
 
     def _judge(self) -> dict[str, float]:
-        """Measure the epoch that has ended, keep its weights if they are to be published, decide whether to stop."""
+        """Measure the epoch that has ended, decide which one would be published now and whether to stop."""
         state, config = self.state, self.config
-        value = self.validate() if self.validate is not None else None
-        best = state.best_value
-        better = value is None or best is None or value > best + config.early_stopping_threshold
-        if better:
-            state.best_value, state.stale = value, 0
+        self._last = self.encoder.adapter_state()
+        state.kept_epoch, state.doubt = state.epoch, None
+        if self.validate is None:
+            return {}
+        values = self.validate.measure()
+        value = float(values.mean())
+        if state.best_value is None or value > state.best_value + config.early_stopping_threshold:
+            state.best_value, state.best_epoch, state.stale = value, state.epoch, 0
+            self._best, self._best_values = self._last, values
         else:
             state.stale += 1
-            state.stopped = 0 < config.early_stopping_patience <= state.stale
-        if better or config.publish == "last":
-            state.kept_epoch = state.epoch
-            self._kept = self.encoder.adapter_state()
-        return {} if value is None else {"val_ndcg@10": value}
+            found = doubt(
+                *(self._best_values, values, self.validate.unit), seed=self.seed, comparisons=max(1, state.epoch - 1)
+            )
+            state.doubt = asdict(found)
+            state.stopped = 0 < config.early_stopping_patience <= state.stale and found.shown
+            if found.shown and config.publish == "best":
+                state.kept_epoch = state.best_epoch
+        return {"val_ndcg@10": value}
 
     def _train_epoch(self, reporter: Reporter) -> float:
         """One pass over the data; returns the mean loss over its triplets."""
@@ -231,9 +249,9 @@ class Trainer:
         sizes = [(s.stop - s.start, int(lengths[s].sum())) for s in shares]
         mine = shares[distributed.rank()]
         chunks = list(self._chunks(tokens, places[mine]))
-        keep_graph = len(chunks) == 1
         outputs = [
-            self._embed(tokens, chunk, number, grad=keep_graph, sizes=sizes if keep_graph else None)
+            # The first one, and no other is longer, keeps what its backward pass needs.
+            self._embed(tokens, chunk, number, grad=number == 0, sizes=sizes if len(chunks) == 1 else None)
             for number, chunk in enumerate(chunks)
         ]
         local = torch.cat(outputs) if outputs else torch.zeros((0, self.encoder.dim), device=self.device)
@@ -243,7 +261,7 @@ class Trainer:
         gradient = gradient[mine]
         parts = torch.split(gradient, [len(chunk) for chunk in chunks])
         for number, (chunk, part) in enumerate(zip(chunks, parts, strict=True)):
-            output = outputs[number] if keep_graph else self._embed(tokens, chunk, number, grad=True)
+            output = self._embed(tokens, chunk, number, grad=True) if number else outputs[number]
             torch.autograd.backward(output, part.to(output.dtype))
         parameters = list(self.parameters.values())
         for parameter in parameters:
@@ -282,26 +300,30 @@ class Trainer:
 
     def _chunks(self, tokens: Tokens, texts: np.ndarray) -> Iterator[np.ndarray]:
         """Cut ``texts`` so that each piece stays within the tokens of one forward pass."""
-        pieces = pieces_within(tokens.lengths_of(texts), self.config.max_tokens_per_forward)
+        pieces = pieces_within(tokens.lengths_of(texts), self._most_tokens)
         return (texts[piece] for piece in pieces)
 
     def save(self, folder: Path) -> None:
-        """Write weights, kept weights, optimizer and position."""
+        """Write weights, those of the best epoch, optimizer and position."""
         moments = moments_of(self.optimizer, self.parameters)
-        save_checkpoint(folder, Checkpoint(self.state, self.encoder.adapter_state(), self._kept, moments))
+        best = {"values": torch.from_numpy(self._best_values)}
+        save_checkpoint(folder, Checkpoint(self.state, self.encoder.adapter_state(), self._best, best, moments))
 
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint. Raises UserError when it is torn or belongs to another model, data or setting."""
         found = load_checkpoint(folder, self.state.fingerprint)
         self.encoder.load_adapter_state(found.weights)
         restore_moments(self.optimizer, self.parameters, found.moments)
-        self.state, self._kept = found.state, found.kept
+        self.state, self._last, self._best = found.state, found.weights, found.best
+        self._best_values = found.best_val["values"].numpy()
 
     def load_kept(self) -> None:
         """Put the weights that are published into the encoder: the kept epoch's, or a mean with the base model's."""
-        if set(self._kept) != set(self.parameters):
-            raise RuntimeError(f"the kept epoch ({self.state.kept_epoch}) has no weights for every trained parameter")
-        self.encoder.load_adapter_state(toward_base(self._kept, self._base, self.config.base_share))
+        state = self.state
+        kept = self._last if state.kept_epoch == state.epoch else self._best
+        if set(kept) != set(self.parameters):
+            raise RuntimeError(f"the kept epoch ({state.kept_epoch}) has no weights for every trained parameter")
+        self.encoder.load_adapter_state(toward_base(kept, self._base, self._base_share))
 
 
 def precision_on(device: torch.device, asked: str) -> str:
@@ -309,6 +331,13 @@ def precision_on(device: torch.device, asked: str) -> str:
     if asked != "auto":
         return asked
     return "bf16" if device.type == "cuda" else "fp32"
+
+
+def _most_tokens(device: torch.device, forward: Fused | CpuFused | None) -> int:
+    """Tokens of one forward pass, unless they are set."""
+    if device.type == "cuda":
+        return 65_536
+    return _CPU_BYTES // forward.bytes_per_token if isinstance(forward, CpuFused) else 8192
 
 
 @contextlib.contextmanager

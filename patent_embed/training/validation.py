@@ -16,6 +16,7 @@ from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 from patent_embed.evaluation import metrics
 from patent_embed.evaluation.measure import headline_mask
+from patent_embed.evaluation.metrics import Floats
 from patent_embed.evaluation.search import exact_search
 from patent_embed.training import distributed
 
@@ -44,13 +45,17 @@ def build_retrieval_set(
     split: str,
     sources: Sequence[str] | None,
 ) -> RetrievalSet:
-    """The headline queries of ``split``, against the abstracts of that split and, from the others, those of the main
-    groups asked for: the whole corpus would cost its encoding every epoch, the split alone is too easy to tell epochs
-    apart. A training abstract among the candidates tells nothing about a validation query."""
+    """Queries of ``split``, against the abstracts of that split and, from the others, those of the main groups asked
+    for: the whole corpus would cost its encoding every epoch, the split alone is too easy to tell epochs apart. A
+    training abstract among the candidates tells nothing about a validation query.
+
+    ``sources``: of the queries; None: all but those of rules where there are any others. Rule queries reward word
+    overlap, so a few others judge an epoch better than many of them.
+    """
     member = pc.equal(splits["split"], split).to_numpy()
     ids = corpus["publication_number"]
     of_split = queries.filter(pa.array(member[rows_of(queries["publication_number"], ids)]))
-    chosen = of_split.filter(pa.array(headline_mask(of_split["source"], sources)))
+    chosen = of_split.filter(pa.array(headline_mask(of_split["source"], sources, split)))
     asked = rows_of(chosen["publication_number"], ids)
     pool = np.flatnonzero(member | _shares_main_group(corpus["codes"], asked))
     family = numbered(splits["family"])[0].astype(np.int64)
@@ -73,8 +78,9 @@ def _shares_main_group(codes: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
     return shared
 
 
-def validation_ndcg(encoder: Encoder, data: RetrievalSet, k: int = 10) -> float:
-    """Mean nDCG@k of the encoder as it is. In a process group every rank encodes a share and all get the value."""
+def validation_ndcg(encoder: Encoder, data: RetrievalSet, k: int = 10) -> Floats:
+    """nDCG@k of the encoder as it is on each query: (q,). In a process group every rank encodes a share and all get
+    the values."""
     tokens = Tokens.concat([data.queries, data.passages])
     shares = distributed.split_by_weight(tokens.lengths, distributed.world_size())
     mine = shares[distributed.rank()]
@@ -83,7 +89,17 @@ def validation_ndcg(encoder: Encoder, data: RetrievalSet, k: int = 10) -> float:
     sizes = [part.stop - part.start for part in shares]
     # NCCL moves device tensors only.
     embeddings = distributed.gather_rows(share.to(next(encoder.model.parameters()).device), sizes).cpu().numpy()
+    return _ndcg(embeddings, data, k)
+
+
+def retrieval_ndcg(encoder: Encoder, data: RetrievalSet, k: int = 10) -> Floats:
+    """The same without a process group."""
+    return _ndcg(encoder.encode(Tokens.concat([data.queries, data.passages])), data, k)
+
+
+def _ndcg(embeddings: np.ndarray, data: RetrievalSet, k: int) -> Floats:
+    """``embeddings``: of the queries, then of the passages."""
     queries, passages = embeddings[: len(data.queries)], embeddings[len(data.queries) :]
     _, ranked = exact_search(queries, passages, k)
     relevant = metrics.group_sizes(data.query_family, data.passage_family)
-    return float(metrics.ndcg(metrics.hits(ranked, data.query_family, data.passage_family), relevant, k).mean())
+    return metrics.ndcg(metrics.hits(ranked, data.query_family, data.passage_family), relevant, k)

@@ -30,7 +30,7 @@ from pipelines.session import GPU_ENV
 from pipelines.steps.tables import Tables
 
 NAME, BM25 = "evaluate", "bm25"
-VERSION = 2
+VERSION = 3
 CONSTANTS = {"ENOUGH_QUERIES": ENOUGH_QUERIES, "DEPTH": DEPTH, "MOST_PATENTS": MOST_PATENTS, "NEIGHBOURS": NEIGHBOURS}
 BM25_CONSTANTS = CONSTANTS | {"K1": K1, "B": B}
 

@@ -57,7 +57,7 @@ def negatives_scored_step(config: Config, tables: Tables[Input], vectors: Input,
 
     return StepSpec(
         name=f"{NAME}{mark}",
-        version=1,
+        version=2,
         settings=negatives.rung_settings(config) | settings.scoring.model_dump(mode="json"),
         inputs={"vectors": vectors} | tables.inputs(),
         work=work,

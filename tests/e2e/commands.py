@@ -15,7 +15,9 @@ from tests.conftest import ROOT
 
 SETTINGS = (
     *("--query_backend", "rules", "--num_epochs", "2", "--batch_size", "64", "--learning_rate", "1e-3"),
-    *("--set", "negatives.scoring.max_ratio=null"),  # random weights find all texts alike: it would refuse all
+    # Random weights find all texts alike: the filter would refuse all, and what they learn may be refused, too.
+    *("--set", "negatives.scoring.enabled=true", "--set", "negatives.scoring.max_ratio=null"),
+    *("--set", "run.publish=always"),
 )
 
 
@@ -49,6 +51,6 @@ def run_here(*arguments: str | Path, check: int = 0) -> subprocess.CompletedProc
 
 def begin_from(finished: tuple[object, Path, object], out: Path, *anew: str) -> Path:
     """An output folder with what a run had prepared before its training, without the steps ``anew`` (patterns)."""
-    ignored = shutil.ignore_patterns("train-????????", "*-tuned-????????", *anew)
+    ignored = shutil.ignore_patterns("train-????????", "choose-????????", "*-tuned-????????", *anew)
     shutil.copytree(finished[1] / "steps", out / "steps", ignore=ignored)
     return out

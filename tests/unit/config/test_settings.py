@@ -37,7 +37,7 @@ def test_every_section_has_a_docstring() -> None:
 
 # What no digest holds: to change it makes no step run again. What names a place counts by what lies there.
 LOGISTICS = {
-    "run": {"output_dir", "use_cache", "resume", "test_only", "grows_to", "log_level"},
+    "run": {"output_dir", "use_cache", "resume", "test_only", "grows_to", "log_level", "publish"},
     "data": {"data_dir"},
     "splits": set(),
     "queries": {
@@ -68,7 +68,7 @@ def test_logistics(section: str) -> None:
 
 
 def test_what_is_prepared_before_a_training_and_read_after_it() -> None:
-    assert paths_of("training", Role.PREPARED) == {"query_sources"}
+    assert paths_of("training", Role.PREPARED) == {"query_sources", "mined_negatives", "validate_epochs"}
     assert paths_of("training", Role.PUBLISHED) == {"soup_size", "base_share", "publish"}
     other = set(Config.model_fields) - {"training"}
     assert not any(paths_of(section, role) for section in other for role in (Role.PREPARED, Role.PUBLISHED))

@@ -155,6 +155,8 @@ def test_headline_leaves_rule_queries_out_where_enough_others_exist() -> None:
     assert headline_mask(sources(llm=30, rules=100, cache=20), None).sum() == 50
     assert headline_mask(sources(llm=49, rules=100), None).sum() == 149
     assert headline_mask(sources(llm=30, rules=100, cache=20), ["rules", "llm"]).sum() == 130
+    assert headline_mask(sources(llm=1, rules=100), None, "val").sum() == 1  # it judges trainings
+    assert headline_mask(sources(rules=100), None, "val").sum() == 100
     assert headline_mask(sources(), ["llm"]).shape == (0,)
     with pytest.raises(UserError, match=r"^evaluation.query_sources \['api'\].*llm 3, rules 2.*to measure on"):
         headline_mask(sources(rules=2, llm=3), ["api"])

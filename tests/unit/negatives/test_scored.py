@@ -46,6 +46,7 @@ def survivors(corpus: pa.Table, splits: pa.Table, embeddings: Embeddings, scorin
     queries: dict[str, list[np.ndarray]] = {}
     for name, vector in zip(embeddings.query_ids.to_pylist(), embeddings.queries, strict=True):
         queries.setdefault(name, []).append(vector)
+    random = {name: [float(q @ embeddings.passages.mean(0)) for q in asked] for name, asked in queries.items()}
     truth = allowed(corpus, splits)
     out: dict[str, dict[str, list[tuple[float, str]]]] = {}
     for anchor in sorted(queries):
@@ -54,7 +55,9 @@ def survivors(corpus: pa.Table, splits: pa.Table, embeddings: Embeddings, scorin
             for candidate in candidates:
                 pairs = [(float(q @ passage[candidate]), float(q @ passage[anchor])) for q in queries[anchor]]
                 ratio, cap = scoring.max_ratio, scoring.max_score
-                if ratio is not None and any(s > p - (1 - ratio) * abs(p) for s, p in pairs):
+                if ratio is not None and any(
+                    s > p - (1 - ratio) * abs(p - r) for (s, p), r in zip(pairs, random[anchor], strict=True)
+                ):
                     continue
                 if cap is not None and any(s > cap for s, _ in pairs):
                     continue
@@ -105,6 +108,29 @@ def test_choice_is_the_hardest_that_the_filter_leaves(
             best = offered[rung][: len(chosen)]
             assert [name for _, name in chosen] == [name for _, name in best]
             assert [score for score, _ in chosen] == pytest.approx([score for score, _ in best], abs=1e-5)
+
+
+def test_the_filter_is_the_same_on_any_scale_of_cosines() -> None:
+    """Vectors that all lean to one side, as E5's do, have cosines between 0.8 and 1; the order of each is as before."""
+    rng = np.random.default_rng(0)
+    corpus, splits = plain([[f"G06T3/{i:02d}"] for i in range(60)])
+    passages, ids = unit(rng, 60), corpus["publication_number"].combine_chunks()
+    queries = unit(rng, 60, passages)
+    side = np.full((60, 1), 2.0, np.float32)
+
+    def leaning(vectors: np.ndarray) -> np.ndarray:
+        return np.hstack([vectors, side]) / np.sqrt(5, dtype=np.float32)
+
+    config = NegativesConfig(per_positive=5)
+    plain_ones = mine_scored_negatives(corpus, splits, config, 0, Embeddings(passages, queries, ids))
+    leaning_ones = mine_scored_negatives(
+        corpus, splits, config, 0, Embeddings(leaning(passages), leaning(queries), ids)
+    )
+    assert leaning_ones.table.drop(["score"]) == plain_ones.table.drop(["score"])
+    refused = plain_ones.report["filtered"]["above_ratio"]
+    assert leaning_ones.report["filtered"]["above_ratio"] == refused > 0
+    for found, floor in ((plain_ones, 0.0), (leaning_ones, 0.8)):
+        assert found.report["scores"]["random"]["0.5"] == pytest.approx(floor, abs=0.1)
 
 
 def test_large_containers_are_searched_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.evaluation import metrics
-from patent_embed.training.validation import RetrievalSet, validation_ndcg
+from patent_embed.training.validation import RetrievalSet, retrieval_ndcg, validation_ndcg
 
 PASSAGES = [
     "一种水泵，包括叶轮和泵体，叶轮与电机轴连接。",
@@ -27,5 +27,6 @@ def test_validation_ndcg_is_that_of_the_vectors(tiny_model: Path) -> None:
     similarity = encoder.encode(asked, "query") @ encoder.encode(passages, "passage").T
     ranked = np.argsort(-similarity, axis=1)
     hit = metrics.hits(ranked, own, groups)
-    expected = metrics.ndcg(hit, metrics.group_sizes(own, groups), 10).mean()
+    expected = metrics.ndcg(hit, metrics.group_sizes(own, groups), 10)
     assert validation_ndcg(encoder, data) == pytest.approx(expected)
+    assert retrieval_ndcg(encoder, data) == pytest.approx(expected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 from patent_embed.progress.events import EpochEnded, TrainingStep
 from patent_embed.training.data import TripletData
+from patent_embed.training.selection import Validation
 from patent_embed.training.trainer import Trainer
 
 WORDS = ["转轴", "壳体", "滤网", "电机", "阀门", "弹簧", "传感器", "支架", "水泵", "齿轮", "线圈", "活塞"]
@@ -52,8 +53,9 @@ def make_data(encoder: Encoder, anchors: int = 20, negatives: int = 3) -> Triple
 
 
 def make_trainer(
-    model: Path, validate: Callable[[], float] | None = None, dropout: float = 0.1, **settings: Any
+    model: Path, val: Sequence[float] | None = None, dropout: float = 0.1, queries: int = 20, **settings: Any
 ) -> Trainer:
+    """``val``: what each evaluation finds on every one of so many ``queries``; None: there is no validation."""
     settings = {"batch_size": 8, "learning_rate": 1e-3, "epochs": 4, **settings}
     torch.manual_seed(0)
     encoder = Encoder.load(model, ModelConfig(), device=torch.device("cpu"))
@@ -64,6 +66,8 @@ def make_trainer(
     config = TrainingConfig(**settings)
     if config.use_lora:
         encoder.add_lora(LoraConfig(dropout=dropout))
+    values = iter(val or ())
+    validate = Validation(lambda: np.full(queries, next(values)), np.arange(queries)) if val is not None else None
     return Trainer(encoder, make_data(encoder), config, seed=5, fingerprint="f" * 64, validate=validate)
 
 

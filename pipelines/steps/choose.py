@@ -1,0 +1,95 @@
+"""The share of the base model in what is published, and whether anything is: ``training.base_share=auto``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+from patent_embed.artifacts import Artifact, ModelRef, Outcome
+from patent_embed.config.model import ModelConfig
+from patent_embed.config.settings import Config
+from patent_embed.training.choice import Choice
+from pipelines.engine import Context, Input, LocalModel, StepSpec
+from pipelines.resources import cluster_gpus
+from pipelines.session import GPU_ENV
+from pipelines.steps.embed import model_settings
+from pipelines.steps.tables import Tables
+from pipelines.steps.train import ADAPTER, MODEL
+
+NAME = "choose"
+
+
+def choose_step(config: Config, base: LocalModel, trained: StepSpec, tables: Tables[Input]) -> StepSpec:
+    """``trained`` with the share of ``base`` that nothing speaks against: ``model/`` and, with LoRA, ``adapter/``."""
+    from patent_embed.training import choice, evidence
+
+    settings = {
+        "use_lora": config.training.use_lora,
+        "query_sources": config.training.query_sources,
+        "seed": config.run.seed,
+    }
+    return StepSpec(
+        name=NAME,
+        version=1,
+        settings=model_settings(config) | settings,
+        inputs={"trained": trained, "base": base, **tables.inputs()},
+        work=lambda context: _without_bars(context, config),
+        constants={
+            "SHARE_WRITTEN": choice.SHARE_WRITTEN,
+            "SHARE_RULED": choice.SHARE_RULED,
+            "LADDER": list(choice.LADDER),
+            "CAUTION": choice.CAUTION,
+            "MOST_PATENTS": evidence.MOST_PATENTS,
+            "OTHERS": evidence.OTHERS,
+        },
+        notes=lambda artifact: [choice_of(artifact).line(always=config.run.publish == "always")],
+    )
+
+
+def choice_of(artifact: Artifact) -> Choice:
+    """What the step decided."""
+    return Choice.from_json(artifact.report["choice"])
+
+
+def _without_bars(context: Context, config: Config) -> Outcome:
+    from patent_embed.encoder.encoder import without_bars
+
+    with without_bars():
+        return _work(context, config)
+
+
+def _work(context: Context, config: Config) -> Outcome:
+    from patent_embed.encoder.encoder import Encoder
+    from patent_embed.encoder.export import export_model
+    from patent_embed.training.data import training_queries
+    from patent_embed.training.evidence import build_evidence
+    from patent_embed.training.published import Mixed, mix_adapter
+
+    base, trained = context.model("base"), context.inputs["trained"]
+    corpus = context.table("ingest", "corpus", "publication_number", "abstract", "codes")
+    splits, asked = context.table("splits"), context.table("queries")
+    encoder = Encoder.load(base.folder(), config.model)
+    trained_on = training_queries(splits, asked, config.training.query_sources)
+    evidence = build_evidence(encoder, corpus, splits, asked, trained_on)
+    arguments = (base, ModelRef(trained.address, MODEL), config.model, evidence, config.run.seed)
+    if cluster_gpus():
+        task: Any = ray.remote(num_gpus=1, runtime_env={"env_vars": GPU_ENV})(_choose)
+        found: Choice = ray.get(task.remote(*arguments, device="cuda"))
+    else:
+        found = _choose(*arguments, device="cpu")
+    mixed = Mixed(encoder, Encoder.load(trained.file(MODEL), config.model))
+    export_model(mixed.at(found.share), context.folder / MODEL)
+    if config.training.use_lora:
+        mix_adapter(trained.file(ADAPTER), context.folder / ADAPTER, found.share)
+    return Outcome(rows=trained.manifest.rows, report=trained.report | {"choice": found.as_json()})
+
+
+def _choose(base: ModelRef, trained: ModelRef, config: ModelConfig, evidence: Any, seed: int, *, device: str) -> Choice:
+    from patent_embed.encoder.encoder import Encoder
+    from patent_embed.training.choice import choose_share
+    from patent_embed.training.evidence import measure
+    from patent_embed.training.published import Mixed
+
+    mixed = Mixed(*(Encoder.load(each.folder(), config, device=device) for each in (base, trained)))
+    return choose_share(lambda share: measure(mixed.at(share), evidence), evidence, seed)
