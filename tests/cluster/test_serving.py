@@ -50,8 +50,8 @@ def test_shards_on_two_nodes_give_what_one_process_gives(tmp_path: Path, sample_
             wait_for(lambda: serving.poll() is not None or _answers(port), 500, "Ray Serve")
             assert serving.poll() is None
             # Four shards, two encoders and the site take seven CPUs: neither node has them.
-            assert second.runs("Shard")
-            assert cluster.nodes[0].runs("Site")
+            assert second.runs("ServeReplica")
+            assert cluster.nodes[0].runs("ServeReplica")
             engine = served_run(str(out)).engine()
             for filters in (Filters(), Filters(ipc=("G", "H04"))):
                 for number in range(3):
