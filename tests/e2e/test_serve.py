@@ -145,7 +145,7 @@ def test_a_changed_run_is_loaded_by_a_signal_and_a_broken_one_is_not(output: Pat
         refused = running.client.post("/reload", json={"output": str(broken)})
         assert refused.status_code == 409
         assert str(tmp_path) not in refused.text
-        running.wait_for("does not belong to the vectors of its run")
+        running.wait_for("reload refused")
         assert running.client.post("/search", json={"query": "水泵"}).status_code == 200
         assert httpx.post(f"{running.url}/reload", json={}).status_code == 401
 
