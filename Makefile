@@ -1,7 +1,8 @@
 # make demo   sets up and runs the main job on generated patents with the bundled encoder (no model hub)
-# make test   sets up and runs the tests
+# make test   sets up and runs the tests but the slow ones: some minutes
+# make test-all   all tests that need no GPU and no vLLM
 # make docs   writes docs/settings.md from the settings
-# make test-cluster   the tests on several Ray nodes of this machine
+# make test-cluster   of these, the tests on several Ray nodes of this machine
 # make test-llm   the tests that start vLLM engines, on a CPU, in an environment of their own
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 DEMO ?= build/demo
 
-.PHONY: setup demo test test-cluster test-llm docs lint format clean
+.PHONY: setup demo test test-all test-cluster test-llm docs lint format clean
 
 setup: $(READY)
 
@@ -23,12 +24,24 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 demo: setup
-	$(BIN)/patent-embed sample $(DEMO)/patents --count 500
+	$(BIN)/patent-embed sample $(DEMO)/patents
 	$(BIN)/python pipelines/run.py --config configs/demo.yaml --data_dir $(DEMO)/patents --output_dir $(DEMO)/output
+	@echo
+	@echo "next    open $(DEMO)/output/report.html in a browser: what became better, and how sure that is"
+	@echo "        search with the model: the lines of Python in $(DEMO)/output/model/README.md"
+	@echo "        your own patents: $(BIN)/patent-embed inspect DIR shows what would be read of a folder, then"
+	@echo "        $(BIN)/patent-embed run --data_dir DIR --output_dir OUT --quick_test"
 
-# Two files of tests at a time, in their order, in which the long ones come first; one thread each on two cores.
+# Two files of tests at a time, in their order, in which the long ones come first; one thread each on two cores. Those of
+# whole runs stay together (tests/conftest.py): they share one run and one Ray.
+TWO_AT_ONCE = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/cluster -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.kernels
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/cluster -n 2 --dist loadfile --no-loadscope-reorder
+	$(TWO_AT_ONCE) -m "not slow"
+
+test-all: $(VENV)/.kernels
+	$(TWO_AT_ONCE)
+	$(MAKE) test-cluster
 
 # 285 MB that only the tests of the GPU's kernels need.
 $(VENV)/.kernels: $(READY)

@@ -53,7 +53,7 @@ def main() -> None:
     args = parser.parse_args()
     count = 4_096 if args.toy else args.texts
     with tempfile.TemporaryDirectory() as scratch, ray_session("INFO"):
-        model = ModelRef(str(make_model(Path(scratch), args.toy)))
+        model = ModelRef(str(make_model(Path(scratch), "toy" if args.toy else "bert-base")))
         table = pa.table({"text": abstracts(count, args.toy), "kind": ["passage"] * count})
         cores = int(sum(node.cpus for node in cluster_nodes()))
         first = 0.0

@@ -3,12 +3,15 @@
     python benchmarks/train_throughput.py                              # one GPU: BERT-base, random weights
     python benchmarks/train_throughput.py --batch 32 128 --shared 3    # k=3 negatives share query and positive
     python benchmarks/train_throughput.py --gpus 1,2,4,8 --batch 256   # several GPUs of one host
+    python benchmarks/train_throughput.py --device cpu --shape e5-small --batch 16 --stock_batch 16 --plain \
+        --triplets 16 --windows 3 --warmup 1                           # a CPU, without and with its own layers
     python benchmarks/train_throughput.py --toy                        # CPU, seconds: that it runs
 
 LoRA r=16 on query, key, value and dense, all dropout 0.1, optimizer step included. Queries have 18..42 tokens, passages
 130..332 (means 30 and 231), all different. One JSON line a row: medians over windows of steps, CUDA-synchronised;
 ``seconds`` runs from the first step to the last, warm-up included. A useful FLOP is one that a frozen weight needs for
 a token: 2 in the forward pass, 2 for the gradient of the activations; padding, attention and adapters do not count.
+On a CPU ``peak_gib`` is the process's resident memory at most, and ``kb_a_token`` what it grew by, in a row.
 
 With ``--gpus`` each number trains twice: with the same batch in all, and with the same batch on each GPU. There
 ``ratio`` is to the first number, and ``loss_off`` the mean distance of the loss curve from that of the first number,
@@ -18,12 +21,14 @@ as a part of its mean (dropout differs between ranks: --no_dropout leaves roundi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import socket
 import statistics
 import tempfile
 import time
+import unittest.mock
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -34,7 +39,7 @@ import torch
 
 from patent_embed.config.training import LoraConfig, TrainingConfig
 from patent_embed.encoder.encoder import Encoder
-from patent_embed.encoder.kernels import fused
+from patent_embed.encoder.kernels import cpu_fused, fused
 from patent_embed.encoder.kernels.graphs import Graphs
 from patent_embed.encoder.model_folder import write_sentence_transformer_files
 from patent_embed.encoder.packing import Tokens
@@ -45,20 +50,31 @@ from patent_embed.training.trainer import Trainer
 HAN = [bytes([row + 0xA0, cell + 0xA0]).decode("gb2312") for row in range(16, 56) for cell in range(1, 90)]
 _CHARACTERS = np.array(HAN, "<U1")
 TARGETS = ["query", "key", "value", "dense"]
+# Hidden size, layers, heads, feed-forward size: bge-base-zh, and the bundled multilingual-e5-small.
+SHAPES = {"bert-base": (768, 12, 12, 3072), "e5-small": (384, 12, 12, 1536), "toy": (32, 2, 2, 64)}
 
 
-def make_model(folder: Path, toy: bool) -> Path:
-    """The shape of bge-base-zh with random weights and a tokenizer of one token a character."""
+def make_model(folder: Path, shape: str) -> Path:
+    """A BERT with random weights and a tokenizer of one token a character."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocabulary = specials + HAN + [f"[unused{i}]" for i in range(21128 - len(HAN) - len(specials))]
     (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    hidden, layers, heads, wide = SHAPES[shape]
     torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=len(vocabulary), **(small if toy else {}))).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=wide,
+    )
+    BertModel(config).save_pretrained(folder)
     BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
-    write_sentence_transformer_files(folder, 32 if toy else 768, "cls", {"query": "", "passage": ""}, 512)
+    write_sentence_transformer_files(
+        folder, hidden, "mean" if shape == "e5-small" else "cls", {"query": "", "passage": ""}, 512
+    )
     return folder
 
 
@@ -122,16 +138,10 @@ def run_stock(folder: Path, rows: list[tuple[str, str, str]], batch: int, clock:
             clock.tick()
 
     model = SentenceTransformer(str(folder), device=device)
-    model.add_adapter(
-        peft.LoraConfig(
-            r=16,
-            lora_alpha=32,
-            lora_dropout=0.1,
-            target_modules=TARGETS,
-            exclude_modules=r".*pooler.*",
-            task_type="FEATURE_EXTRACTION",
-        )
+    adapters = peft.LoraConfig(
+        r=16, lora_alpha=32, lora_dropout=0.1, target_modules=TARGETS, exclude_modules=r".*pooler.*"
     )
+    peft.inject_adapter_in_model(adapters, model[0].auto_model)  # trains the adapters alone
     columns = {name: [row[i] for row in rows] for i, name in enumerate(("anchor", "positive", "negative"))}
     with tempfile.TemporaryDirectory() as scratch:
         arguments = SentenceTransformerTrainingArguments(
@@ -153,7 +163,10 @@ def prepare(
     loss: str = "triplet",
     ranks: int = 1,
     largest_graph: int = Graphs.LARGEST,
+    precision: str = "auto",
+    plain: bool = False,
 ) -> Trainer:
+    """``plain``: PEFT's layers on a CPU, as they are, a batch in one pass."""
     torch.manual_seed(0)  # every rank starts from the same adapters
     encoder = Encoder.load(folder, device=device)
     places: dict[str, int] = {}
@@ -161,11 +174,34 @@ def prepare(
     tokens: Tokens = encoder.tokenize(list(places), "passage")
     data = TripletData(tokens, triplets, np.arange(len(places)))
     needed = int(1.1 * batch / ranks * tokens.lengths[triplets].sum(1).mean())
-    config = TrainingConfig(batch_size=batch, epochs=1, loss=loss, max_tokens_per_forward=max(65_536, needed))
+    config = TrainingConfig(batch_size=batch, epochs=1, loss=loss, precision=precision)
+    if device != "cpu" or plain:
+        config = config.model_copy(update={"max_tokens_per_forward": max(65_536, needed)})
     encoder.add_lora(LoraConfig(r=16, alpha=32, dropout=0.1))
     fused.PAYS_FROM_TRIPLETS = 0  # few steps of what a long training does
     Graphs.LARGEST = largest_graph
-    return Trainer(encoder, data, config, seed=0, fingerprint="0" * 64, validate=None)
+    with unittest.mock.patch.object(cpu_fused, "supported", return_value=False) if plain else contextlib.nullcontext():
+        return Trainer(encoder, data, config, seed=0, fingerprint="0" * 64, validate=None)
+
+
+class Memory:
+    """Resident memory of this process since it was made, in bytes (Linux)."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        self._before = self.peak
+
+    @property
+    def peak(self) -> int:
+        """At most."""
+        (line,) = (row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+
+    @property
+    def grown(self) -> int:
+        """By how much."""
+        return self.peak - self._before
 
 
 def _rank(rank: int, gpus: int, port: int, job: dict[str, Any], out: str) -> None:
@@ -231,7 +267,7 @@ def _train_together(
     folder: Path, args: argparse.Namespace, loss: str, batch: int, gpus: int, steps: int
 ) -> dict[str, Any]:
     """Train on ``gpus`` processes; what the first one measured in windows of ``steps`` steps."""
-    warmup = 2 if args.toy else args.warmup
+    warmup = 2 if args.toy else args.warmup or 20
     out = folder / "rank0.json"
     job = {
         "folder": str(folder),
@@ -261,61 +297,84 @@ def main() -> None:
     parser.add_argument("--share", nargs="+", choices=["all", "each"], default=["all", "each"], help="with --gpus: the "
         "batch is that of all GPUs together, or of each")  # fmt: skip
     parser.add_argument("--no_dropout", action="store_true", help="with --gpus: for loss_off")
-    parser.add_argument("--warmup", type=int, default=20, help="steps before the first window, with --gpus")
+    parser.add_argument("--warmup", type=int, help="steps before the first window; 20 with --gpus, otherwise 8")
     parser.add_argument("--largest_graph", type=int, default=Graphs.LARGEST, help="tokens, with --gpus")
     parser.add_argument("--triplets", type=int, default=1280, help="triplets a window, about")
     parser.add_argument("--gpus", type=lambda text: [int(n) for n in text.split(",")], help="as in 1,2,4,8")
     parser.add_argument("--loss", nargs="+", choices=["triplet", "infonce"], default=["triplet"], help="with --gpus")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--shape", choices=list(SHAPES), default="bert-base")
+    parser.add_argument("--precision", nargs="+", choices=["auto", "fp32", "bf16"], default=["auto"])
+    parser.add_argument("--plain", action="store_true", help="also PEFT's layers as they are, on a CPU")
     parser.add_argument("--toy", action="store_true", help="tiny sizes on the CPU")
     args = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() and not args.toy else "cpu"
-    stock_speed: float | None = None
+    if args.toy:
+        args.device, args.shape = "cpu", "toy"
     with tempfile.TemporaryDirectory() as scratch:
-        folder = make_model(Path(scratch), args.toy)
+        folder = make_model(Path(scratch), args.shape)
         if args.gpus:
             run_several(folder, args)
             return
-        for kind, batch in [*(("stock", b) for b in args.stock_batch), *(("packed", b) for b in args.batch)]:
-            # A third of the work for the slow row.
-            steps = 2 if args.toy else max(4, args.triplets // batch // (3 if kind == "stock" else 1))
-            clock = Clock(2 if args.toy else 8, steps, device)
-            rows = make_texts(batch * (clock.warmup + args.windows * steps + 1), args.shared, args.toy)
-            prepared = None if kind == "stock" else prepare(folder, rows, batch, device)
-            if device == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-            started = time.perf_counter()
-            if prepared is None:
-                run_stock(folder, rows, batch, clock, device)
-            else:
-                prepared.fit(clock)
-            seconds = time.perf_counter() - started
-            distinct = {text for row in rows for text in row}
-            tokens = sum(len(text) + 2 for text in distinct) / len(rows)
-            speeds = [batch * clock.steps / s for s in clock.seconds]
-            speed = statistics.median(speeds)
-            stock_speed = speed if stock_speed is None and kind == "stock" else stock_speed
-            weights = 2 * 32 * (2 * 32 + 64) if args.toy else 12 * 768 * (4 * 768 + 2 * 3072)
-            result = {
-                "benchmark": "train_throughput",
-                "row": kind,
-                "batch": batch,
-                "shared": args.shared,
-                "triplets_per_s": round(speed, 1),
-                "slowest_fastest": [round(min(speeds), 1), round(max(speeds), 1)],
-                "tokens_per_triplet": round(tokens, 1),
-                "tokens_per_s": round(speed * tokens),
-                "useful_tflop_per_s": round(speed * tokens * 4 * weights / 1e12, 2),
-                "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None,
-                "ratio_to_stock": round(speed / stock_speed, 2) if stock_speed else None,
-                "seconds": round(seconds, 2),
-                "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-                "torch": torch.__version__,
-            }
+        rows = [("stock", batch, "auto") for batch in args.stock_batch]
+        rows += [("plain", batch, "fp32") for batch in args.batch if args.plain]
+        rows += [("packed", *chosen) for chosen in product(args.batch, args.precision)]
+        stock: float | None = None
+        for kind, batch, precision in rows:
+            result = measured(folder, args, kind, batch, precision)
+            stock = result["triplets_per_s"] if stock is None and kind == "stock" else stock
+            result["ratio_to_stock"] = round(result["triplets_per_s"] / stock, 2) if stock else None
             print(json.dumps(result), flush=True)
-            del prepared
             gc.collect()
-            if device == "cuda":
+            if args.device == "cuda":
                 torch.cuda.empty_cache()
+
+
+def measured(folder: Path, args: argparse.Namespace, kind: str, batch: int, precision: str) -> dict[str, Any]:
+    """A row."""
+    device = args.device
+    # A third of the work for the slow row.
+    steps = (
+        2 if args.toy else max(4 if device == "cuda" else 1, args.triplets // batch // (3 if kind == "stock" else 1))
+    )
+    clock = Clock(2 if args.toy else args.warmup or 8, steps, device)
+    rows = make_texts(batch * (clock.warmup + args.windows * steps + 1), args.shared, args.toy)
+    prepared = None
+    if kind != "stock":
+        prepared = prepare(folder, rows, batch, device, precision=precision, plain=kind == "plain")
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    memory = Memory() if device == "cpu" else None
+    started = time.perf_counter()
+    if prepared is None:
+        run_stock(folder, rows, batch, clock, device)
+    else:
+        prepared.fit(clock)
+    seconds = time.perf_counter() - started
+    distinct = {text for row in rows for text in row}
+    tokens = sum(len(text) + 2 for text in distinct) / len(rows)
+    speeds = [batch * clock.steps / s for s in clock.seconds]
+    speed = statistics.median(speeds)
+    hidden, layers, _, wide = SHAPES[args.shape]
+    weights = layers * hidden * (4 * hidden + 2 * wide)
+    peak = memory.peak if memory is not None else torch.cuda.max_memory_allocated()
+    return {
+        "benchmark": "train_throughput",
+        "row": kind,
+        "shape": args.shape,
+        "precision": "bf16" if kind == "stock" and device == "cuda" else getattr(prepared, "precision", "fp32"),
+        "batch": batch,
+        "shared": args.shared,
+        "triplets_per_s": round(speed, 2),
+        "slowest_fastest": [round(min(speeds), 2), round(max(speeds), 2)],
+        "tokens_per_triplet": round(tokens, 1),
+        "tokens_per_s": round(speed * tokens),
+        "useful_tflop_per_s": round(speed * tokens * 4 * weights / 1e12, 4),
+        "peak_gib": round(peak / 2**30, 2),
+        "kb_a_token": round(memory.grown / 1e3 / (tokens * batch)) if memory is not None else None,
+        "seconds": round(seconds, 2),
+        "device": torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+    }
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ from patent_embed.progress.clock import duration
 from patent_embed.sweep.space import with_values
 from pipelines.cli import add_command_options, config_from
 from pipelines.engine import needed_for
-from pipelines.job import execute, output_of, recipe_of
+from pipelines.job import execute, recipe_of
+from pipelines.output_folder import working_in
 
 ROOT = Path(__file__).resolve().parent.parent
 PHASES = ("sweep", "alone", "test")
@@ -110,7 +111,7 @@ def test(work: Path, config: Config) -> dict[str, Any]:
 def train_one(settings: Path) -> None:
     """Prepare and train one config: what a trial is without a sweep."""
     config = load_config(overlays=[settings])
-    with output_of(config) as output:
+    with working_in(config, "benchmark", ()) as output:
         recipe = recipe_of(config, output)
         execute(config, output, needed_for(recipe.trainings[-1], recipe.steps))
 
@@ -126,7 +127,7 @@ def toy(work: Path) -> list[str]:
         shutil.rmtree(folder, ignore_errors=True)
     write_sample(data, 120, seed=7)
     model.mkdir(parents=True)
-    make_model(model, toy=True)
+    make_model(model, "toy")
     small = ["--query_backend", "rules", "--num_samples", "4", "--num_epochs", "3", "--set", "evaluation.bm25=false"]
     return ["--data_dir", str(data), "--model_name", str(model), *small]
 

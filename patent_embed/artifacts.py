@@ -1,6 +1,8 @@
 """Step artifacts: a folder of data files and, written last, a manifest that vouches for them.
 
-An artifact lies in a folder of this machine, or in an object store; then it is worked on and read in scratch folders.
+The manifest has size and SHA-256 of every file. Sizes are compared when an artifact is opened, contents when they are
+read; what lies beside them in the folder is not read. An artifact lies in a folder of this machine, or in an object
+store; then it is worked on and read in scratch folders.
 
 A step is named by what went into it: ``<name>-<8 hex digits>`` of a digest over its settings, its inputs' digests and
 its code version. A finished folder with that name is the result, so a step with nothing changed is not run again.
@@ -17,18 +19,23 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from patent_embed.checked import digests_of, is_whole, sync
 from patent_embed.errors import UserError
-from patent_embed.folders import Folder, folder_at, scratch
+from patent_embed.folders import Folder, folder_at, json_of
 from patent_embed.hashing import text_digest
+from patent_embed.scratch import scratch
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Manifest(BaseModel):
-    """What a finished artifact holds. ``rows`` counts results, ``rejects`` counts what was left out, by reason."""
+    """What a finished artifact holds. ``rows`` counts results, ``rejects`` counts what was left out, by reason.
+
+    ``inputs`` names what it was to be made from, ``made_from`` the ``content`` of the artifacts among them.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,11 +45,24 @@ class Manifest(BaseModel):
     digest: str
     settings: dict[str, Any]
     inputs: dict[str, str]
+    made_from: dict[str, str]
     files: dict[str, int]  # path inside the artifact → bytes
+    sha256: dict[str, str]  # of the same files
     rows: dict[str, int]
     rejects: dict[str, int]
     report: dict[str, Any]
     seconds: float
+
+    @model_validator(mode="after")
+    def _files_have_digests(self) -> Manifest:
+        if self.files.keys() != self.sha256.keys():
+            raise ValueError("files and their digests differ")
+        return self
+
+    @property
+    def content(self) -> str:
+        """Digest of names and contents of its files: the same where a step was made again and nothing differs."""
+        return text_digest(*(f"{name}\0{self.sha256[name]}\n" for name in sorted(self.files)))
 
 
 @dataclass(frozen=True)
@@ -65,13 +85,33 @@ class Artifact:
         return self.place.address
 
     def file(self, name: str) -> Path:
-        """A file or folder of the artifact on this machine. It need not exist."""
+        """A file or folder of the artifact on this machine, whose contents are as they were made. It need not exist.
+
+        Raises:
+            UserError: a file has another content than the manifest says.
+        """
         target = self.path / name
         for inside, size in self.manifest.files.items():
             local = self.path / inside
-            if local.is_relative_to(target) and not (local.exists() and local.stat().st_size == size):
-                self.place.fetch(inside, local)
+            if local.is_relative_to(target):
+                if not (local.exists() and local.stat().st_size == size):
+                    self.place.fetch(inside, local)
+                self._check(inside, local)
         return target
+
+    def _check(self, inside: str, local: Path) -> None:
+        digest = self.manifest.sha256[inside]
+        if is_whole(local, digest):
+            return
+        if self.place.everywhere:  # it may be the copy that is damaged
+            local.unlink()
+            self.place.fetch(inside, local)
+            if is_whole(local, digest):
+                return
+        raise UserError(
+            f"{self.place / inside} has not the content that its manifest vouches for (SHA-256 {digest[:16]}…): the "
+            f"artifact is damaged; remove {self.place} to run the step again"
+        )
 
     @property
     def report(self) -> dict[str, Any]:
@@ -83,14 +123,16 @@ class Artifact:
 
         ``columns``: only these, in their order; none: all. What is not asked for is not read.
         """
-        single, wanted = self.file(f"{name}.parquet"), list(columns) or None
-        if single.exists():
-            return pq.read_table(single, columns=wanted)
+        single, wanted = f"{name}.parquet", list(columns) or None
+        if single in self.manifest.files:
+            return pq.read_table(self.file(single), columns=wanted)
         return pa.concat_tables([pq.read_table(part, columns=wanted) for part in self.parts(name)])
 
     def parts(self, name: str) -> list[Path]:
-        """The files ``name/*.parquet`` in name order, on this machine."""
-        return sorted(self.file(name).glob("*.parquet"))
+        """The files ``name/*.parquet`` of the manifest in name order, on this machine."""
+        self.file(name)
+        inside = (each for each in self.manifest.files if each.startswith(f"{name}/") and each.endswith(".parquet"))
+        return [self.path / each for each in sorted(inside) if each.count("/") == name.count("/") + 1]
 
 
 @dataclass(frozen=True)
@@ -107,11 +149,15 @@ class ModelRef:
 
 @dataclass
 class Outcome:
-    """What a step's function returns: counts for the manifest and a JSON-able report."""
+    """What a step's function returns: counts for the manifest and a JSON-able report.
+
+    ``working``: files below folders whose names begin so are left in place, and are no part of the result.
+    """
 
     rows: dict[str, int] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
+    working: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,18 +184,23 @@ class Step:
 
 @dataclass(frozen=True)
 class ArtifactStore:
-    """All step folders below ``root``."""
+    """All step folders below ``root``.
+
+    ``made_in``: where steps are made; None: in ``root``. What is finished there is found as well.
+    """
 
     root: Folder
+    made_in: Folder | None = None
 
     def place(self, step: Step) -> Folder:
-        """Where the artifact of ``step`` lies, or would."""
-        return self.root / step.folder
+        """Where the artifact of ``step`` is made."""
+        return (self.made_in or self.root) / step.folder
 
     def find(self, step: Step) -> Artifact | None:
         """The finished artifact of ``step``, or None when there is none or it was left unfinished."""
-        place = self.place(step)
-        if place.size(MANIFEST) is None:
+        places = [self.root / step.folder, *([self.place(step)] if self.made_in else [])]
+        place = next((each for each in places if each.size(MANIFEST) is not None), None)
+        if place is None:
             return None
         artifact = open_artifact(place)
         if artifact.digest != step.digest:
@@ -159,15 +210,31 @@ class ArtifactStore:
             )
         return artifact
 
-    def run(self, step: Step, work: Callable[[Path], Outcome], *, keep_partial: bool = False) -> Artifact:
-        """Run ``work`` on the step's workspace and seal what it made. ``keep_partial`` leaves an unfinished folder's
-        content in place for ``work`` to continue from; otherwise it is removed first."""
+    def run(
+        self,
+        step: Step,
+        work: Callable[[Path], Outcome],
+        *,
+        keep_partial: bool = False,
+        made_from: Mapping[str, str] | None = None,
+    ) -> Artifact:
+        """Run ``work`` on the step's workspace and seal what it made.
+
+        Args:
+            keep_partial: leave an unfinished folder's content in place for ``work`` to continue from; otherwise it is
+                removed first.
+            made_from: the content of the artifacts that ``work`` reads, by the names of the step's inputs.
+        """
         place = self.place(step)
         place.delete(MANIFEST if keep_partial else "")
         folder = place.workspace(step.folder)
         started = time.perf_counter()
         outcome = work(folder)
         place.put(folder)
+        working = outcome.working or "\0"
+        files = {entry.name: entry.size for entry in place.entries() if not entry.name.startswith(working)}
+        if not place.everywhere:
+            sync(folder, files)  # the manifest must not be on the disk before what it vouches for
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             step=step.name,
@@ -175,7 +242,9 @@ class ArtifactStore:
             digest=step.digest,
             settings=dict(step.settings),
             inputs=dict(step.inputs),
-            files={entry.name: entry.size for entry in place.entries()},
+            made_from=dict(made_from or {}),
+            files=files,
+            sha256=digests_of(place, files, folder),
             rows=outcome.rows,
             rejects=outcome.rejects,
             report=outcome.report,
@@ -185,6 +254,15 @@ class ArtifactStore:
         made = open_artifact(place)
         place.leave(folder, made.path)
         return made
+
+    def replace(self, step: Step, fresh: Artifact) -> Artifact:
+        """Put an artifact of ``step`` that was made elsewhere in the place of the one that is here."""
+        place = self.place(step)
+        place.delete()
+        for name in fresh.manifest.files:
+            place.put(fresh.file(name), name)
+        place.write(MANIFEST, fresh.manifest.model_dump_json(indent=1).encode())
+        return open_artifact(place)
 
 
 def open_artifact(place: Path | str | Folder) -> Artifact:
@@ -199,15 +277,11 @@ def open_artifact(place: Path | str | Folder) -> Artifact:
         content = place.read(MANIFEST)
         if content is None:
             raise UserError(f"{path} cannot be read: there is no such file; remove the folder to run the step again")
+        _check_version(path, content)
         manifest = Manifest.model_validate_json(content)
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is torn, or not a manifest of this program"
         raise UserError(f"{path} cannot be read: {reason}; remove the folder to run the step again") from None
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise UserError(
-            f"{path} has schema version {manifest.schema_version}, this program reads {SCHEMA_VERSION}; "
-            "choose another --output_dir or remove the folder"
-        )
     entries = place.entries()
     sizes = {entry.name: entry.size for entry in entries}
     for name, size in manifest.files.items():
@@ -219,3 +293,14 @@ def open_artifact(place: Path | str | Folder) -> Artifact:
     # An artifact made anew has another manifest or other times: an old copy is never taken for it.
     copy = text_digest(repr((place.address, content, entries)))[:16]
     return Artifact(place, manifest, place.copies(scratch(f"{manifest.step}-{copy}")))
+
+
+def _check_version(path: Folder, content: bytes) -> None:
+    """What another version of this program wrote has other fields: it is named before they are missed."""
+    found = json_of(content)
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if isinstance(version, int) and version != SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; "
+            "choose another --output_dir or remove the folder"
+        )

@@ -25,9 +25,12 @@ from urllib.parse import quote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from patent_embed.credentials import ADVICE, credential_in
 from patent_embed.errors import UserError
+from patent_embed.scratch import scratch
 
 SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
+_SHOWN = 200  # characters of an address
 _UNFINISHED = ".tmp"  # the end of a hidden file that is being written
 
 
@@ -94,6 +97,10 @@ class Folder(ABC):
         """Bytes of a file; None when there is no such file."""
         info = self.filesystem.get_file_info(f"{self.inside}/{name}")
         return info.size if info.type == fs.FileType.File else None
+
+    def holds(self, name: str) -> bool:
+        """Whether anything bears the name: a file, a folder, a link wherever it leads."""
+        return bool(self.filesystem.get_file_info(f"{self.inside}/{name}").type != fs.FileType.NotFound)
 
     def open(self, name: str) -> BinaryIO:
         """A file to read from, and to seek in."""
@@ -177,9 +184,12 @@ class _Local(Folder):
         found = []
         for path in self._path.rglob("*"):
             if path.is_file() and not (path.name.startswith(".") and path.name.endswith(_UNFINISHED)):
-                stat = path.stat()
-                found.append(Entry(path.relative_to(self._path).as_posix(), stat.st_size, stat.st_mtime_ns))
+                status = path.stat()
+                found.append(Entry(path.relative_to(self._path).as_posix(), status.st_size, status.st_mtime_ns))
         return sorted(found, key=lambda entry: entry.name)
+
+    def holds(self, name: str) -> bool:
+        return os.path.lexists(self._path / name)
 
     def opener(self, name: str) -> Callable[[], BinaryIO]:
         return partial(cast(Callable[[str], BinaryIO], (self._path / name).open), "rb")
@@ -228,15 +238,12 @@ class _Store(Folder):
     everywhere = True
 
     def __init__(self, uri: str) -> None:
-        parts = urlsplit(uri)
-        if parts.scheme not in SCHEMES:
+        if found := credential_in(uri):
+            raise UserError(f"an address holds {found}: {ADVICE}")
+        scheme = uri.partition("://")[0]
+        if scheme not in SCHEMES:
             known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
             raise UserError(f"{uri!r} is in no store that can be read; use one of {known}, or a local path")
-        if parts.password is not None:
-            raise UserError(
-                f"the {parts.scheme}:// address holds a password, which would be written into logs and reports; give "
-                "the credentials in the environment (AWS_ACCESS_KEY_ID, ...) or by the machine's role"
-            )
         self.address = uri
         try:
             self.filesystem, self.inside = fs.FileSystem.from_uri(uri)
@@ -327,12 +334,19 @@ def folder_at(address: str | Path | Folder) -> Folder:
         return address
     if isinstance(address, str) and "://" in address:
         return _Store(address)
-    return _Local(Path(address).resolve())  # workers have another working directory
+    try:
+        return _Local(Path(address).resolve())  # workers have another working directory
+    except (OSError, RuntimeError) as error:  # RuntimeError: of links that lead to each other
+        reason = error.strerror if isinstance(error, OSError) else "its links lead to each other"
+        raise UserError(f"{str(address)[:_SHOWN]!r} is no path that can be used: {reason}; name another one") from None
 
 
-def scratch(name: str) -> Path:
-    """A folder of this machine for copies, one for each ``name`` and user."""
-    return Path(tempfile.gettempdir()) / f"patent_embed-{os.getuid()}" / name
+def json_of(content: bytes | str) -> Any:
+    """The value of a JSON text. Raises ValueError where it is none, also of what is nested too deeply to be read."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -353,12 +367,24 @@ def _replacing(target: Path) -> Iterator[Path]:
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_UNFINISHED}")
     try:
         yield fresh
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_path(fresh)
         os.replace(fresh, target)
+        sync_path(target.parent)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
+
+
+def sync_path(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk. Some file systems know no such thing for folders."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -9,24 +9,42 @@ counts, ``Choices``, which name the values of a text that a registry knows, and 
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from patent_embed.credentials import ADVICE, credential_in
 
 Mark = TypeVar("Mark")
 
 
-class Section(BaseModel):
-    """A part of the settings. A name that it does not have is an error."""
+LARGEST_INT = 2**63 - 1  # torch, Arrow and Parquet have 64 bits
+_LONGEST_PATH = 4096  # Linux's PATH_MAX
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+class Section(BaseModel):
+    """A part of the settings. A name that it does not have is an error, and so is a credential: only a SecretStr, which
+    is never written, may hold one. Numbers are finite and have 64 bits, texts are Unicode without NUL."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if found := credential_in(value):
+                raise ValueError(f"{name} holds {found}: {ADVICE}")
+            if found := _unusable(value):
+                raise ValueError(f"{name} holds {found}")
+        return self
 
 
 class Role(StrEnum):
@@ -93,6 +111,30 @@ class Needs:
 
     name: str
     value: Any
+
+
+def _unusable(value: Any) -> str:
+    """What no file, digest or library takes of a value, or of those in a list or mapping. Empty where all is well."""
+    match value:
+        case Section() | bool():
+            return ""
+        case str() | Path():
+            text = str(value)
+            if "\0" in text:
+                return "a NUL character: no file or text can have one"
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                return "half of a surrogate pair, which is no character: write it in UTF-8"
+            if isinstance(value, Path) and len(text) > _LONGEST_PATH:
+                return f"a path of {len(text):,} characters: none may have more than {_LONGEST_PATH:,}"
+        case int() if abs(value) > LARGEST_INT:
+            return f"a number beyond 64 bits: set it to {LARGEST_INT} at most"
+        case float() if not math.isfinite(value):
+            return f"{value}, which is no finite number"
+        case Mapping():
+            return next((found for pair in value.items() for each in pair if (found := _unusable(each))), "")
+        case list() | tuple():
+            return next((found for each in value if (found := _unusable(each))), "")
+    return ""
 
 
 def expand_home(value: Any) -> Any:

@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     import jieba
 
 
+# What a terminal or a viewer obeys instead of showing it: control characters, the marks that turn the direction of
+# writing, line and paragraph separators, halves of surrogate pairs.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """``text`` with an escape as JSON has it for each character that would be obeyed, not shown. Line breaks and tabs
+    stay, and JSON stays the same JSON."""
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def columns(text: str) -> int:
     """Columns of a text: East Asian wide characters take two, combining marks none."""
     return sum(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import logging
 import os
@@ -11,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -25,16 +26,20 @@ from patent_embed.config.commands import (
     InspectArguments,
     RunArguments,
     SampleArguments,
+    ServeArguments,
     SettingsArguments,
 )
 from patent_embed.config.load import explain, load_config
 from patent_embed.config.options import add_options, given, options_of
 from patent_embed.config.run import RunConfig
 from patent_embed.config.settings import Config
+from patent_embed.credentials import redacted
 from patent_embed.errors import BaseStays, UserError
+from patent_embed.text import visible
 from pipelines import exit_without_teardown
 
 _PROGRAM = "patent-embed"
+_SHOWN = 300  # characters of what a system says of a path
 _ARGUMENT, _SETTING = "argument:", "setting:"  # prefixes in a parsed namespace: a command's own, and paths of settings
 # What libraries say of themselves is for debugging.
 _TALKATIVE = ("httpx", "httpcore", "urllib3", "sentence_transformers", "transformers", "ray", "jax", "bm25s")
@@ -58,14 +63,22 @@ def program(argv: Sequence[str] | None = None) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0 done, 2 a user's mistake, 3 done and the base model stays, 130
     interrupted, 1 anything else."""
-    parsed = _parser().parse_args(list(sys.argv[1:] if argv is None else argv))
+    parsed = _parsed(list(sys.argv[1:] if argv is None else argv))
     try:
         _RUN[parsed.command](arguments_of(parsed, COMMANDS[parsed.command]), given(parsed, _SETTING))
     except UserError as error:
-        print(f"{_PROGRAM}: error: {error}", file=sys.stderr, flush=True)
+        print(_shown(f"{_PROGRAM}: error: {error}"), file=sys.stderr, flush=True)
+        return 2
+    except OSError as error:
+        if error.errno not in _OF_A_PLACE:
+            return _failed(error)
+        logging.getLogger("patent_embed").debug("of this:", exc_info=error)
+        what = f"{os.fsdecode(error.filename)!r} cannot be used: " if isinstance(error.filename, str | bytes) else ""
+        told = f"{what}{(str(error.strerror).splitlines() or [''])[0]}"[:_SHOWN] + f"; {_OF_A_PLACE[error.errno]}"
+        print(_shown(f"{_PROGRAM}: error: {told}"), file=sys.stderr, flush=True)
         return 2
     except BaseStays as found:
-        print(f"{_PROGRAM}: {found}", file=sys.stderr, flush=True)
+        print(_shown(f"{_PROGRAM}: {found}"), file=sys.stderr, flush=True)
         return 3
     except KeyboardInterrupt:
         print(
@@ -74,16 +87,69 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 130
     except Exception as error:  # noqa: BLE001  # whatever it is: the exit code and the last line must tell of it
-        traceback.print_exc()
-        # The last line says it all: it is what is seen of a log's end.
-        what = (str(error).strip().splitlines() or [""])[-1]
-        print(f"{_PROGRAM}: failed: {type(error).__name__}: {what}", file=sys.stderr, flush=True)
-        return 1
+        if mistake := _mistake_of_a_worker(error):
+            print(_shown(f"{_PROGRAM}: error: {mistake}"), file=sys.stderr, flush=True)
+            return 2
+        return _failed(error)
     return 0
 
 
+def _mistake_of_a_worker(error: Exception) -> str:
+    if "ray" not in sys.modules:  # which takes a second to import
+        return ""
+    from pipelines.worker_errors import mistake_in
+
+    return mistake_in(error)
+
+
+# What a user's path may be, or come to be while a command runs: not this program's mistake.
+_OF_A_PLACE = {
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.ENOTDIR: "a file stands where a folder is needed; name another path",
+    errno.EISDIR: "a folder stands where a file is needed; name another path",
+    errno.EACCES: "name a path that may be read and written",
+    errno.EPERM: "name a path that may be read and written",
+    errno.EROFS: "name a path on a disk that can be written",
+    errno.ELOOP: "its links lead to each other",
+    errno.ENOSPC: "free space, then the same command goes on",
+    errno.EDQUOT: "free space, then the same command goes on",
+}
+
+
+def _failed(error: Exception) -> int:
+    """Tell of an error that nobody foresaw."""
+    print(_shown("".join(traceback.format_exception(error))), file=sys.stderr)
+    # The last line says it all: it is what is seen of a log's end.
+    what = (str(error).strip().splitlines() or [""])[-1]
+    print(_shown(f"{_PROGRAM}: failed: {type(error).__name__}: {what}"), file=sys.stderr, flush=True)
+    return 1
+
+
+def _shown(text: str) -> str:
+    """What may be printed of a text."""
+    return visible(redacted(text))
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong of the command line without a key that may stand there."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_shown(message))
+
+
+def _parsed(argv: list[str]) -> argparse.Namespace:
+    """The parsed command line. Of arguments that nobody knows only the options are named: a value may be a key."""
+    parser = _parser()
+    parsed, unknown = parser.parse_known_args(argv)
+    if unknown:
+        options = [each.partition("=")[0] for each in unknown if each.startswith("-")]
+        named = " ".join(options) or f"{len(unknown)} after the command's own"
+        parser.error(f"unrecognized arguments: {named}")
+    return parsed
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=_PROGRAM, description="Fine-tune a text-embedding model for patent retrieval, from a laptop to a cluster."
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -124,12 +190,22 @@ def _resolved(arguments: SettingsArguments, settings: Mapping[str, Any]) -> Conf
     )
     # Resolved here, since workers on other machines have another environment.
     if config.queries.api.base_url is None and (url := os.environ.get("OPENAI_BASE_URL")):
-        config.queries.api.base_url = url
+        try:
+            config.queries.api.base_url = url
+        except ValidationError as error:
+            raise UserError(f"OPENAI_BASE_URL: {explain(error)}") from None
     return config
 
 
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _shown(super().format(record))
+
+
 def _quiet_libraries(level: str) -> None:
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     if level != "DEBUG":
         for name in _TALKATIVE:
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -184,6 +260,13 @@ def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:
     export_run(arguments.output_dir, arguments.format, force=arguments.force, max_documents=arguments.max_documents)
 
 
+def _serve(arguments: ServeArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines import search_server
+
+    search_server.run(arguments)
+
+
 def _inspect(arguments: InspectArguments, settings: Mapping[str, Any]) -> None:
     config = _resolved(arguments, settings)
     from pipelines import inspect
@@ -205,6 +288,7 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "tune": _tune,
     "compare": _compare,
     "encode": _encode,
+    "serve": _serve,
     "export": _export,
     "inspect": _inspect,
     "sample": _sample,

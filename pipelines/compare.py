@@ -13,15 +13,17 @@ from patent_embed.artifacts import Artifact
 from patent_embed.config.settings import Config
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
+from patent_embed.ownership import claim
 from patent_embed.progress.clock import duration
 from patent_embed.progress.terminal import say
 from pipelines import publish
 from pipelines.engine import Done, Input, LocalModel, Results, StepSpec, rate
-from pipelines.job import execute, output_of, print_steps
+from pipelines.job import execute, print_steps
+from pipelines.output_folder import looking_at, working_in
 from pipelines.preflight import before_models
 from pipelines.recipe import data_tables
 from pipelines.reporting import make_report
-from pipelines.run_folder import FinishedRun, open_run
+from pipelines.run_folder import COMPARED, FinishedRun, open_run
 from pipelines.steps import splits
 from pipelines.steps.embed import embed_step
 from pipelines.steps.evaluate import BM25, bm25_step, evaluate_step, load_result
@@ -71,7 +73,7 @@ def comparison_recipe(config: Config, models: Sequence[str], *, of_run: bool) ->
 def print_plan(config: Config, models: Sequence[str], *, of_run: bool) -> None:
     """What a comparison would run or reuse."""
     comparison = comparison_recipe(config, models, of_run=of_run)
-    with output_of(config) as output:
+    with looking_at(config) as output:
         print_steps(config, output, comparison.steps)
 
 
@@ -80,7 +82,8 @@ def run(config: Config, models: Sequence[str], *, of_run: bool) -> None:
     started = time.time()
     before_models(models)
     comparison = comparison_recipe(config, models, of_run=of_run)
-    with output_of(config) as output:
+    with working_in(config, "compare", [COMPARED], reads=True) as output:
+        claim(output.folder, [COMPARED])
         done = execute(config, output, comparison.steps)
         done.by_name = comparison.given.by_name | done.by_name
         systems = [load_result(name, done[step]) for name, step in comparison.systems.items()]
@@ -88,7 +91,7 @@ def run(config: Config, models: Sequence[str], *, of_run: bool) -> None:
         compared = [("test", *pair) for pair in (*pairs, *((name, BM25) for name in comparison.names))]
         compared += [("val", *pair) for pair in pairs]
         report = make_report(config, done, comparison.tables, systems, compared)
-        name = f"compare/{'-'.join(comparison.names)}"
+        name = f"{COMPARED}/{'-'.join(comparison.names)}"
         (output.here / name).mkdir(parents=True, exist_ok=True)
         title = "Retrieval compared: " + ", ".join(comparison.names)
         publish.write_report(output.here / name, replace(report, title=title))

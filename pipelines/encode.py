@@ -11,7 +11,8 @@ from patent_embed.encoder.hub import resolve_model
 from patent_embed.progress.clock import duration
 from patent_embed.progress.terminal import say
 from pipelines.engine import LocalModel
-from pipelines.job import execute, output_of
+from pipelines.job import execute
+from pipelines.output_folder import working_in
 from pipelines.preflight import before_models
 from pipelines.steps.embeddings import NAME, VECTORS, embeddings_step
 from pipelines.steps.texts import texts_step
@@ -24,7 +25,7 @@ def run(config: Config, arguments: EncodeArguments) -> None:
     texts = texts_step(config, arguments, find_input(config.data.data_dir))
     model = resolve_model(config.model.name, trust_remote_code=config.model.trust_remote_code).resolve()
     embeddings = embeddings_step(config, texts, LocalModel(model), arguments.kind)
-    with output_of(config) as output:
+    with working_in(config, "encode", ()) as output:
         done = execute(config, output, [texts, embeddings])
     read, found = done[texts].manifest, done[embeddings]
     sampled = f", {read.rows['not_sampled']:,} not sampled" if read.rows["not_sampled"] else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from patent_embed.artifacts import Artifact, ArtifactStore, ModelRef, Outcome, Step
+from patent_embed.errors import UserError
 from patent_embed.folders import Folder
 from patent_embed.hashing import folder_digest
 from patent_embed.progress.bus import Progress
@@ -22,6 +23,7 @@ from pipelines.session import NODE_LOSSES, on_cluster
 log = logging.getLogger("patent_embed")
 STEPS = "steps"  # the folder of all artifacts
 _MODEL = "model"  # of an artifact: the folder with the model that it made
+_AGAIN = "again"  # beside the artifacts: where one of them is made again
 _TRIES = 3  # of a step whose nodes are lost
 
 
@@ -86,6 +88,8 @@ class StepSpec:
         constants: numbers in the code that change the result: they are part of the version. A test holds them to it.
         partial: given: an unfinished step can be gone on with.
         check: raises UserError where a run cannot go on with the artifact.
+        again: why a finished artifact is to be made again all the same, in words: what stands in for something that
+            could not be had is not its last word. Empty: it is not.
         notes: lines below the finished step.
         rate: its throughput in words, empty where it says nothing.
         counts: of the artifact's rows those that are shown.
@@ -100,6 +104,7 @@ class StepSpec:
     constants: Mapping[str, Any] = field(default_factory=dict)
     partial: Partial | None = None
     check: Callable[[Artifact], None] = lambda artifact: None
+    again: Callable[[Artifact], str] = lambda artifact: ""
     notes: Callable[[Artifact], Sequence[str]] = lambda artifact: ()
     rate: Callable[[Artifact], str] = lambda artifact: ""
     counts: Callable[[Mapping[str, int]], Mapping[str, int]] = dict
@@ -127,22 +132,28 @@ class StepSpec:
 
 
 class Output:
-    """The output folder of a run: its steps, and what lies beside them, which is made ``here`` and then published."""
+    """The output folder of a run: its steps, and what lies beside them, which is made ``here`` and then published.
 
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
-        self.store = ArtifactStore(folder / STEPS)
+    Args:
+        beside: a folder in ``folder``, where what is made goes while another run works there; empty: nobody does.
+        finishes: whether steps are made again that ask for it (``StepSpec.again``); who only measures takes them.
+    """
+
+    def __init__(self, folder: Folder, beside: str = "", *, finishes: bool = True) -> None:
+        self.folder, self.beside, self.finishes = folder, beside, finishes
+        self._work = folder / beside if beside else folder
+        self.store = ArtifactStore(folder / STEPS, self._work / STEPS if beside else None)
         self.read: list[Artifact] = []  # of which this machine may have copies
 
     @cached_property
     def here(self) -> Path:
         """The folder itself on this machine, a workspace for one in a store."""
-        return self.folder.workspace("output")
+        return self._work.workspace("output")
 
     @property
     def made_elsewhere(self) -> bool:
         """Whether what is made ``here`` has to be brought to the folder."""
-        return self.folder.everywhere
+        return self.folder.everywhere or bool(self.beside)
 
     def publish(self, *names: str) -> None:
         """Bring files and folders of ``here`` to the output folder."""
@@ -152,9 +163,11 @@ class Output:
     def close(self) -> None:
         """Remove what was only a workspace, and copies of what lies elsewhere."""
         if "here" in vars(self):
-            self.folder.leave(self.here)
+            self._work.leave(self.here)
         for artifact in self.read:
             artifact.place.leave(artifact.path)
+        if self.beside:
+            self.folder.delete(self.beside)
 
     def share(self, model: LocalModel) -> ModelRef:
         """Where workers find a model of the driver's machine: there, or, where they may be on other machines, in the
@@ -166,8 +179,17 @@ class Output:
             shutil.copytree(model.folder, target, dirs_exist_ok=True)
             return Outcome()
 
-        step = Step(_MODEL, 1, {}, {"folder": model.digest})
+        step = _shared_model(model.digest)
         return ModelRef((self.store.find(step) or self.store.run(step, copy)).address, "")
+
+    def shared(self, digest: str) -> ModelRef | None:
+        """A model that ``share`` copied; None: none with this digest was."""
+        found = self.store.find(_shared_model(digest))
+        return None if found is None else ModelRef(found.address, "")
+
+
+def _shared_model(digest: str) -> Step:
+    return Step(_MODEL, 1, {}, {"folder": digest})
 
 
 @dataclass(frozen=True)
@@ -235,18 +257,42 @@ class Runner:
         self._progress = progress or Progress()
         self.results = Results()
 
-    def find(self, step: StepSpec) -> Artifact | None:
-        """The finished artifact that may be reused."""
-        return self._store.find(step.identity) if self._use_cache else None
+    def find(self, step: StepSpec, known: Mapping[StepSpec, Artifact | None] | None = None) -> Artifact | None:
+        """The finished artifact that may be reused. ``known``: the artifacts of steps before it, None where one is to
+        be made; without it those that this run has made or reused."""
+        found = self._made_from(step, self.results.made if known is None else known)
+        return None if found is None or (self._output.finishes and step.again(found)) else found
+
+    def _made_from(self, step: StepSpec, known: Mapping[StepSpec, Artifact | None]) -> Artifact | None:
+        """The finished artifact, if what it was made from is as it was: a step before it may have been made again and
+        have come out otherwise, under the same name."""
+        found = self._store.find(step.identity) if self._use_cache else None
+        if found is None:
+            return None
+        for key, each in step.inputs.items():
+            if isinstance(each, StepSpec) and each in known:
+                source = known[each]
+            elif isinstance(each, Artifact):
+                source = each
+            else:
+                continue
+            if source is None or source.manifest.content != found.manifest.made_from.get(key):
+                return None
+        return found
+
+    def _survey(self, steps: Iterable[StepSpec]) -> dict[StepSpec, Artifact | None]:
+        known: dict[StepSpec, Artifact | None] = {}
+        for step in steps:
+            known[step] = self.find(step, known)
+        return known
 
     def unfinished(self, steps: Iterable[StepSpec]) -> list[StepSpec]:
-        """Those of ``steps`` that have to run."""
-        return [step for step in steps if self.find(step) is None]
+        """Those of ``steps``, in their order, that have to run as far as is known."""
+        return [step for step, found in self._survey(steps).items() if found is None]
 
     def plan(self, steps: Sequence[StepSpec]) -> None:
         """Print the steps, what would be reused or run, and what is known of their results."""
-        for number, step in enumerate(steps, start=1):
-            found = self.find(step)
+        for number, (step, found) in enumerate(self._survey(steps).items(), start=1):
             remark = ", ".join(f"{value:,} {key}" for key, value in found.manifest.rows.items()) if found else ""
             if found is None and (left := self._left(step)):
                 remark = f"{left} can be resumed"
@@ -264,7 +310,8 @@ class Runner:
         if artifact is None:
             if step.announced:
                 say(head.rstrip())
-            artifact = self._work(step)
+            artifact = self._made_from(step, self.results.made)
+            artifact = self._make(step, self._store) if artifact is None else self._make_again(step, artifact)
         self.results.add(step, artifact, reused=reused)
         self._output.read.append(artifact)
         manifest = artifact.manifest
@@ -276,11 +323,24 @@ class Runner:
             note(line)
         step.check(artifact)
 
-    def _work(self, step: StepSpec) -> Artifact:
+    def _make_again(self, step: StepSpec, before: Artifact) -> Artifact:
+        """Make a finished step again, aside: what it was stays where that fails."""
+        note(f"{step.name} is made again: {step.again(before)}")
+        aside = ArtifactStore(self._store.root / _AGAIN)
+        try:
+            return self._store.replace(step.identity, self._make(step, aside))
+        except UserError as error:
+            note(f"what was made before stands: {error}")
+            return before
+        finally:
+            aside.root.delete()
+
+    def _make(self, step: StepSpec, store: ArtifactStore) -> Artifact:
         """Run a step; once more when a node died with something that Ray does not make again by itself."""
-        place = self._store.place(step.identity)
+        place = store.place(step.identity)
         inputs = {key: self.results.made[each] for key, each in step.inputs.items() if isinstance(each, StepSpec)}
         inputs |= {key: each for key, each in step.inputs.items() if isinstance(each, Artifact)}
+        made_from = {key: each.manifest.content for key, each in inputs.items()}
 
         def work(folder: Path) -> Outcome:
             return step.work(Context(step, folder, place, inputs, self._output, self._progress))
@@ -288,7 +348,7 @@ class Runner:
         for left in reversed(range(_TRIES)):
             try:
                 with self._progress.at_work(step.name):
-                    return self._store.run(step.identity, work, keep_partial=self._goes_on(step))
+                    return store.run(step.identity, work, keep_partial=self._goes_on(step), made_from=made_from)
             except NODE_LOSSES as error:
                 if not left or getattr(error, "actor_init_failed", False):
                     raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +19,14 @@ from patent_embed.encoder.export import ONNX_FILE, Encode, export_format, load_f
 from patent_embed.errors import UserError
 from patent_embed.evaluation.measure import HEADLINE, evaluate, headline_mask
 from patent_embed.evaluation.systems import EmbeddingSystem
-from patent_embed.folders import write_atomic, write_json
+from patent_embed.folders import folder_at, write_atomic, write_json
 from patent_embed.hashing import folder_digest, hash64
+from patent_embed.ownership import claim
 from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
-from pipelines.publish import replace_folder
+from pipelines.delivery import switch
 from pipelines.reporting import versions
-from pipelines.run_folder import FinishedRun, open_run
+from pipelines.run_folder import FinishedRun, open_run, require_together
 from pipelines.steps.train import MODEL
 
 EXPORT = "export"
@@ -51,6 +53,8 @@ def export_run(output_dir: str, formats: Sequence[Format], *, force: bool = Fals
             f"{output_dir!r} holds no finished run with a {MODEL}/ folder on this machine, so there is nothing to "
             "export and no test set to measure it on; name the --output_dir of a finished run"
         )
+    require_together(found, model)
+    claim(folder_at(output_dir), [EXPORT])
     texts = _TestSet(found, max_documents)
     say(f"{len(texts.queries):,} test queries against {len(texts.documents):,} of {texts.corpus:,} documents")
     encoder = Encoder.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
@@ -107,7 +111,10 @@ def _publish(model: Path, fresh: Path, target: Path, format: Format, figures: di
     write_json(fresh / "export.json", about | figures | {"bytes": size, "versions": written_by})
     write_atomic(fresh / "README.md", _card(model, format, figures).encode())
     target.parent.mkdir(exist_ok=True)
-    replace_folder(fresh, target)
+    aside = target.with_name(f".{target.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(fresh, aside)
+    switch(aside, target)
 
 
 class _TestSet:

@@ -14,8 +14,8 @@ from patent_embed.data.inputs import PatentFiles, find_input
 from patent_embed.data.parsers import parser_of
 from patent_embed.data.records import Record
 from patent_embed.data.survey import Survey, advice, read_all
-from patent_embed.progress.terminal import WIDTH
-from patent_embed.text import columns, cut
+from patent_embed.progress.terminal import WIDTH, say
+from patent_embed.text import columns, cut, visible
 
 _SHOWN_UNUSED = 30  # names of fields, the most frequent ones
 _JSON = ("publication_number", "title", "abstract", "codes", "reason", "source")
@@ -35,12 +35,13 @@ def run(config: DataConfig, *, json_lines: bool = False, limit: int | None = Non
         if json_lines:
             ascii_only = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
             for _, record in records:
-                print(json.dumps({name: getattr(record, name) for name in _JSON}, ensure_ascii=ascii_only))
+                found_in = {name: getattr(record, name) for name in _JSON}
+                print(visible(json.dumps(found_in, ensure_ascii=ascii_only)))
         else:
             survey = Survey(parser.names)
             for names, record in records:
                 survey.add(names, record)
-            print("\n".join(table(found, survey)))
+            say("\n".join(table(found, survey)))
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough; what is left of the buffer has nowhere to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

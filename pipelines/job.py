@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from patent_embed import __version__
 from patent_embed.artifacts import Artifact, ModelRef
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
-from patent_embed.folders import folder_at
 from patent_embed.progress.bus import Progress
 from patent_embed.progress.listeners import JsonLines, Listener, Terminal
 from patent_embed.progress.terminal import say
 from pipelines import publish
 from pipelines.engine import LocalModel, Output, Results, Runner, StepSpec, needed_for
 from pipelines.events import RayMetrics
+from pipelines.output_folder import REPLACED_BY_A_RUN, looking_at, working_in
 from pipelines.preflight import before_models, before_ray
 from pipelines.recipe import Recipe, run_recipe
-from pipelines.run_folder import PROGRESS
+from pipelines.run_folder import PROGRESS, PUBLISHED
 from pipelines.session import ray_session
 from pipelines.steps.train import MODEL, check_resume
-
-
-@contextlib.contextmanager
-def output_of(config: Config) -> Iterator[Output]:
-    """The output folder of a run."""
-    output = Output(folder_at(config.run.output_dir))
-    try:
-        yield output
-    finally:
-        output.close()
 
 
 def recipe_of(config: Config, output: Output) -> Recipe:
@@ -45,7 +35,9 @@ def run(config: Config) -> None:
     """Run what is not done yet, then write the output folder."""
     started = time.time()
     before_models([config.model.name])
-    with output_of(config) as output:
+    reads = config.run.test_only
+    replaces = PUBLISHED if reads else REPLACED_BY_A_RUN
+    with working_in(config, "run --test_only" if reads else "run", replaces, reads=reads) as output:
         recipe = recipe_of(config, output)
         results = execute(config, output, recipe.steps, lambda todo: _check(config, recipe, todo))
         publish.publish(output, config, recipe, results, started)
@@ -57,7 +49,7 @@ def _check(config: Config, recipe: Recipe, unfinished: Sequence[StepSpec]) -> No
 
 def print_plan(config: Config) -> None:
     """The steps, what would be reused or run, and the row counts known so far."""
-    with output_of(config) as output:
+    with looking_at(config) as output:
         print_steps(config, output, recipe_of(config, output).steps)
 
 
@@ -93,7 +85,7 @@ def execute(
     say(f"data    {config.data.data_dir}")
     say(f"output  {config.run.output_dir}")
     session = ray_session(config.run.log_level, config.run.grows_to) if unfinished else contextlib.nullcontext()
-    if output.folder.size(PROGRESS) is not None:
+    if not output.beside and output.folder.size(PROGRESS) is not None:
         output.folder.fetch(PROGRESS, output.here / PROGRESS)
     with session:
         listeners: list[Listener] = [JsonLines(output.here / PROGRESS)]
@@ -101,4 +93,4 @@ def execute(
         listeners.append(Terminal(config.training.log_every))
         with contextlib.closing(Progress(listeners)) as progress:
             runner = Runner(output, use_cache=config.run.use_cache, progress=progress)
-            return runner.run(steps, after=lambda: output.publish(PROGRESS))
+            return runner.run(steps, after=lambda: None if output.beside else output.publish(PROGRESS))

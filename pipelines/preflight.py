@@ -23,7 +23,8 @@ from ray.exceptions import AuthenticationError
 
 from patent_embed.config.settings import Config
 from patent_embed.encoder.bundled import cache_root
-from patent_embed.encoder.hub import BUNDLED, require_weights
+from patent_embed.encoder.hub import BUNDLED
+from patent_embed.encoder.model_files import require_weights
 from patent_embed.errors import UserError
 from pipelines.cluster import cluster_to_join, told_address
 from pipelines.disk import check_disk

@@ -6,7 +6,6 @@ import json
 import shutil
 import textwrap
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from patent_embed.data.files import QUERY_CACHE_NAME
 from patent_embed.encoder.model_folder import read_sentence_transformer_files
 from patent_embed.errors import BaseStays
 from patent_embed.folders import write_atomic, write_json
+from patent_embed.hashing import folder_digest
 from patent_embed.losses.base import LOSSES
 from patent_embed.progress.clock import duration
 from patent_embed.progress.loss_curve import loss_curve
@@ -29,10 +29,11 @@ from patent_embed.report.markdown import write_report_md
 from patent_embed.report.metrics_file import write_metrics
 from patent_embed.report.model_card import ModelCard, write_model_card
 from patent_embed.report.terminal import comparison_table
-from pipelines.engine import STEPS, Output, Results
+from pipelines.delivery import published
+from pipelines.engine import Output, Results
 from pipelines.recipe import BASE, TUNED, Recipe
 from pipelines.reporting import make_report
-from pipelines.run_folder import PROGRESS, SETTINGS, SUMMARY
+from pipelines.run_folder import BESIDE_RUN, PROGRESS, SETTINGS, SUMMARY
 from pipelines.steps.choose import choice_of
 from pipelines.steps.evaluate import BM25, load_result
 from pipelines.steps.train import ADAPTER, MODEL
@@ -43,34 +44,34 @@ _PAIRS = (("test", TUNED, BASE), ("test", TUNED, BM25), ("test", BASE, BM25), ("
 def publish(output: Output, config: Config, recipe: Recipe, done: Results, started: float) -> None:
     """Write everything a user looks for into the output folder, and print the tables.
 
-    Raises BaseStays in the end where the model is not among it; that of an earlier run is left where it is.
+    Raises BaseStays in the end where the model is not among it. That of an earlier run then leaves the folder, too: it
+    is not the one that the report tells of, and its own command brings it back.
     """
-    out = output.here
     trained = done[recipe.published] if recipe.published else None
     refusal = _refusal(config, trained) if trained is not None else ""
-    published = trained is not None and not refusal
-    if trained is not None and published:
-        for name in (MODEL, ADAPTER):
-            replace_folder(trained.file(name), out / name)
-    if config.queries.export_cache:
-        write_query_cache(out / QUERY_CACHE_NAME, done[recipe.tables.queries].table("queries"))
-    systems = [load_result(name, done[step]) for name, step in recipe.systems.items()]
-    report = make_report(config, done, recipe.tables.with_negatives(recipe.mined), systems, _PAIRS, trained)
-    if trained is not None:
-        report = replace(report, loss_curve=loss_curve(out / PROGRESS, trained.place.name))
-    write_report(out, report)
-    write_atomic(out / SETTINGS, dump_config(config).encode())
-    if trained is not None and published:
-        write_model_card(out / MODEL, _card(out / MODEL, config, trained), report)
-    seconds = time.time() - started
-    write_json(out / SUMMARY, _summary(config, done, report, started, seconds) | {"published": published})
+    with published(output, gone=(MODEL, ADAPTER) if trained else ()) as out:
+        if trained is not None and not refusal:
+            for name in (MODEL, ADAPTER):
+                if trained.file(name).is_dir():
+                    shutil.copytree(trained.file(name), out / name)
+        if config.queries.export_cache:
+            write_query_cache(out / QUERY_CACHE_NAME, done[recipe.tables.queries].table("queries"))
+        systems = [load_result(name, done[step]) for name, step in recipe.systems.items()]
+        report = make_report(config, done, recipe.tables.with_negatives(recipe.mined), systems, _PAIRS, trained)
+        if trained is not None:
+            report = replace(report, loss_curve=loss_curve(output.here / PROGRESS, trained.place.name))
+        write_report(out, report)
+        write_atomic(out / SETTINGS, dump_config(config).encode())
+        if trained is not None and not refusal:
+            write_model_card(out / MODEL, _card(out / MODEL, config, trained), report)
+        seconds = time.time() - started
+        write_json(out / SUMMARY, _summary(config, done, report, started, seconds) | _vouched(out, output, trained))
     say_results(report)
-    shown = config.run.output_dir.rstrip("/")
+    shown = config.run.output_dir.rstrip("/") + (f"/{BESIDE_RUN}" if output.beside else "")
     say(f"done in {duration(seconds)}")
     say(f"report  {shown}/report.html")
-    if published:
+    if trained is not None and not refusal:
         say(f"model   {shown}/{MODEL}")
-    _deliver(output, anew=(MODEL, ADAPTER) if published else ())
     if refusal:
         raise BaseStays(refusal)
 
@@ -83,14 +84,10 @@ def _refusal(config: Config, trained: Artifact) -> str:
     return "" if choice.publishes else f"{choice.line()}; --set run.publish=always publishes it all the same"
 
 
-def _deliver(output: Output, anew: Sequence[str]) -> None:
-    """Copy what a user looks for to the output folder, where it was made elsewhere, without what ``anew`` names there;
-    the summary comes last and says that the rest is there."""
-    if output.made_elsewhere:
-        for name in (*anew, SUMMARY):
-            output.folder.delete(name)
-        names = [path.name for path in output.here.iterdir() if path.name not in (SUMMARY, STEPS)]
-        output.publish(*sorted(names), SUMMARY)
+def _vouched(out: Path, output: Output, trained: Artifact | None) -> dict[str, Any]:
+    """Digests of what a summary belongs to: the folders that were trained, or the model that was measured."""
+    where, names = (out, (MODEL, ADAPTER)) if trained else (output.here, (MODEL,))
+    return {"published": {name: folder_digest(where / name) for name in names if (where / name).is_dir()}}
 
 
 def write_report(out: Path, report: RunReport) -> None:
@@ -124,7 +121,9 @@ def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
         **({"weights": f"mean of {trained.report['mean_of']} trainings"} if "mean_of" in trained.report else {}),
         **({"base model's share": f"{choice_of(trained).share:g}"} if "choice" in trained.report else {}),
         "adaptation": f"LoRA r {training.lora.r}, alpha {training.lora.alpha}" if training.use_lora else "all weights",
-        "negatives": f"{config.negatives.per_positive} a query, {config.negatives.strategy}",
+        "negatives": f"{config.negatives.per_positive} a query, {config.negatives.strategy}"
+        if training.mined_negatives
+        else "the other passages of a batch",
         "triplets": trained.manifest.rows["triplets"],
         "precision": trained.report["precision"],
     }
@@ -160,18 +159,3 @@ def _summary(config: Config, done: Results, report: RunReport, started: float, s
         },
         "verdicts": [comparison.as_dict() for comparison in report.comparisons],
     }
-
-
-def replace_folder(source: Path, target: Path) -> None:
-    """Make ``target`` a copy of ``source``; it is absent for a moment, never half."""
-    if not source.is_dir():
-        shutil.rmtree(target, ignore_errors=True)
-        return
-    fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    shutil.copytree(source, fresh)
-    if target.exists():
-        target.rename(old)
-    fresh.rename(target)
-    shutil.rmtree(old, ignore_errors=True)

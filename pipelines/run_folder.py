@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from patent_embed.artifacts import Artifact, open_artifact
 from patent_embed.config.settings import Config
+from patent_embed.data.files import QUERY_CACHE_NAME
+from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
+from patent_embed.hashing import folder_digest
 from pipelines.engine import STEPS
 from pipelines.steps import ingest, negatives, queries, splits
 from pipelines.steps.tables import Tables
+from pipelines.steps.train import MODEL
 
 SUMMARY, SETTINGS, PROGRESS = "run_summary.json", "config.yaml", "progress.jsonl"
+TENSORBOARD, COMPARED, BESIDE_RUN = "tensorboard", "compare", "test_only"
+ALONGSIDE = (PROGRESS, TENSORBOARD)  # what grows while a run goes on
+PUBLISHED = (
+    "report.html",
+    "report.md",
+    "metrics.json",
+    SETTINGS,
+    SUMMARY,
+    QUERY_CACHE_NAME,
+)  # beside model and adapter
+
+
+class _Step(BaseModel):
+    folder: str = Field(pattern=r"^[a-z0-9][\w-]*$")  # a name, no path
+
+
+class _Summary(BaseModel):
+    config: dict[str, Any]
+    steps: dict[str, _Step]
+    published: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """Settings and finished steps of a run, the steps by their names."""
+    """Settings and finished steps of a run, the steps by their names.
+
+    Attributes:
+        published: digests (``folder_digest``) of the folders that the summary belongs to, by name.
+    """
 
     config: Config
     steps: dict[str, Artifact]
+    published: dict[str, str]
 
     @property
     def tables(self) -> Tables[Artifact]:
@@ -32,11 +64,30 @@ def open_run(output_dir: str) -> FinishedRun | None:
     """The run whose output folder this is; None where no run has finished there.
 
     The steps are found by the run's summary: the data folder need not be there any more.
+
+    Raises:
+        UserError: the summary is torn, or a step that it names is not whole.
     """
     place = folder_at(output_dir)
     content = place.read(SUMMARY)
     if content is None:
         return None
-    summary = json.loads(content)
-    steps = {name: open_artifact(place / STEPS / step["folder"]) for name, step in summary["steps"].items()}
-    return FinishedRun(Config.model_validate(summary["config"]), steps)
+    try:
+        summary = _Summary.model_validate_json(content)
+        config = Config.model_validate(summary.config)
+    except ValidationError:
+        raise UserError(
+            f"{str(place / SUMMARY)!r} is torn, or not of a run of this version: what lies there cannot be told; run "
+            "the same command as before again, which reuses what is done"
+        ) from None
+    steps = {name: open_artifact(place / STEPS / step.folder) for name, step in summary.steps.items()}
+    return FinishedRun(config, steps, summary.published)
+
+
+def require_together(run: FinishedRun, model: Path) -> None:
+    """The summary of a run is of this very model. Raises UserError where it is not."""
+    if run.published.get(MODEL) != folder_digest(model):
+        raise UserError(
+            f"{str(model)!r} is not the model that the summary beside it tells of: a run was interrupted while it "
+            "published, or the model was changed since; run the same command again, which publishes both anew"
+        )

@@ -25,15 +25,19 @@ from ray.tune.schedulers import ASHAScheduler
 from patent_embed.artifacts import ModelRef
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
-from patent_embed.folders import folder_at, write_json
+from patent_embed.folders import folder_at, json_of, write_json
 from patent_embed.hashing import text_digest
+from patent_embed.ownership import claim
 from patent_embed.progress.clock import duration
 from patent_embed.progress.terminal import note, say
+from patent_embed.sweep.journal import Journal
 from patent_embed.sweep.results import table, write_results
 from patent_embed.sweep.space import Range, search_space, with_values
-from patent_embed.sweep.trials import Sweep, Trial
+from patent_embed.sweep.trials import Sweep
 from pipelines import job
+from pipelines.output_folder import working_in
 from pipelines.preflight import before_models, before_ray
+from pipelines.proposals import TRIAL, Proposals
 from pipelines.resources import cluster_nodes
 from pipelines.session import interrupt_stays_interrupt, ray_session
 from pipelines.training import Job, scale, train_with
@@ -42,6 +46,7 @@ _METRIC = "best_val"
 _EPOCH = "val_ndcg@10"
 _TRIAL_CPUS = 0.1  # of a trial's own process, which only waits for its training
 _FAILURES_IN_A_ROW = 3
+_SWEEP = "sweep"  # the folder in the output folder
 _IDENTITY, _TUNE, _ERROR = "sweep.json", "tune", "error.json"
 
 
@@ -67,22 +72,24 @@ def run_sweep(config: Config) -> None:
     space = search_space(config)
     started = time.monotonic()
     before_models([config.model.name])
-    with job.output_of(config) as output:
+    with working_in(config, "tune", [_SWEEP]) as output:
         before_ray(config, output, sweep=True)
-        folder = output.here / "sweep"
+        claim(output.folder, [_SWEEP])
+        folder = output.here / _SWEEP
         # The dashboard's state API is what frees the resources of a trial that ASHA stops (ray-project/ray#54305).
         with ray_session(config.run.log_level, config.run.grows_to, dashboard=True):
             base, tokens = job.prepare_training(config, output)
             if not tokens.manifest.rows["val_queries"]:
                 raise UserError(
-                    "the validation split has no queries to rank trials by; give it more patents (splits.val), or set "
-                    "evaluation.query_sources"
+                    "the validation split has no queries to rank trials by; give it more patents (splits.val), set "
+                    "evaluation.query_sources, or leave out training.validate_epochs=false"
                 )
             identity = _identity(config, space, tokens.digest)
-            resuming = _settle(folder, identity, resume=config.run.resume is not None)
+            journal = Journal(folder, space, config.training.epochs)
+            _settle(journal, identity, resume=config.run.resume is not None)
             shared = _Shared(config.model_dump(mode="json"), base, tokens.address, str(folder), _concurrent(config))
             started = time.monotonic()
-            sweep = _search(config, space, shared, resuming)
+            sweep = _search(config, journal, shared)
     _conclude(config, sweep, folder, shared.concurrent, started)
 
 
@@ -131,16 +138,18 @@ def _identity(config: Config, space: Mapping[str, Range], tokens: str) -> dict[s
     return {"digest": text_digest(text), "space": varied}
 
 
-def _settle(folder: Path, identity: dict[str, Any], *, resume: bool) -> bool:
-    """Make ``folder`` ready. True when there is a sweep to go on with. Raises UserError when it is another one."""
-    known = folder / _IDENTITY
-    if resume and known.exists() and tune.Tuner.can_restore(str(folder / _TUNE)):
-        if json.loads(known.read_text(encoding="utf-8")) != identity:
+def _settle(journal: Journal, identity: dict[str, Any], *, resume: bool) -> None:
+    """Make the sweep's folder ready: for its next trials, or for its first. Raises UserError when the sweep to go on
+    with is another one."""
+    folder, known = journal.folder, journal.folder / _IDENTITY
+    if resume and known.exists() and journal.exists:
+        if _json(known) != identity:
             raise UserError(
                 f"the sweep in {folder} has other settings, space, data or number of trials: its trials could not be "
                 "compared; repeat its command, choose another --output_dir, or leave out --resume"
             )
-        return True
+        journal.mend()
+        return
     if resume:
         say("      nothing to resume: the sweep starts with its first trial")
     elif folder.exists():
@@ -148,7 +157,14 @@ def _settle(folder: Path, identity: dict[str, Any], *, resume: bool) -> bool:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_json(known, identity)
-    return False
+
+
+def _json(path: Path) -> Any:
+    """The content of a JSON file; None where it holds none."""
+    try:
+        return json_of(path.read_bytes())
+    except ValueError:
+        return None
 
 
 def _concurrent(config: Config) -> int:
@@ -162,60 +178,57 @@ def _concurrent(config: Config) -> int:
     return max(1, min(config.tune.max_concurrent or room, room, config.tune.num_samples))
 
 
-def _search(config: Config, space: Mapping[str, Range], shared: _Shared, resuming: bool) -> Sweep:
+def _search(config: Config, journal: Journal, shared: _Shared) -> Sweep:
     import optuna
-
-    folder = Path(shared.folder)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if config.run.log_level != "DEBUG":  # the whole error of a failed trial is in its folder
         for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints whatever `verbose` says
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")  # so much of a sweep is lost when its driver is killed
-    trainable = tune.with_resources(tune.with_parameters(_trial, shared=shared), {"CPU": _TRIAL_CPUS})
-    if resuming:
-        tuner = tune.Tuner.restore(str(folder / _TUNE), trainable, resume_unfinished=True)
-    else:
-        from ray.tune.search.optuna import OptunaSearch
-
-        view = _View(str(folder), space, config.tune.num_samples, shared.concurrent, config.training.epochs)
+    wanted = config.tune.num_samples
+    proposals = Proposals(journal, _METRIC, config.run.seed)
+    # What Tune keeps for itself is pickle, and never read again.
+    shutil.rmtree(journal.folder / _TUNE, ignore_errors=True)
+    if left := wanted - len(journal.ended()):
         tuner = tune.Tuner(
-            trainable,
-            param_space={path: _domain(values) for path, values in space.items()},
+            tune.with_resources(tune.with_parameters(_trial, shared=shared), {"CPU": _TRIAL_CPUS}),
             tune_config=tune.TuneConfig(
                 metric=_METRIC,
                 mode="max",
-                search_alg=OptunaSearch(seed=config.run.seed),
+                search_alg=proposals,
                 scheduler=_Asha(
-                    str(folder),
+                    journal,
                     time_attr="epoch",
                     max_t=config.training.epochs,
                     grace_period=min(config.tune.grace_epochs, config.training.epochs),
                     reduction_factor=config.tune.reduction_factor,
                 ),
-                num_samples=config.tune.num_samples,
+                num_samples=left,
                 max_concurrent_trials=shared.concurrent,
             ),
             run_config=tune.RunConfig(
-                name=_TUNE, storage_path=str(folder), callbacks=[view], stop=_Stop(str(folder)), verbose=0
+                name=_TUNE,
+                storage_path=shared.folder,
+                callbacks=[_View(journal, wanted, shared.concurrent)],
+                stop=_Stop(journal),
+                verbose=0,
             ),
         )
-    with interrupt_stays_interrupt():  # Tune takes Ctrl-C for itself, and keeps it
-        results = tuner.fit()
-    tuned: Any = results._experiment_analysis  # noqa: SLF001  # the public results tell no states
-    trials = _read(tuned.trials, space, folder, config.training.epochs)
-    reason = _repeated_failure(folder)
-    if reason:
+        with interrupt_stays_interrupt():  # Tune takes Ctrl-C for itself, and keeps it
+            tuner.fit()
+        shutil.rmtree(journal.folder / _TUNE, ignore_errors=True)
+    trials = journal.trials()
+    if reason := journal.repeated_failure(_FAILURES_IN_A_ROW):
         say(f"stopped: {_FAILURES_IN_A_ROW} trials in a row failed for one reason: {reason}")
-    elif sum(trial.ended for trial in trials) < config.tune.num_samples:
+    elif sum(trial.ended for trial in trials) < wanted:
         raise KeyboardInterrupt
-    return Sweep(space, config.training.epochs, trials)
+    return Sweep(journal.space, journal.epochs, trials)
 
 
 def _trial(values: dict[str, Any], shared: _Shared) -> None:
     """One trial: a Ray Train run whose epochs are reported to Tune. Its name brings it back to its own checkpoints."""
-    name = tune.get_context().get_trial_id()
+    name = values.pop(TRIAL)
     folder = Path(shared.folder) / "trials"
     try:
         config = with_values(Config.model_validate(shared.config), values)
@@ -262,115 +275,84 @@ def _reason(error: str) -> str:
     return re.sub(r"\d+", "N", (raised or lines or ["unknown"])[-1])[:200]
 
 
-def _repeated_failure(folder: Path) -> str:
-    """The reason of the last failures, if they were one behind the other and all for the same; empty otherwise."""
-    ended = sorted(
-        (json.loads(line) for line in (folder / "ended.jsonl").read_text(encoding="utf-8").splitlines())
-        if (folder / "ended.jsonl").exists()
-        else [],
-        key=lambda entry: entry["time"],
-    )[-_FAILURES_IN_A_ROW:]
-    reasons = {entry["reason"] for entry in ended}
-    return reasons.pop() if len(ended) == _FAILURES_IN_A_ROW and len(reasons) == 1 else ""
-
-
-def _read(trials: list[Any], space: Mapping[str, Range], folder: Path, epochs: int) -> list[Trial]:
-    """Tune's trials as ours."""
-    found = []
-    for number, trial in enumerate(trials, start=1):
-        curve = {}
-        for line in _lines(folder / "epochs.jsonl"):
-            if line["trial"] == trial.trial_id:
-                curve[line["epoch"]] = line["value"]
-        ended = [line["reason"] for line in _lines(folder / "ended.jsonl") if line["trial"] == trial.trial_id]
-        error = ended[-1] if ended else ""
-        last = trial.last_result or {}
-        if not ended:
-            state = "waiting" if trial.status == "PENDING" else "running"
-        elif error:
-            state = "failed"
-        else:
-            state = "done" if last.get("stopped") or last.get("epoch", 0) >= epochs else "halted"
-        values = {path: trial.config[path] for path in space}
-        points = [value for _, value in sorted(curve.items())]
-        found.append(Trial(number, values, state, points, error, float(last.get("time_total_s", 0.0))))
-    return found
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 class _View(tune.Callback):
-    """Keeps every epoch and every end on disk, and prints them. Holds plain values only: Tune stores it."""
+    """Keeps every epoch and every end in the journal, and prints them. Holds plain values only: Tune stores it."""
 
-    def __init__(self, folder: str, space: Mapping[str, Range], total: int, concurrent: int, epochs: int) -> None:
-        self._folder, self._space, self._epochs = folder, dict(space), epochs
-        self._total, self._concurrent = total, concurrent
+    def __init__(self, journal: Journal, total: int, concurrent: int) -> None:
+        self._journal, self._total, self._concurrent = journal, total, concurrent
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if _EPOCH not in result:
             return
-        reached = {"epoch": result["epoch"], "value": result[_EPOCH], "best": result[_METRIC]}
-        self._append("epochs.jsonl", {"trial": trial.trial_id, **reached})
-        number = 1 + [each.trial_id for each in trials].index(trial.trial_id)
-        say(f"      trial {number}  epoch {result['epoch']}/{self._epochs}  val nDCG@10 {result[_EPOCH]:.4f}")
+        name, epoch, value = trial.config[TRIAL], result["epoch"], result[_EPOCH]
+        self._journal.reach(name, epoch, value, result[_METRIC])
+        number = int(name.rpartition("-")[2])
+        say(f"      trial {number}  epoch {epoch}/{self._journal.epochs}  val nDCG@10 {value:.4f}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._ended(trials, trial, "")
+        last = trial.last_result or {}
+        over = last.get("stopped") or last.get("epoch", 0) >= self._journal.epochs
+        self._ended(trial, "done" if over else "halted", "")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        written = Path(self._folder) / "trials" / trial.trial_id / _ERROR
+        written = self._journal.folder / "trials" / trial.config[TRIAL] / _ERROR
         reason = json.loads(written.read_text(encoding="utf-8"))["reason"] if written.exists() else "its process ended"
-        self._ended(trials, trial, reason)
+        self._ended(trial, "failed", reason)
 
-    def _ended(self, trials: list[Any], trial: Any, reason: str) -> None:
-        """Tune calls its callbacks before it changes the trial's state, so the file decides."""
-        self._append("ended.jsonl", {"trial": trial.trial_id, "reason": reason})
-        sweep = Sweep(self._space, self._epochs, _read(trials, self._space, Path(self._folder), self._epochs))
+    def _ended(self, trial: Any, state: str, reason: str) -> None:
+        last, journal = trial.last_result or {}, self._journal
+        seconds = float(last.get("time_total_s", 0.0))
+        journal.end(trial.config[TRIAL], state, reason, best=last.get(_METRIC), seconds=seconds)
+        sweep = Sweep(journal.space, journal.epochs, journal.trials())
         if sum(each.ended for each in sweep.trials) < self._total:  # the last table comes with the results
             say()
             say(table(sweep, self._total, self._concurrent))
             say()
 
-    def _append(self, name: str, entry: dict[str, Any]) -> None:
-        with (Path(self._folder) / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry | {"time": time.time()}, ensure_ascii=False) + "\n")
-
 
 class _Asha(ASHAScheduler):
-    """ASHA that is told the epochs of a sweep it goes on with: Tune keeps the searcher's state, not the scheduler's."""
+    """ASHA that is told the epochs of a sweep it goes on with, and knows a trial by the name in its settings, which
+    stays when the trial goes on."""
 
-    def __init__(self, folder: str, **options: Any) -> None:
+    def __init__(self, journal: Journal, **options: Any) -> None:
         super().__init__(**options)
-        self._folder: str | None = folder
+        self._journal: Journal | None = journal
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        if self._folder is not None:
-            folder, self._folder = Path(self._folder), None
-            for line in _lines(folder / "epochs.jsonl"):
-                known: Any = SimpleNamespace(trial_id=line["trial"])
+        if self._journal is not None:
+            journal, self._journal = self._journal, None
+            for line in journal.reached():
+                if line.best is None:
+                    continue
+                known: Any = SimpleNamespace(trial_id=line.trial)
                 super().on_trial_add(tune_controller, known)
-                self.on_trial_result(tune_controller, known, {"epoch": line["epoch"], _METRIC: line["best"]})
-                self.on_trial_remove(tune_controller, known)
-        super().on_trial_add(tune_controller, trial)
+                super().on_trial_result(tune_controller, known, {"epoch": line.epoch, _METRIC: line.best})
+                super().on_trial_remove(tune_controller, known)
+        super().on_trial_add(tune_controller, _named(trial))
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return str(super().on_trial_result(tune_controller, _named(trial), result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        super().on_trial_complete(tune_controller, _named(trial), result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_remove(tune_controller, _named(trial))
+
+
+def _named(trial: Any) -> Any:
+    """All that ASHA asks of a trial."""
+    return SimpleNamespace(trial_id=trial.config[TRIAL])
 
 
 class _Stop(tune.Stopper):
     """Ends the sweep when the last trials failed for one reason: the next would as well."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return bool(_repeated_failure(Path(self._folder)))
-
-
-def _domain(values: Range) -> Any:
-    function = {"choice": lambda *choices: tune.choice(list(choices))}.get(values.function)
-    return (function or getattr(tune, values.function))(*values.arguments)
+        return bool(self._journal.repeated_failure(_FAILURES_IN_A_ROW))

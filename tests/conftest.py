@@ -11,10 +11,14 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from pipelines import exit_without_teardown
+from tests.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the pipelines' workers do; read when torch is imported
 
 if importlib.util.find_spec("triton") is not None and importlib.util.find_spec("vllm") is None:  # vLLM reads it, too
     import torch
@@ -28,6 +32,18 @@ hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("untimed")
 
 _status = 1
+
+
+class _RunsTogether(LoadFileScheduling):
+    """A file's tests go to one process, and all tests of whole runs to one: they share a finished run and a Ray."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _RunsTogether:
+    return _RunsTogether(config, log)
 
 
 def pytest_sessionstart() -> None:
@@ -81,33 +97,7 @@ def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers with random weights and a character vocabulary, as a SentenceTransformer folder."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny")
-    han = [bytes([row + 0xA0, cell + 0xA0]).decode("gb2312") for row in range(16, 56) for cell in range(1, 90)]
-    marks = [*"0123456789abcdefghijklmnopqrstuvwxyz", *"，。、；：（）？！%/.,-"]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *marks, *(f"##{m}" for m in marks), *han]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=256,
-    )
-    BertModel(config).save_pretrained(folder / "bert")
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
-    transformer = Transformer(str(folder / "bert"), max_seq_length=128)
-    model = SentenceTransformer(
-        modules=[transformer, Pooling(32, "mean")], prompts={"query": "问", "passage": ""}, device="cpu"
-    )
-    model.save(str(folder / "model"))
-    return folder / "model"
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
 def patent(number: str, **changes: object) -> dict[str, object]:
@@ -124,3 +114,8 @@ def patent(number: str, **changes: object) -> dict[str, object]:
 def write_json_lines(path: Path, records: list[dict[str, object]]) -> Path:
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
     return path
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named by their number: those of an archive hold the time, and two workers would see other tests."""
+    return f"{argname}_of_{len(val)}_bytes" if isinstance(val, bytes) else None

@@ -6,6 +6,7 @@ first, second, ... request with it; the last entry stays. Without a word it answ
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -20,7 +21,9 @@ class OpenAiServer:
 
     ``answer`` is a function of the user's message. Behaviours: "ok", "slow" (2 s), "500 json", "500 text", "400", "429"
     (Retry-After: 1), "drop" (closed without an answer), "torn" (half the JSON), "no choices", "text" (200, no JSON),
-    "empty" (an empty message), "401" (which repeats the key, as some servers do).
+    "empty" (an empty message), "drip" (a byte now and then), "number" (as content), "choices text", "absurd"
+    (counts of tokens), "deep" (JSON), "surrogate" (half of one), "429 for ever" (Retry-After), "401" (which repeats the
+    key, as some servers do).
     """
 
     def __init__(self, script: dict[str, list[str]], answer: Any, delay: float = 0.0) -> None:
@@ -83,7 +86,7 @@ class OpenAiServer:
 
     def _behave(self, http: BaseHTTPRequestHandler, behaviour: str, message: str) -> None:
         content = "" if behaviour == "empty" else self.answer(message)
-        whole = {
+        whole: dict[str, Any] = {
             "id": "x",
             "object": "chat.completion",
             "created": 0,
@@ -101,6 +104,22 @@ class OpenAiServer:
             self._send(http, 200, "upstream is busy", "text/plain")
         elif behaviour == "no choices":
             self._send(http, 200, json.dumps(whole | {"choices": []}))
+        elif behaviour == "drip":
+            self._drip(http)
+        elif behaviour == "number":
+            whole["choices"][0]["message"]["content"] = 7
+            self._send(http, 200, json.dumps(whole))
+        elif behaviour == "choices text":
+            self._send(http, 200, json.dumps(whole | {"choices": content}))
+        elif behaviour == "absurd":
+            usage = {"prompt_tokens": 10**30, "completion_tokens": -5, "total_tokens": "many"}
+            self._send(http, 200, json.dumps(whole | {"usage": usage}))
+        elif behaviour == "deep":
+            self._send(http, 200, '{"choices": ' + "[" * 100_000 + "]" * 100_000 + "}")
+        elif behaviour == "surrogate":
+            self._send(http, 200, text.replace('\\"query\\": \\"', '\\"query\\": \\"\\ud800'))
+        elif behaviour == "429 for ever":
+            self._send(http, 429, '{"error": {"message": "slow down"}}', retry_after="1e400")
         elif behaviour == "429":
             self._send(http, 429, '{"error": {"message": "slow down"}}', retry_after="1")
         elif behaviour == "400":
@@ -114,6 +133,15 @@ class OpenAiServer:
             self._send(http, 401, json.dumps({"error": {"message": f"Incorrect API key provided: {key}"}}))
         else:
             self._send(http, 200, text)
+
+    def _drip(self, http: BaseHTTPRequestHandler) -> None:
+        http.send_response(200)
+        http.send_header("Content-Length", "100000")
+        http.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                http.wfile.write(b" ")
+                time.sleep(0.2)
 
     def _send(
         self,

@@ -103,6 +103,28 @@ class EncodeArguments(SettingsArguments):
         return self
 
 
+class ServeArguments(Section):
+    """What ``serve`` takes."""
+
+    output_dir: Annotated[str, UserPath, Cli("output_dir", positional=True)] = Field(
+        description="output folder of a finished run"
+    )
+    data_dir: Annotated[str | None, UserPath, Cli("data_dir")] = Field(
+        None, description="another corpus, which the run's models embed first; without it: the run's own patents"
+    )
+    host: Annotated[str, Cli("host")] = Field(
+        "127.0.0.1",
+        description="address to answer at; any but this machine's own needs the secret PATENT_EMBED_TOKEN",
+    )
+    port: Annotated[int, Cli("port")] = Field(8080, ge=0, le=65535, description="port to answer at; 0: a free one")
+    judgements: Annotated[Path | None, UserPath, Cli("judgements")] = Field(
+        None, description="file that judgements are added to; without it: judgements.jsonl in the output folder"
+    )
+    max_requests: Annotated[int, Cli("max_requests")] = Field(
+        32, ge=1, description="requests answered at once; one more is told to come again"
+    )
+
+
 class InspectArguments(SettingsArguments):
     """What ``inspect`` takes."""
 
@@ -138,8 +160,8 @@ class SampleArguments(Section):
     """What ``sample`` takes."""
 
     folder: Annotated[Path, UserPath, Cli("folder", positional=True)] = Field(description="where the files go")
-    count: Annotated[int, Cli("count")] = Field(600, description="how many patents")
-    seed: Annotated[int, Cli("seed")] = Field(0, description="another seed: other patents")
+    count: Annotated[int, Cli("count")] = Field(600, ge=1, description="how many patents")
+    seed: Annotated[int, Cli("seed")] = Field(0, ge=0, description="another seed: other patents")
     layout: Annotated[Layout, Cli("layout")] = Field(
         "files", description="one JSON file a patent, or one file with a patent a line"
     )
@@ -168,6 +190,7 @@ _COMMANDS = (
     Command("tune", "search for training settings", RunArguments, tuple(Config.model_fields)),
     Command("compare", "measure any models on one test set", CompareArguments, _OF_A_RUN),
     Command("encode", "embed a corpus", EncodeArguments, _OF_ENCODE),
+    Command("serve", "search what a run trained, in a browser and by an API", ServeArguments),
     Command("export", "a run's model in other formats", ExportArguments),
     Command("inspect", "show what would be read of a folder, and what would not", InspectArguments),
     Command("sample", "write generated sample patents", SampleArguments),

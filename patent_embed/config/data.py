@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from patent_embed.section import Cli, Role, Section, UserPath
 
@@ -71,3 +71,12 @@ class DataConfig(Section):
         "than all else together; 0: none",
     )
     fields: FieldsConfig = Field(default_factory=FieldsConfig)
+
+    @model_validator(mode="after")
+    def _some_length_is_left(self) -> DataConfig:
+        if self.min_abstract_chars > self.max_abstract_chars:
+            raise ValueError(
+                f"min_abstract_chars {self.min_abstract_chars} is above max_abstract_chars {self.max_abstract_chars}: "
+                "no abstract would do; set it below"
+            )
+        return self

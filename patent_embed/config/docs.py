@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import SecretStr
@@ -105,6 +105,8 @@ def _type(annotation: Any) -> str:
         return " or ".join("None" if part is type(None) else _type(part) for part in parts)
     if origin is Literal:
         return "text"
+    if origin is Annotated:
+        return _type(parts[0])
     if origin is list:
         return f"list of {_type(parts[0])}"
     if origin is dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -11,14 +12,16 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from yaml.reader import ReaderError
 
 from patent_embed.config.settings import Config
+from patent_embed.credentials import is_secret_name, redacted
 from patent_embed.errors import UserError
 from patent_embed.section import settings_in
 
 # PyYAML's own, and what it lets pass: of dates such as 2020-13-45, and of brackets by the thousand.
+_SHOWN = 200  # characters of a wrong value
 _NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
@@ -41,7 +44,9 @@ def load_config(
     for setting in settings:
         dotted, equals, text = setting.partition("=")
         if not equals or not dotted:
-            raise UserError(f"--set {setting!r} is not section.key=value, e.g. --set training.margin=0.2")
+            named = re.split(r"[^\w.]", dotted, maxsplit=1)[0]  # what follows may be a key
+            shown = redacted(named if named == dotted else f"{named}...")
+            raise UserError(f"--set {shown!r} is not section.key=value, e.g. --set training.margin=0.2")
         put(tree, dotted.strip(), _set_value(dotted.strip(), text))
     try:
         return Config.model_validate(tree)
@@ -166,13 +171,28 @@ def put(tree: dict[str, Any], dotted: str, value: Any) -> None:
 
 def explain(error: ValidationError) -> str:
     """Every wrong setting with its path and value, but no secret."""
+    sections = {path for name, _ in settings_in(Config) for path in _parents(name)}
     lines = []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "config"
+    for item in error.errors(include_url=False):
+        where, value = ".".join(str(part) for part in item["loc"]), item.get("input")
         if item["type"] == "extra_forbidden":
-            lines.append(f"{where}: there is no such setting")
+            problem = "there is no such setting"
+        elif where in sections and not isinstance(value, Mapping | BaseModel):
+            problem = f"is a section with settings of its own, not a value: {where or 'section'}.NAME=..."
         else:
-            secret = "key" in where.rsplit(".", 1)[-1]
-            got = "" if secret or item["type"] == "value_error" else f" (got {item['input']!r})"
-            lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{got}")
+            hidden = any(is_secret_name(str(part)) for part in item["loc"]) or item["type"] == "value_error"
+            problem = item["msg"].removeprefix("Value error, ") + ("" if hidden else f" (got {_short(value)})")
+        lines.append(redacted(f"{where or 'config'}: {problem}"))
     return "invalid settings:\n  " + "\n  ".join(lines)
+
+
+def _parents(path: str) -> list[str]:
+    """``queries.api.key`` → ``queries.api``, ``queries`` and the whole."""
+    parts = path.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts))]
+
+
+def _short(value: Any) -> str:
+    """A value in one line, its end left out where it is long."""
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from patent_embed.credentials import redacted
 from patent_embed.section import Cli, Role, Section, UserPath
 
 QueryKind = Literal["question", "keywords", "scenario", "claim"]
@@ -40,6 +42,21 @@ class ApiConfig(Section):
     max_total_tokens: Annotated[int | None, Role.LOGISTICS] = Field(
         None, ge=1, description="no request is sent once this many tokens are used; None: no limit"
     )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, url: str | None) -> str | None:
+        if url is not None:
+            try:
+                parts = urlsplit(url)
+                well = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            except ValueError:  # of the port, or of brackets
+                well = False
+            if not well or any(character.isspace() for character in url):
+                raise ValueError(
+                    f"base_url {redacted(url)!r} is no address of an endpoint; write it as https://HOST:PORT/v1"
+                )
+        return url
 
 
 class LlmConfig(Section):
@@ -142,7 +159,11 @@ class QueriesConfig(Section):
     api: ApiConfig = Field(default_factory=ApiConfig)
 
     @model_validator(mode="after")
-    def _kinds_have_weight(self) -> QueriesConfig:
+    def _some_query_will_do(self) -> QueriesConfig:
         if any(weight < 0 for weight in self.kinds.values()) or sum(self.kinds.values()) <= 0:
             raise ValueError(f"kinds {self.kinds} must be weights of at least 0, and not all 0")
+        if self.min_chars > self.max_chars:
+            raise ValueError(
+                f"min_chars {self.min_chars} is above max_chars {self.max_chars}: no query would do; set it below"
+            )
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from patent_embed.section import Cli, Role, Section, UserPath
 
@@ -55,3 +55,10 @@ class RunConfig(Section):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Cli("log_level"), Role.LOGISTICS] = Field(
         "INFO", description="log messages of this level and above are shown"
     )
+
+    @field_validator("output_dir")
+    @classmethod
+    def _is_named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("an empty path would be the current folder, whatever is in it; name one, as ./experiments")
+        return value

@@ -74,15 +74,29 @@ class TrainingConfig(_LossSettings, _Schedule):
         description="train on queries of these sources (cache, llm, api, rules); None: all but rules where 500 such "
         "queries exist, since a model's queries alone taught more than both kinds together",
     )
+    mined_negatives: Annotated[bool, Role.PREPARED] = Field(
+        True,
+        description="train on the mined negatives; false: on the other passages of a batch alone (infonce), which are "
+        "half as many texts a query",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
-    max_tokens_per_forward: int = Field(
-        65_536, ge=512, description="tokens of one packed forward pass, at most; a step's texts are split for it"
+    max_tokens_per_forward: int | None = Field(
+        None,
+        ge=512,
+        description="tokens of one packed forward pass, at most; a step's texts are split for it, and all but the "
+        "first pass are computed twice. None: 65,536 on a GPU; on a CPU what 1.25 GiB hold, with LoRA on a BERT's "
+        "layers, and 8,192 otherwise",
     )
     checkpoint_every_n_epochs: Annotated[
         int, Cli("checkpoint_every_n_epochs", "epochs between checkpoints"), Role.LOGISTICS
     ] = Field(1, ge=1, description="epochs between checkpoints; the last epoch always has one")
     keep_checkpoints: Annotated[int, Role.LOGISTICS] = Field(
         2, ge=1, description="newest checkpoints kept, besides the best"
+    )
+    validate_epochs: Annotated[bool, Role.PREPARED] = Field(
+        True,
+        description="measure val nDCG@10 before the training and after every epoch; false: the last epoch is "
+        "published, and no time goes into embedding val's passages each time",
     )
     early_stopping_patience: int = Field(
         3,
@@ -111,6 +125,13 @@ class TrainingConfig(_LossSettings, _Schedule):
 
     @model_validator(mode="after")
     def _loss_can_be_trained(self) -> TrainingConfig:
+        if any(dim < 1 for dim in self.matryoshka_dims or ()):
+            raise ValueError(f"matryoshka_dims {self.matryoshka_dims} are counts of numbers; set each to 1 at least")
         loss = LOSSES[self.loss]
         loss.check(loss.settings_of(self))
+        if not self.mined_negatives and not loss.in_batch:
+            raise ValueError(
+                f"loss {self.loss!r} has no negatives but the mined ones: without them there is nothing to learn from; "
+                "leave out mined_negatives=false, or set loss=infonce"
+            )
         return self

@@ -22,6 +22,8 @@ from patent_embed.arrays import pieces_within
 from patent_embed.config.model import Kind, ModelConfig
 from patent_embed.config.training import LoraConfig
 from patent_embed.encoder import packing
+from patent_embed.encoder.loading import load_transformer
+from patent_embed.encoder.model_files import require_model
 from patent_embed.encoder.model_folder import Pooling, read_sentence_transformer_files
 from patent_embed.encoder.packing import PackedBatch, Tokens, pack
 from patent_embed.errors import UserError
@@ -102,27 +104,12 @@ class Encoder:
             config: overrides of prompts and length; None: the defaults.
 
         Raises:
-            UserError: the architecture or a module of it is not supported.
+            UserError: the folder is not whole, or the architecture or a module of it is not supported.
         """
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
-
         config = config or ModelConfig()
+        require_model(folder)
         files = read_sentence_transformer_files(folder)
-        packing.register()
-        try:
-            model = AutoModel.from_pretrained(
-                files.transformer,
-                dtype=torch.float32,
-                attn_implementation=packing.ATTENTION,
-                trust_remote_code=config.trust_remote_code,
-            )
-        except ValueError as error:
-            kind = AutoConfig.from_pretrained(files.transformer, trust_remote_code=config.trust_remote_code).model_type
-            raise UserError(
-                f"model {str(folder)!r} ({kind}) cannot be loaded for packed attention: {error}; "
-                "choose a BERT, RoBERTa or decoder model that transformers itself implements"
-            ) from None
-        tokenizer = AutoTokenizer.from_pretrained(files.transformer, trust_remote_code=config.trust_remote_code)
+        model, tokenizer = load_transformer(folder, files.transformer, trust_remote_code=config.trust_remote_code)
         if files.lower_case:
             _lower_case(tokenizer)
         prompts = {**_family_prompts(folder), **files.prompts}

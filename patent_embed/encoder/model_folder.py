@@ -57,7 +57,7 @@ def read_sentence_transformer_files(folder: Path) -> SentenceTransformerFiles:
         if kind == "Transformer":
             transformer = path
         elif kind == "Pooling":
-            pooling = _read_pooling(path / "config.json")
+            pooling = _read_pooling(path / "config.json", _read_json(transformer / "config.json").get("hidden_size"))
         elif kind != "Normalize":
             raise UserError(
                 f"model {str(folder)!r} has a module of type {module['type']!r}; only Transformer, Pooling and "
@@ -77,8 +77,14 @@ def read_sentence_transformer_files(folder: Path) -> SentenceTransformerFiles:
     )
 
 
-def _read_pooling(path: Path) -> Pooling:
+def _read_pooling(path: Path, width: object) -> Pooling:
     config = _read_json(path)
+    told = config.get("word_embedding_dimension") or config.get("embedding_dimension") or width
+    if isinstance(width, int) and told != width:
+        raise UserError(
+            f"{path} pools {told} numbers a token, the model has {width}: they do not belong together; fetch the model "
+            "again, or name another"
+        )
     mode = config.get("pooling_mode") or [name for key, name in _LEGACY_POOLING.items() if config.get(key)]
     mode = mode[0] if isinstance(mode, list) and len(mode) == 1 else mode
     if mode not in get_args(Pooling) or config.get("include_prompt") is False:

@@ -179,6 +179,12 @@ class FirstTokens:
         return None if self._rows is None else tuple(tensor.index_select(1, self._rows) for tensor in tensors)
 
 
+def only_first_tokens(attention: nn.Module) -> bool:
+    """Whether of this module's output only the texts' first tokens are read now."""
+    reader: FirstTokens | None = vars(attention).get(_FIRST_TOKENS)
+    return reader is not None and reader.entered
+
+
 def packed_forward(model: nn.Module, batch: PackedBatch, first_position: int = 0) -> Tensor:
     """Last hidden states, (T, hidden), or (n, hidden) inside ``FirstTokens.of``.
 
@@ -237,8 +243,7 @@ def packed_attention(
     if k.shape[1] != q.shape[1]:
         k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))
     if TRAINS_BY in vars(module) and not causal:
-        reader: FirstTokens | None = vars(module).get(_FIRST_TOKENS)
-        first = reader is not None and reader.entered
+        first = only_first_tokens(module)
         output = vars(module)[TRAINS_BY](q, k, v, cu_seq_lens_q, max_length_q, scaling, dropout, first)
     elif q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
         output = _flash_attention(q, k, v, cu_seq_lens_q, max_length_q, scaling, dropout, causal)

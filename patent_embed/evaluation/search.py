@@ -22,6 +22,7 @@ _Propose = Callable[[Vectors, Vectors], tuple[NDArray[np.int64], Vectors]]
 
 QUERY_BLOCK = 2048
 CORPUS_BLOCK = 8192
+_FEW_QUERIES = 32  # up to which BLAS multiplies documents by queries faster than queries by documents
 
 
 def pair_scores(queries: Vectors, corpus: Vectors, query_rows: Rows, corpus_rows: Rows) -> Vectors:
@@ -56,7 +57,14 @@ def merge_top_k(parts: Sequence[tuple[Vectors, Rows]], k: int) -> tuple[Vectors,
 
 
 def exact_search(
-    queries: Vectors, corpus: Vectors, k: int, *, block: int = CORPUS_BLOCK, device: str | None = None
+    queries: Vectors,
+    corpus: Vectors,
+    k: int,
+    *,
+    block: int = CORPUS_BLOCK,
+    device: str | None = None,
+    allowed: NDArray[np.bool_] | None = None,
+    longest: float | None = None,
 ) -> tuple[Vectors, Rows]:
     """The ``k`` best documents of each query, by (-score, row).
 
@@ -67,33 +75,54 @@ def exact_search(
         block: documents at a time. Memory is about 2048 * (6 * block + 200 * k) bytes beside the inputs, more only
             while more than 4k documents of a query tie.
         device: a torch device for the matrix products (``cuda``); None: numpy.
+        allowed: (n,) which documents may be found; None: all.
+        longest: no document is longer, as ``longest_of`` found; None: the norms are computed in each search.
 
     Returns:
-        scores (q, min(k, n)) float32 and rows (q, min(k, n)) int64.
+        scores (q, min(k, n)) float32 and rows (q, min(k, n)) int64; n counts what is allowed.
     """
     if queries.ndim != 2 or corpus.ndim != 2 or queries.shape[1] != corpus.shape[1]:
         raise ValueError(f"queries {queries.shape} and corpus {corpus.shape} must be (q, d) and (n, d)")
     if k < 1 or block < 1:
         raise ValueError(f"k is {k} and block is {block}, both must be at least 1")
-    k = min(k, len(corpus))
+    k = min(k, len(corpus) if allowed is None else int(np.count_nonzero(allowed)))
     scores = np.empty((len(queries), k), np.float32)
     rows = np.empty((len(queries), k), np.int64)
     for begin in range(0, len(queries) if k else 0, QUERY_BLOCK):
         part = slice(begin, begin + QUERY_BLOCK)
-        scores[part], rows[part] = _search(np.ascontiguousarray(queries[part], np.float32), corpus, k, block, device)
+        asked = np.ascontiguousarray(queries[part], np.float32)
+        scores[part], rows[part] = _search(asked, corpus, k, block, device, allowed, longest)
     return scores, rows
 
 
-def _search(queries: Vectors, corpus: Vectors, k: int, block: int, device: str | None) -> tuple[Vectors, Rows]:
+def longest_of(corpus: Vectors, block: int = CORPUS_BLOCK) -> float:
+    """Norm of the longest document. Raises ValueError where one holds NaN or infinity."""
+    parts = (np.ascontiguousarray(corpus[at : at + block], np.float32) for at in range(0, len(corpus), block))
+    return max((float(_norms(part, "document").max()) for part in parts), default=0.0)
+
+
+def _search(
+    queries: Vectors,
+    corpus: Vectors,
+    k: int,
+    block: int,
+    device: str | None,
+    allowed: NDArray[np.bool_] | None,
+    known_longest: float | None,
+) -> tuple[Vectors, Rows]:
     propose = _numpy_products(queries, min(block, len(corpus))) if device is None else _torch_products(queries, device)
     # Twice the error of a score for |c| = 1, and a little for the rounding of the exact score to float32.
     unit = 2 * (queries.shape[1] + 2) * 2.0**-24 * _norms(queries, "query")
     best = _Candidates(queries, corpus, k)
-    longest = 0.0
+    longest = known_longest or 0.0
     for start, stop in _spans(len(corpus), k, block):
         vectors = np.ascontiguousarray(corpus[start:stop], np.float32)
-        longest = max(longest, float(_norms(vectors, "document").max()))
+        if known_longest is None:
+            longest = max(longest, float(_norms(vectors, "document").max()))
         flat, score = propose(vectors, best.threshold(unit * longest))
+        if allowed is not None:
+            kept = allowed[start:stop][flat % len(vectors)]
+            flat, score = flat[kept], score[kept]
         best.add(flat // len(vectors), flat % len(vectors) + start, score)
         if best.due:
             best.prune(unit * longest)
@@ -170,8 +199,13 @@ class _Candidates:
 
 def _numpy_products(queries: Vectors, block: int) -> _Propose:
     products, reach = np.empty(len(queries) * block, np.float32), np.empty(len(queries) * block, np.bool_)
+    few = len(queries) <= _FEW_QUERIES
 
     def propose(vectors: Vectors, threshold: Vectors) -> tuple[NDArray[np.int64], Vectors]:
+        if few:
+            found = vectors @ queries.T
+            row, query = np.nonzero(found >= threshold)
+            return query * len(vectors) + row, found[row, query]
         shape, size = (len(queries), len(vectors)), len(queries) * len(vectors)
         np.matmul(queries, vectors.T, out=products[:size].reshape(shape))
         np.greater_equal(products[:size].reshape(shape), threshold[:, None], out=reach[:size].reshape(shape))

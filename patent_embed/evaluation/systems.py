@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from patent_embed.arrays import Rows, Vectors, grouped
+from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.evaluation.search import exact_search, pair_scores, top_k
-from patent_embed.text import words
-
-# BM25's own constants: how soon repeated words stop counting, and how much a long text is held back.
-K1, B = 1.5, 0.75
 
 
 class System(Protocol):
@@ -57,28 +52,17 @@ class Bm25:
     scale = "bm25"
 
     def __init__(self, passages: Sequence[str], queries: Sequence[str]) -> None:
-        # bm25s tries JAX at its import, which would take three quarters of a GPU's memory for this whole process.
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")
-        import bm25s
-
-        logging.getLogger("bm25s").setLevel(logging.WARNING)
-        self._size = len(passages)
-        self._queries = queries
-        self._index: Any = None
-        tokenized = [words(text) for text in passages]
-        if any(tokenized):
-            self._index = bm25s.BM25(k1=K1, b=B, method="lucene")
-            self._index.index(tokenized, show_progress=False)
+        self._index, self._queries = Bm25Index.build(passages), queries
 
     def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
         """The k best passages of each query, by (-score, row): scores and rows (len(queries), k).
 
         A passage that shares no word with the query is not found: its place holds score 0 and row -1.
         """
-        scores = np.zeros((len(queries), min(k, self._size)), np.float32)
+        scores = np.zeros((len(queries), min(k, self._index.size)), np.float32)
         rows = np.full(scores.shape, -1, np.int64)
         for place, query in enumerate(queries.tolist()):
-            scores[place], rows[place] = top_k(self._scores(query), scores.shape[1])
+            scores[place], rows[place] = top_k(self._index.scores(self._queries[query]), scores.shape[1])
         rows[scores <= 0] = -1
         return scores, rows
 
@@ -89,12 +73,5 @@ class Bm25:
         order, starts = grouped(inverse, len(distinct))
         for query, begin, end in zip(distinct.tolist(), starts[:-1], starts[1:], strict=True):
             mine = order[begin:end]
-            scores[mine] = self._scores(query)[passages[mine]]
-        return scores
-
-    def _scores(self, query: int) -> Vectors:
-        terms = words(self._queries[query])
-        if self._index is None or not terms:
-            return np.zeros(self._size, np.float32)
-        scores: Vectors = self._index.get_scores(terms)
+            scores[mine] = self._index.scores(self._queries[query])[passages[mine]]
         return scores

@@ -37,6 +37,7 @@ class Loss(ABC, Generic[S]):
         name: value of ``training.loss``.
         order: where it stands in lists of losses, by this number and then by name.
         settings: the model of its settings; each has a default.
+        in_batch: whether the other passages of a batch are negatives of a query, so that it can do without mined ones.
         ranges: what a sweep varies of them unless told otherwise, e.g. ``{"margin": "uniform(0.05, 0.5)"}``. A
             ``learning_rate`` replaces the one that every loss has.
     """
@@ -44,6 +45,7 @@ class Loss(ABC, Generic[S]):
     name: str
     order: int = 100
     settings: type[S]
+    in_batch: bool = False
     ranges: Mapping[str, str] = {}
 
     @abstractmethod

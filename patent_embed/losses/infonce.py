@@ -28,6 +28,7 @@ class InfoNce(Loss[InfoNceSettings]):
     """``info_nce_loss`` of each distinct query, among the positives and negatives of the whole batch."""
 
     name, order, settings = "infonce", 1, InfoNceSettings
+    in_batch = True
     ranges = {"temperature": "loguniform(0.01, 0.1)"}  # noqa: RUF012
 
     @override

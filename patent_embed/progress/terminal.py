@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import textwrap
 
+from patent_embed.credentials import redacted
+from patent_embed.text import visible
+
 WIDTH = 80  # of a terminal; paths and addresses may be wider
 _ROOM_FOR_COUNTS = 20
 
 
 def say(text: str = "") -> None:
-    """Print a line, at once."""
-    print(text, flush=True)
+    """Print a line, at once: no credential, and nothing that a terminal would obey."""
+    print(visible(redacted(text)), flush=True)
 
 
 def note(text: str) -> None:

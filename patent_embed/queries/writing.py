@@ -25,6 +25,8 @@ from patent_embed.queries.store import Answer, QueryStore
 from patent_embed.text import plain
 
 ATTEMPTS = 2  # a rejected query is asked for once more, with another seed
+# Errors that are the model's last word: it was asked, and would say the same again. After all others it is asked anew.
+_FINAL_ERRORS = frozenset({"malformed", "no_choices", "empty_answer", "http_400", "http_413", "http_422"})
 EXAMPLES_A_REASON = 3  # rejected answers that the report shows
 ALL_FAILED = 20  # so many requests without one answer are no accident
 
@@ -304,6 +306,12 @@ def _table(slots: Sequence[Slot]) -> pa.Table:
         rows.append((last, number, slot.query, slot.source, slot.kind, slot.note))
     columns = list(zip(*rows, strict=True)) or [()] * len(QUERIES)
     return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, QUERIES, strict=True)], schema=QUERIES)
+
+
+def answers_to_come(errors: Mapping[str, int]) -> dict[str, int]:
+    """Of the ``errors`` in a report those that passed: for their requests something stands in until a later run has
+    asked again."""
+    return {error: count for error, count in errors.items() if error not in _FINAL_ERRORS}
 
 
 def _sorted(counts: Mapping[str, int]) -> dict[str, int]:

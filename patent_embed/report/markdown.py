@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from patent_embed.folders import write_atomic
 from patent_embed.report import content
@@ -32,22 +34,63 @@ def write_report_md(path: Path, report: RunReport) -> None:
         "settings": content.settings_text(report),
         "versions": content.versions_text(report.versions),
     }
-    filters: dict[str, Callable[..., str]] = {"table": markdown_table, "counts": _counts, "quoted": _quoted}
-    write_atomic(path, fill("report.md.jinja", found, filters=filters).encode())
+    filters: dict[str, Callable[..., str]] = {
+        "table": markdown_table,
+        "counts": _counts,
+        "quoted": _quoted,
+        "patent": _patent,
+        "fenced": fenced,
+    }
+    write_atomic(path, fill("report.md.jinja", found, filters=filters, escaped=escaped).encode())
 
 
-def markdown_table(table: Table) -> str:
+class Markdown(str):
+    """A text that is Markdown already: it is written as it is."""
+
+    __slots__ = ()
+
+
+_ACTIVE = re.compile(r"[\\`*<]|&(?=[#A-Za-z])|(?<=\])[(\[]")  # code, emphasis, HTML, entities, links and images
+
+
+def escaped(value: Any) -> Any:
+    """A text as Markdown that shows it, in one line; what is no text, and ``Markdown``, as it is."""
+    if isinstance(value, Markdown) or not isinstance(value, str):
+        return value
+    return Markdown(_ACTIVE.sub(lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), _LINE_BREAK.sub(" ", value)))
+
+
+_LINE_BREAK = re.compile("[\n-\r\x1c-\x1e\x85\u2028\u2029]+")
+_ENTITIES = {"<": "&lt;", "&": "&amp;"}
+
+
+def fenced(text: str, language: str) -> Markdown:
+    """A block of code, whose fence is longer than any in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return Markdown(f"{fence}{language}\n{text}{fence}")
+
+
+def code(text: str) -> Markdown:
+    """A text as code in a line."""
+    return Markdown("`" + " ".join(text.replace("`", "'").split()) + "`")
+
+
+def markdown_table(table: Table) -> Markdown:
     """A Markdown table, without its title and note; all columns but the first are numbers."""
     lines = [table.header, ["---", *["---:"] * (len(table.header) - 1)], *table.rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    rows = ("| " + " | ".join(escaped(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return Markdown("\n".join(rows))
 
 
-def _counts(counts: Mapping[str, int], title: str, unit: str = "") -> str:
+def _counts(counts: Mapping[str, int], title: str, unit: str = "") -> Markdown:
     return markdown_table(Table("", [title, unit], [[name, f"{count:,}"] for name, count in counts.items()]))
 
 
-def _quoted(texts: Sequence[str]) -> str:
+def _quoted(texts: Sequence[str]) -> Markdown:
     """A model's words as Markdown that shows them, whatever they are."""
-    return " ".join(
-        "`" + " ".join(text.replace("`", "'").split()) + "`" if text.strip() else "(empty)" for text in texts
-    )
+    return Markdown(" ".join(code(text) if text.strip() else "(empty)" for text in texts))
+
+
+def _patent(found: Mapping[str, Any]) -> str:
+    return f"{found['publication_number']} {found['title']} ({', '.join(found['codes'])})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from patent_embed.evaluation.measure import EvalResult
 from patent_embed.folders import write_atomic
 from patent_embed.report import content
 from patent_embed.report.content import RunReport, Table
-from patent_embed.report.markdown import markdown_table
+from patent_embed.report.markdown import Markdown, code, escaped, fenced, markdown_table
 from patent_embed.report.templates import fill
 
 # Written for this card. Both snippets leave the similarities in ``scores``.
@@ -57,7 +57,7 @@ def write_model_card(model_dir: Path, card: ModelCard, report: RunReport) -> Non
     found = {
         "card": card,
         "report": report,
-        "header": yaml.safe_dump(_header(card, report), allow_unicode=True, sort_keys=False),
+        "header": Markdown(yaml.safe_dump(_header(card, report), allow_unicode=True, sort_keys=False)),
         "snippets": usage_snippets(
             f"path/to/{card.name}", card.pooling, card.query_prompt, card.passage_prompt, card.max_seq_length
         ),
@@ -67,7 +67,8 @@ def write_model_card(model_dir: Path, card: ModelCard, report: RunReport) -> Non
         "training": _training_table(card, report),
         "versions": content.versions_text(report.versions),
     }
-    text = fill("model_card.md.jinja", found, filters={"table": markdown_table, "repr": repr})
+    filters: dict[str, Callable[..., str]] = {"table": markdown_table, "repr": repr, "fenced": fenced, "code": code}
+    text = fill("model_card.md.jinja", found, filters=filters, escaped=escaped)
     write_atomic(model_dir / "README.md", text.encode())
 
 

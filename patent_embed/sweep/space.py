@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ _FUNCTIONS = {
     "choice": "value, value, ...",
 }
 _TRAINING = "training."
+_SHOWN = 200  # characters of what is no range
 _LEARNING_RATE = "loguniform(1e-5, 1e-3)"
 
 
@@ -89,13 +91,14 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 
 def _parse(name: str, text: str) -> Range:
     advice = "; ".join(f"{function}({arguments})" for function, arguments in _FUNCTIONS.items())
-    wrong = f"tune.space.{name} is {text!r}, which is no range; write one of {advice}"
+    wrong = f"tune.space.{name} is {text[:_SHOWN]!r}, which is no range; write one of {advice}"
     try:
         call = ast.parse(text.strip(), mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.keywords:
             raise UserError(wrong)
         function, arguments = call.func.id, tuple(ast.literal_eval(argument) for argument in call.args)
-    except (SyntaxError, ValueError):
+        json.dumps(arguments)  # sets, bytes and complex numbers are no settings, and no journal could keep them
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise UserError(wrong) from None
     if function not in _FUNCTIONS:
         raise UserError(wrong)

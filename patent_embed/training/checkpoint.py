@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from patent_embed.errors import UserError
-from patent_embed.folders import Folder, folder_at
+from patent_embed.folders import Folder, folder_at, json_of
+from patent_embed.hashing import file_digest, stream_digest
 
 STATE_FILE = "state.json"
 WEIGHTS_FILE = "weights.safetensors"
 BEST_FILE, BEST_VAL_FILE = "best.safetensors", "best-val.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
+_FILES = (WEIGHTS_FILE, BEST_FILE, BEST_VAL_FILE, OPTIMIZER_FILE)  # in the order of ``Checkpoint``
+_SHA256 = "sha256"  # in the state file, beside the state: file → digest
 
 
 @dataclass
@@ -33,6 +38,9 @@ class TrainState:
     stopped: bool = False
     doubt: dict[str, float | None] | None = None  # the best epoch against the last: the fields of ``Doubt``
     history: list[dict[str, float]] = field(default_factory=list)
+
+
+_STATE = TypeAdapter(TrainState)
 
 
 @dataclass
@@ -59,14 +67,31 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     save_file(checkpoint.best, folder / BEST_FILE)
     save_file(checkpoint.best_val, folder / BEST_VAL_FILE)
     save_file(checkpoint.moments, folder / OPTIMIZER_FILE)
-    (folder / STATE_FILE).write_text(json.dumps(asdict(checkpoint.state), indent=1), encoding="utf-8")
+    content = asdict(checkpoint.state) | {_SHA256: {name: file_digest(folder / name) for name in _FILES}}
+    (folder / STATE_FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint:
-    """What ``save_checkpoint`` wrote. Raises UserError as ``read_state`` does."""
+    """What ``save_checkpoint`` wrote. Raises UserError as ``read_state`` does, and where a file is damaged."""
     state = read_state(folder, fingerprint)
-    names = (WEIGHTS_FILE, BEST_FILE, BEST_VAL_FILE, OPTIMIZER_FILE)
-    return Checkpoint(state, *(load_file(folder / name) for name in names))
+    if fault := damage(folder_at(folder)):
+        raise _not_whole(folder_at(folder), fault)
+    return Checkpoint(state, *(load_file(folder / name) for name in _FILES))
+
+
+def damage(place: Folder) -> str:
+    """What is wrong with the checkpoint in ``place``, in words; empty where it is whole. Reads all of it."""
+    try:
+        expected = _read(place)[_SHA256]
+        for name in _FILES:
+            if place.size(name) is None:
+                return f"{name} is missing"
+            with place.open(name) as file:
+                if stream_digest(file) != expected[name]:
+                    return f"{name} is damaged"
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"{type(error).__name__} at {STATE_FILE}"
+    return ""
 
 
 def read_state(folder: Path | Folder, fingerprint: str) -> TrainState:
@@ -74,21 +99,33 @@ def read_state(folder: Path | Folder, fingerprint: str) -> TrainState:
     or that of another model, data or setting."""
     place = folder_at(folder)
     try:
-        content = place.read(STATE_FILE)
-        if content is None:
-            raise FileNotFoundError
-        state = TrainState(**json.loads(content))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{str(place)!r} is not a whole checkpoint ({type(error).__name__} at {STATE_FILE}); "
-            "name another one, or train without --resume"
-        ) from None
+        content = _read(place)
+        del content[_SHA256]
+        _STATE.validate_json(json.dumps(content))  # raises for other types
+        state = TrainState(**content)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _not_whole(place, f"{type(error).__name__} at {STATE_FILE}") from None
     if state.fingerprint != fingerprint:
         raise UserError(
             f"checkpoint {str(place)!r} belongs to training {state.fingerprint[:14]}, this is {fingerprint[:14]}: its "
             "model, data or settings differ; use the settings it was made with, or train without --resume"
         )
     return state
+
+
+def _read(place: Folder) -> dict[str, Any]:
+    """The state file. Raises OSError, ValueError or TypeError where there is none that is whole."""
+    content = place.read(STATE_FILE)
+    if content is None:
+        raise FileNotFoundError
+    found = json_of(content)
+    if not isinstance(found, dict):
+        raise TypeError
+    return found
+
+
+def _not_whole(place: Folder, fault: str) -> UserError:
+    return UserError(f"{str(place)!r} is not a whole checkpoint ({fault}); name another one, or train without --resume")
 
 
 def moments_of(optimizer: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter]) -> dict[str, Tensor]:

@@ -27,8 +27,13 @@ def build_triplets(
     queries: pa.Table,
     negatives: pa.Table,
     sources: Sequence[str] | None,
+    *,
+    mined: bool = True,
 ) -> TripletData:
     """Triplets of the train split: each query with its patent's abstract and each of that patent's negatives.
+
+    Without ``mined`` negatives a query has one triplet, whose negative is the positive: a loss has what it finds in its
+    batch.
 
     ``corpus`` and ``splits`` are row-aligned (both sorted by id). ``sources`` limits the queries used; None: all but
     those of rules where at least ``ENOUGH_TO_TRAIN`` are left.
@@ -37,10 +42,13 @@ def build_triplets(
     queries = training_queries(splits, queries, sources)
     query_rows = rows_of(queries["publication_number"], ids)
 
-    anchors = rows_of(negatives["publication_number"], ids)  # ascending: the table is sorted by anchor
-    others = rows_of(negatives["negative"], ids)
-    query, position = matches(query_rows, anchors)
-    patents = np.stack([query_rows[query], others[position]], axis=1)
+    if mined:
+        anchors = rows_of(negatives["publication_number"], ids)  # ascending: the table is sorted by anchor
+        others = rows_of(negatives["negative"], ids)
+        query, position = matches(query_rows, anchors)
+        patents = np.stack([query_rows[query], others[position]], axis=1)
+    else:
+        query, patents = np.arange(len(query_rows)), np.stack([query_rows, query_rows], axis=1)
 
     used, compact = np.unique(patents, return_inverse=True)
     passages = encoder.tokenize(corpus["abstract"].take(pa.array(used)).to_pylist(), "passage")

@@ -3,8 +3,8 @@
 A step encodes every distinct text of the *global* batch once. The ranks share the texts by token count, exchange the
 embeddings, and each computes the loss of the whole batch; the slice of its gradient that belongs to a rank's texts
 then flows back through that rank's forward pass (Gao et al., GradCache, arXiv 2101.06983, with one gather). So one
-worker and many compute the same loss, in-batch negatives included, and the texts of a step that do not fit into one
-forward pass are encoded again for the backward pass instead of changing the batch.
+worker and many compute the same loss, in-batch negatives included, and the texts of a step that do not fit into its
+first forward pass are encoded again for the backward pass instead of changing the batch.
 
 Everything random is drawn from (seed, epoch) or (seed, step, rank): a checkpoint needs no generator state to go on
 exactly.
@@ -29,8 +29,9 @@ from torch import Tensor
 from patent_embed.arrays import pieces_within
 from patent_embed.config.training import TrainingConfig
 from patent_embed.encoder.encoder import Encoder
-from patent_embed.encoder.kernels import fused
+from patent_embed.encoder.kernels import cpu_fused, fused
 from patent_embed.encoder.kernels.cpu_dropout import use_fast_dropout
+from patent_embed.encoder.kernels.cpu_fused import CpuFused
 from patent_embed.encoder.kernels.fused import Fused
 from patent_embed.encoder.kernels.graphs import Graphs
 from patent_embed.encoder.packing import Tokens, pack
@@ -50,6 +51,8 @@ from patent_embed.training.objective import Objective
 from patent_embed.training.published import toward_base
 from patent_embed.training.query_dropout import QueryDropout
 from patent_embed.training.selection import Validation, doubt
+
+_CPU_BYTES = 5 * 2**28  # what a forward pass on a CPU may keep for the backward pass
 
 
 class Reporter(Protocol):
@@ -102,7 +105,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(data.triplets) / config.batch_size)
         self.total_steps = self.steps_per_epoch * config.epochs
         self.objective = Objective(config, encoder.dim)
-        self._fused: Fused | None = None
+        self._fused: Fused | CpuFused | None = None
         self._graphs: Graphs | None = None
         pays = len(data.triplets) * config.epochs >= fused.PAYS_FROM_TRIPLETS
         if self.precision == "bf16" and pays and fused.supported(encoder.model, self.device):
@@ -110,6 +113,9 @@ class Trainer:
             self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
         if self.device.type == "cpu":
             use_fast_dropout(encoder.model)
+            if cpu_fused.supported(encoder.model):
+                self._fused = CpuFused(encoder.model, torch.bfloat16 if self.precision == "bf16" else torch.float32)
+        self._most_tokens = config.max_tokens_per_forward or _most_tokens(self.device, self._fused)
         self._drop_words = QueryDropout(encoder, config.query_dropout) if config.query_dropout else None
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]  # biases and norms
@@ -243,9 +249,9 @@ class Trainer:
         sizes = [(s.stop - s.start, int(lengths[s].sum())) for s in shares]
         mine = shares[distributed.rank()]
         chunks = list(self._chunks(tokens, places[mine]))
-        keep_graph = len(chunks) == 1
         outputs = [
-            self._embed(tokens, chunk, number, grad=keep_graph, sizes=sizes if keep_graph else None)
+            # The first one, and no other is longer, keeps what its backward pass needs.
+            self._embed(tokens, chunk, number, grad=number == 0, sizes=sizes if len(chunks) == 1 else None)
             for number, chunk in enumerate(chunks)
         ]
         local = torch.cat(outputs) if outputs else torch.zeros((0, self.encoder.dim), device=self.device)
@@ -255,7 +261,7 @@ class Trainer:
         gradient = gradient[mine]
         parts = torch.split(gradient, [len(chunk) for chunk in chunks])
         for number, (chunk, part) in enumerate(zip(chunks, parts, strict=True)):
-            output = outputs[number] if keep_graph else self._embed(tokens, chunk, number, grad=True)
+            output = self._embed(tokens, chunk, number, grad=True) if number else outputs[number]
             torch.autograd.backward(output, part.to(output.dtype))
         parameters = list(self.parameters.values())
         for parameter in parameters:
@@ -294,7 +300,7 @@ class Trainer:
 
     def _chunks(self, tokens: Tokens, texts: np.ndarray) -> Iterator[np.ndarray]:
         """Cut ``texts`` so that each piece stays within the tokens of one forward pass."""
-        pieces = pieces_within(tokens.lengths_of(texts), self.config.max_tokens_per_forward)
+        pieces = pieces_within(tokens.lengths_of(texts), self._most_tokens)
         return (texts[piece] for piece in pieces)
 
     def save(self, folder: Path) -> None:
@@ -325,6 +331,13 @@ def precision_on(device: torch.device, asked: str) -> str:
     if asked != "auto":
         return asked
     return "bf16" if device.type == "cuda" else "fp32"
+
+
+def _most_tokens(device: torch.device, forward: Fused | CpuFused | None) -> int:
+    """Tokens of one forward pass, unless they are set."""
+    if device.type == "cuda":
+        return 65_536
+    return _CPU_BYTES // forward.bytes_per_token if isinstance(forward, CpuFused) else 8192
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import random
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from pydantic import SecretStr
 
 from patent_embed.config.queries import ApiConfig, QueriesConfig
 from patent_embed.errors import UserError
+from patent_embed.queries.answers import read_answer, retry_after
 from patent_embed.queries.prompts import chat_messages
 from patent_embed.queries.store import Answer
 from patent_embed.queries.writing import Backend, Request
@@ -136,15 +136,17 @@ class AskApi:
         wait = min(self._api.max_wait_s, 0.5 * 2**attempt) * random.uniform(0.5, 1.5)
         openai = self._openai
         try:
-            response = await self._client.chat.completions.create(
-                model=self._api.model or self._config.llm.model,
-                messages=messages,
-                temperature=self._config.temperature,
-                top_p=self._config.top_p,
-                max_tokens=self._config.max_tokens,
-                seed=seed,
-            )
-        except openai.APITimeoutError:
+            # The client's own limit is for each read: a server that sends a byte now and then would never meet it.
+            async with asyncio.timeout(self._api.timeout_s):
+                response = await self._client.chat.completions.create(
+                    model=self._api.model or self._config.llm.model,
+                    messages=messages,
+                    temperature=self._config.temperature,
+                    top_p=self._config.top_p,
+                    max_tokens=self._config.max_tokens,
+                    seed=seed,
+                )
+        except (openai.APITimeoutError, TimeoutError):
             return Answer(key, error="timeout"), wait
         except openai.APIConnectionError:
             return Answer(key, error="connection"), wait
@@ -161,18 +163,12 @@ class AskApi:
                 wait = min(max(wait, asked), self._api.max_wait_s)
                 self._pace.hold(min(asked, self._api.max_wait_s))
             return failed, wait
-        except (openai.APIError, ValueError):  # a body that is no JSON, or other JSON
+        # No JSON, other JSON, JSON that is nested too deeply: what others send costs one request, not the run.
+        except Exception:  # noqa: BLE001
             return Answer(key, error="malformed"), wait
-        usage = getattr(response, "usage", None)
-        used = (getattr(usage, "prompt_tokens", 0) or 0, getattr(usage, "completion_tokens", 0) or 0)
-        self._tokens += sum(used)
-        if not hasattr(response, "choices"):  # the client hands over a text body as it is
-            return Answer(key, error="malformed"), wait
-        if not response.choices:
-            return Answer(key, "", "no_choices", *used), wait
-        message = response.choices[0].message
-        text = (message.content if message else None) or ""
-        return (Answer(key, text, "", *used), None) if text.strip() else (Answer(key, "", "empty_answer", *used), wait)
+        answer = read_answer(key, response)
+        self._tokens += answer.prompt_tokens + answer.output_tokens
+        return answer, wait if answer.error else None
 
     def _note(self, answer: Answer) -> None:
         """Give up on an endpoint that never answered anything."""
@@ -182,20 +178,6 @@ class AskApi:
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= _UNREACHABLE_AFTER:
                 self._fatal = "unreachable"
-
-
-def retry_after(header: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for: a number, or a date (RFC 9110, 10.2.3)."""
-    if not header:
-        return None
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
-        return None
 
 
 @contextlib.contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from pipelines.engine import Context, LocalModel, Partial, StepSpec
 from pipelines.steps.embed import model_settings
 
 NAME, VECTORS = "embeddings", "vectors"  # the step, and the folder in it
+_LOOKED_AT_ONCE = 16  # files that an earlier run made
 
 
 def embeddings_step(config: Config, texts: StepSpec, model: LocalModel, kind: Kind) -> StepSpec:
@@ -75,7 +78,7 @@ class EncodePieces(Embedder):
     def _encode(self, part: str, group: int) -> int:
         file = pq.ParquetFile(self._corpus.file(f"corpus/{part}.parquet"))
         piece = Piece(part, group, int(file.metadata.row_group(group).num_rows))
-        if piece.file in _finished(self._target):  # Ray runs a piece again when its actor died before it could say so
+        if is_finished(self._target, piece):  # Ray runs a piece again when its actor died before it could say so
             return piece.rows
         texts = file.read_row_group(group, columns=["publication_number", "abstract"])
         vectors = self.vectors(texts["abstract"].to_pylist(), self._kind)
@@ -97,8 +100,11 @@ def _work(context: Context, config: Config, kind: Kind) -> Outcome:
             f"{corpus.address}/rejects.parquet says what was found"
         )
     pieces = _pieces(corpus)
-    finished = _finished(target)
-    left = [piece for piece in pieces if piece.file not in finished]
+    with ThreadPoolExecutor(_LOOKED_AT_ONCE) as pool:
+        finished = list(pool.map(partial(is_finished, target), pieces))
+    left = [piece for piece, done in zip(pieces, finished, strict=True) if not done]
+    for name in {entry.name for entry in target.entries()} - {piece.file for piece in pieces}:
+        target.delete(name)  # of nobody that is known: it must not be taken for a part of the result
     done = total - sum(piece.rows for piece in left)
     if done:
         say(f"      going on: {done:,} of {total:,} texts are embedded already")
@@ -106,7 +112,7 @@ def _work(context: Context, config: Config, kind: Kind) -> Outcome:
     for rows in _encode_pieces(left, corpus, target, kind, context, config.model):
         encoded += rows
         context.progress.emit(TextsEmbedded(done + encoded, total, watch.seconds))
-    if done + encoded != total or not {piece.file for piece in pieces} <= _finished(target):
+    if done + encoded != total or {entry.name for entry in target.entries()} != {piece.file for piece in pieces}:
         raise RuntimeError(f"{total} texts went in, {done} + {encoded} embeddings came out")
     return Outcome(
         rows={NAME: total, "files": len(pieces)},
@@ -144,5 +150,12 @@ def _pieces(corpus: Artifact) -> list[Piece]:
     return found
 
 
-def _finished(target: Folder) -> set[str]:
-    return {entry.name for entry in target.entries()}
+def is_finished(target: Folder, piece: Piece) -> bool:
+    """Whether the file of a piece is whole: its footer is there, and speaks of the piece's rows."""
+    if not target.size(piece.file):
+        return False
+    try:
+        with target.open(piece.file) as file:
+            return bool(pq.read_metadata(file).num_rows == piece.rows)
+    except (OSError, pa.ArrowException):  # torn: it is made anew
+        return False

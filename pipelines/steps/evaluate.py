@@ -15,11 +15,12 @@ from patent_embed.arrays import Rows, Vectors
 from patent_embed.artifacts import Artifact, Outcome, open_artifact
 from patent_embed.config.evaluation import EvaluationConfig
 from patent_embed.config.settings import Config
+from patent_embed.evaluation.bm25 import K1, B
 from patent_embed.evaluation.forgetting import pair_similarities
 from patent_embed.evaluation.measure import DEPTH, ENOUGH_QUERIES, EvalResult, evaluate
 from patent_embed.evaluation.patent_map import MOST_PATENTS, NEIGHBOURS, PatentMap, chosen_patents, patent_map
 from patent_embed.evaluation.search import exact_search, merge_top_k
-from patent_embed.evaluation.systems import K1, B, Bm25, EmbeddingSystem, System
+from patent_embed.evaluation.systems import Bm25, EmbeddingSystem, System
 from patent_embed.progress.clock import Stopwatch
 from patent_embed.progress.events import ShardsSearched
 from patent_embed.section import Role, names_by_role

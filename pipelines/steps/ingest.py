@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from patent_embed.config.settings import Config
 from patent_embed.data.cleaning import LANGUAGE_CHARS, LEAST_HAN, MOST_KANA
 from patent_embed.data.fields import FieldNames
 from patent_embed.data.inputs import PatentFiles
+from patent_embed.data.listing import Unseen
 from patent_embed.data.parsers import parser_of, reading_settings
 from patent_embed.data.pieces import Piece, pieces_of, read_piece
 from patent_embed.data.records import Record, RecordParser, to_table
 from patent_embed.data.schemas import RECORDS
 from patent_embed.data.survey import advice, near_misses
+from patent_embed.data.unread import UNREADABLE, changed, digests_of_unread
 from patent_embed.errors import UserError
 from patent_embed.folders import Folder
 from patent_embed.hashing import hash64
@@ -41,6 +43,7 @@ _ROWS_PER_GROUP = 10_000  # of a part: what is in memory at once, with claims an
 _FILES_PER_BLOCK = 1000
 _BYTES_PER_BLOCK = 64 << 20
 _SORT_HERE_BYTES = 1 << 30
+_NAMED = 3  # files in a message
 _LOOKED_AT = 10_000  # rejects, for fields that were missed
 
 
@@ -102,7 +105,16 @@ def ingest(
     writer = _CorpusWriter(folder, bound, seed, rows_per_group, parser.duplicate_reason)
     for batch in _sorted_by_id(parsed):
         writer.add(batch.cast(RECORDS))
-    return writer.finish(records=parsed.count(), files=len(files))
+    outcome = writer.finish(records=parsed.count(), files=len(files), unseen=found.unseen)
+    unread = ((each["source"], each["detail"]) for each in writer.unread())
+    outcome.report["unread"] = digests_of_unread(root, unread, (file.name for file in files))
+    return outcome
+
+
+def look_again(artifact: Artifact, found: PatentFiles) -> str:
+    """Why files are to be read again: one that could not be read is another now."""
+    names = changed(found.root, artifact.report.get("unread", {}))
+    return f"{len(names):,} files that could not be read have changed ({', '.join(names[:_NAMED])})" if names else ""
 
 
 def _parse(records: ray.data.Dataset, pieces: int, emit: Emit) -> ray.data.Dataset:
@@ -203,12 +215,20 @@ class _CorpusWriter:
             self._part.close()
             self._parts, self._in_part, self._part = self._parts + 1, 0, None
 
-    def finish(self, *, records: int, files: int) -> Outcome:
+    def unread(self) -> list[dict[str, Any]]:
+        """The rejects that are files which could not be read."""
+        return [
+            row for table in self.rejects for row in table.filter(pc.equal(table["reason"], UNREADABLE)).to_pylist()
+        ]
+
+    def finish(self, *, records: int, files: int, unseen: Sequence[Unseen]) -> Outcome:
         self._write_full_groups(rest=True)
+        self.rejects.append(_rejects_of(unseen))
+        records += len(unseen)  # whatever is in them, each is something that could not be used
         if not self._counts["patents"]:
             self._write(CORPUS_SCHEMA.empty_table())
         self._end_part()
-        rejects = pa.concat_tables(self.rejects) if self.rejects else REJECT_SCHEMA.empty_table()
+        rejects = pa.concat_tables(self.rejects)
         rejects = rejects.sort_by([(name, "ascending") for name in REJECT_SCHEMA.names]).combine_chunks()
         pq.write_table(rejects, self._folder.parent / "rejects.parquet", compression="zstd")
         by_reason = Counter(rejects["reason"].to_pylist())
@@ -226,6 +246,13 @@ class _CorpusWriter:
         )
 
 
+def _rejects_of(unseen: Sequence[Unseen]) -> pa.Table:
+    rows = [
+        {"source": each.name, "publication_number": "", "reason": each.reason, "detail": each.detail} for each in unseen
+    ]
+    return pa.Table.from_pylist(rows, schema=REJECT_SCHEMA)
+
+
 def ingest_step(config: Config, found: PatentFiles) -> StepSpec:
     """The corpus of the patents in ``found``."""
     data, seed = config.data, config.run.seed
@@ -237,6 +264,7 @@ def ingest_step(config: Config, found: PatentFiles) -> StepSpec:
         inputs={"files": found},
         work=lambda context: ingest(context.folder, found, data, seed, emit=context.progress.emit),
         constants={"LANGUAGE_CHARS": LANGUAGE_CHARS, "MOST_KANA": MOST_KANA, "LEAST_HAN": LEAST_HAN},
+        again=partial(look_again, found=found),
         check=partial(_require_two_patents, data_dir=data.data_dir),
         notes=lambda artifact: [*reading_notes(artifact, FieldNames.of(data.fields.named())), *found.notes()],
         rate=rate,

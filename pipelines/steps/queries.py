@@ -23,11 +23,11 @@ from patent_embed.hashing import file_digest
 from patent_embed.progress.clock import Stopwatch
 from patent_embed.progress.events import QueriesWritten
 from patent_embed.queries.cache import read_query_cache
-from patent_embed.queries.filters import PROMPT_RUN, SAME_FROM, SHORTEST_TITLE
+from patent_embed.queries.filters import MOST_MET, PROMPT_RUN, SAME_FROM, SHORTEST_TITLE
 from patent_embed.queries.prompts import PROMPT_VERSION
 from patent_embed.queries.rules import LATIN_FACTOR, build_queries
 from patent_embed.queries.store import Answer, QueryStore
-from patent_embed.queries.writing import ATTEMPTS, Backend, Request, RoundTrip, write_queries
+from patent_embed.queries.writing import ATTEMPTS, Backend, Request, RoundTrip, answers_to_come, write_queries
 from pipelines.embedders import embed_texts
 from pipelines.engine import Context, Digest, Emit, Input, LocalModel, StepSpec, ignore, rate
 from pipelines.resources import free_resources
@@ -40,6 +40,7 @@ _CONSTANTS = {
     "PROMPT_RUN": PROMPT_RUN,
     "SHORTEST_TITLE": SHORTEST_TITLE,
     "SAME_FROM": SAME_FROM,
+    "MOST_MET": MOST_MET,
     "LATIN_FACTOR": LATIN_FACTOR,
 }
 _FILTERS = 2  # raised when the same answers would be judged in another way
@@ -186,14 +187,21 @@ def queries_step(config: Config, ingest: Input, splits: Input, cache: Path | Non
 
     return StepSpec(
         name=NAME,
-        version=1,
+        version=2,
         settings=digest_settings(settings) | {"seed": seed},
         inputs=inputs,
         work=work,
         constants=_CONSTANTS,
+        # Without the store of answers, everything would be paid for again.
+        again=_asked_again if settings.use_cache else lambda artifact: "",
         notes=_notes,
         rate=rate,
     )
+
+
+def _asked_again(artifact: Artifact) -> str:
+    missing = answers_to_come(artifact.report.get("errors", {}))
+    return f"{sum(missing.values()):,} answers had not come ({counted(missing)}), and are asked for" if missing else ""
 
 
 def _notes(artifact: Artifact) -> list[str]:
@@ -207,6 +215,8 @@ def _notes(artifact: Artifact) -> list[str]:
         lines.append("rejected answers: " + counted(refused))
     if failed := report.get("errors"):
         lines.append("requests that failed: " + counted(failed))
+        if missing := answers_to_come(failed):
+            lines.append(f"{sum(missing.values()):,} of them are asked for again by the next run")
     if rejects:
         lines.append(f"{sum(rejects.values()):,} patents without a query: " + counted(rejects))
     if strangers := report.get("cache_without_patent"):

@@ -44,6 +44,7 @@ def texts_step(config: Config, arguments: EncodeArguments, found: PatentFiles) -
         settings=told | _settings(data) | {"seed": seed},
         inputs={"files": found},
         work=work,
+        again=lambda artifact: ingest.look_again(artifact, found),
         notes=lambda artifact: [*ingest.reading_notes(artifact, FieldNames.of(data.fields.named())), *found.notes()],
         rate=rate,
         counts=ingest.shown_counts,

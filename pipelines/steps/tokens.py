@@ -16,11 +16,13 @@ def tokens_step(config: Config, base: LocalModel, tables: Tables[Input], mark: s
     from patent_embed.evaluation.measure import ENOUGH_QUERIES
     from patent_embed.training.data import ENOUGH_TO_TRAIN
 
-    sources = {"train": config.training.query_sources, "val": config.evaluation.query_sources}
+    training = config.training
+    texts: dict[str, object] = {"train": training.query_sources, "mined": training.mined_negatives}
+    texts |= {"val": config.evaluation.query_sources, "validated": training.validate_epochs}
     return StepSpec(
         name=f"{NAME}{mark}",
         version=2,
-        settings=model_settings(config) | sources,
+        settings=model_settings(config) | texts,
         inputs=tables.inputs() | {"model": base},
         work=lambda context: _work(context, config, base),
         constants={"ENOUGH_TO_TRAIN": ENOUGH_TO_TRAIN, "ENOUGH_QUERIES": ENOUGH_QUERIES},
@@ -39,8 +41,10 @@ def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
     encoder = Encoder.load(base.folder, config.model)
     corpus = context.table("ingest", "corpus", "publication_number", "abstract", "codes")
     splits, asked, mined = (context.table(name) for name in ("splits", "queries", "negatives"))
-    data = build_triplets(encoder, corpus, splits, asked, mined, config.training.query_sources)
-    val = build_retrieval_set(encoder, corpus, splits, asked, "val", config.evaluation.query_sources)
+    training = config.training
+    data = build_triplets(encoder, corpus, splits, asked, mined, training.query_sources, mined=training.mined_negatives)
+    judges = asked if training.validate_epochs else asked.slice(0, 0)
+    val = build_retrieval_set(encoder, corpus, splits, judges, "val", config.evaluation.query_sources)
     save_training_data(context.folder / "data", data, val)
     counts = {"triplets": len(data.triplets), "tokens": int(data.tokens.lengths.sum())}
     return Outcome(rows=counts | {"val_queries": len(val.queries)})

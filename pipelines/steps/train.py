@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -15,7 +13,7 @@ from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.settings import Config
 from patent_embed.config.training import TrainingConfig
 from patent_embed.errors import UserError
-from patent_embed.folders import Folder, folder_at
+from patent_embed.folders import Folder, folder_at, json_of
 from patent_embed.progress.terminal import note
 from patent_embed.progress.trackers import Trackers
 from patent_embed.section import Role, names_by_role
@@ -30,6 +28,7 @@ MODEL, ADAPTER = "model", "adapter"  # folders of the result
 LATEST = "latest"
 _MAX_WORKER_FAILURES = 2
 _STATE = "state.json"
+_ATTEMPT = "attempt-"  # the beginning of folders with checkpoints, which vouch for themselves
 
 
 def train_step(config: Config, tokens: StepSpec, base: LocalModel, seed: int, name: str = NAME) -> StepSpec:
@@ -37,8 +36,8 @@ def train_step(config: Config, tokens: StepSpec, base: LocalModel, seed: int, na
     from patent_embed.training.query_dropout import LEAST, SPAN
     from patent_embed.training.selection import RESAMPLES
 
-    logistics = names_by_role(TrainingConfig, Role.LOGISTICS)
-    settings = config.training.model_dump(mode="json", exclude=logistics | {"query_sources", "soup_size"})
+    unread = names_by_role(TrainingConfig, Role.LOGISTICS, Role.PREPARED) | {"soup_size"}
+    settings = config.training.model_dump(mode="json", exclude=unread)
     return StepSpec(
         name=name,
         version=2,
@@ -91,7 +90,7 @@ def _resume_from(context: Context, config: Config) -> Folder | None:
 
 def train(context: Context, config: Config, resume_from: Folder | None = None) -> Outcome:
     """Train into the step's folder: ``model/`` (merged, the kept epoch), ``adapter/`` and the checkpoints."""
-    attempt, place = f"attempt-{time.time_ns()}", context.place
+    attempt, place = f"{_ATTEMPT}{time.time_ns()}", context.place
     scaling = scale(config)
     with event_stream(context.progress.emit) as events, interrupt_stays_interrupt():
         job = Job(
@@ -131,38 +130,55 @@ def train(context: Context, config: Config, resume_from: Folder | None = None) -
             "precision": outcome["precision"],
             "workers": config.training.num_workers,
         },
+        working=_ATTEMPT,
     )
 
 
-def latest_checkpoint(place: Folder) -> Folder | None:
-    """The whole checkpoint with the most epochs below a training step's folder, or None."""
-    found = []
+def latest_checkpoint(place: Folder, told: Callable[[str], None] = note) -> Folder | None:
+    """The whole checkpoint with the most epochs below a training step's folder, or None; ``told`` of those that are
+    torn, for which the one before it is taken."""
+    from patent_embed.training.checkpoint import damage
+
+    for name in _checkpoints(place):
+        if not (fault := damage(place / name)):
+            return place / name
+        told(f"checkpoint {name} is passed over: {fault}")
+    return None
+
+
+def _checkpoints(place: Folder) -> list[str]:
+    """Folders of checkpoints below a training step's, those with the most epochs first; what has no readable state
+    comes where its name says."""
+    found = list[tuple[int, str, str]]()
     for entry in place.entries():
         path = PurePosixPath(entry.name)
-        if path.match(f"attempt-*/*/{_STATE}"):
-            with contextlib.suppress(KeyError):  # torn by a kill: an older one is used
-                found.append((_read_state(place / str(path.parent))["epoch"], entry.mtime_ns, str(path.parent)))
-    return place / max(found)[2] if found else None
+        if path.match(f"{_ATTEMPT}*/epoch-*/*") and str(path.parent) not in {name for *_, name in found}:
+            state, named = _read_state(place / str(path.parent)), path.parent.name.rpartition("-")[2]
+            epoch: int = state.get("epoch", int(named) if named.isdecimal() else 0)
+            found.append((epoch, path.parts[0], str(path.parent)))
+    return [name for *_, name in sorted(found, reverse=True)]
 
 
 def _read_state(checkpoint: Folder) -> dict[str, Any]:
     """A checkpoint's state as it is written; nothing where it is torn."""
     try:
-        state = json.loads(checkpoint.read(_STATE) or b"")
+        state = json_of(checkpoint.read(_STATE) or b"")
     except (ValueError, OSError):
         return {}
-    return state if isinstance(state, dict) else {}
+    whole = isinstance(state, dict) and type(state.get("epoch")) is int and isinstance(state.get("fingerprint"), str)
+    return state if whole else {}
 
 
 def _drop_old_attempts(place: Folder, keep: str) -> None:
     for name in {entry.name.partition("/")[0] for entry in place.entries()}:
-        if name.startswith("attempt-") and name != keep:
+        if name.startswith(_ATTEMPT) and name != keep:
             place.delete(name)
 
 
 def _found(place: Folder) -> str:
-    latest = latest_checkpoint(place)
-    return f"checkpoint {latest.name}" if latest else ""
+    """Of the newest checkpoint that is not obviously torn: what a plan needs to know, without reading weights."""
+    whole = [name for name in _checkpoints(place) if "epoch" in _read_state(place / name)]
+    return f"checkpoint {PurePosixPath(whole[0]).name}" if whole else ""
 
 
 def _notes(artifact: Artifact) -> list[str]:

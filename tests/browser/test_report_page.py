@@ -10,7 +10,7 @@ from patent_embed.report.html import write_report_html
 from tests.browser.pages import whole
 from tests.evidence import full_report
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from patent_embed.sweep.trials import Sweep
 from tests.browser.pages import whole
 from tests.sweeps import sweep, wide_sweep
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SWEEPS = {
     "wide": wide_sweep(),

@@ -43,6 +43,7 @@ FROZEN = {
     "tune": (OF_A_RUN | {"num_samples", "max_concurrent", "refit"}, []),
     "compare": (OF_A_RUN, ["MODEL"]),
     "encode": (OF_ENCODE, []),
+    "serve": ({"data_dir", "host", "port", "judgements", "max_requests"}, ["output_dir"]),
     "export": ({"format", "force", "max_documents"}, ["output_dir"]),
     "inspect": ({"config", "set", "json", "limit"}, ["DIR"]),
     "sample": ({"count", "seed", "layout"}, ["folder"]),
@@ -76,7 +77,7 @@ FROZEN_VALUES: dict[str, tuple[list[str], Any]] = {
     "negatives.per_positive": (["--negatives_per_positive", "2"], 2),
     "negatives.strategy": (["--negative_strategy", "hard"], "hard"),
     "model.name": (["--model_name", "bundled"], "bundled"),
-    "queries.api.base_url": (["--llm_base_url", "x"], "x"),
+    "queries.api.base_url": (["--llm_base_url", "http://x"], "http://x"),
     "queries.llm.model": (["--llm_model", "x"], "x"),
     "queries.use_cache": (["--no_query_cache"], False),
     "run.use_cache": (["--use_cache", "--no_use_cache"], False),
@@ -157,6 +158,7 @@ def test_both_spellings() -> None:
     [
         (("--set", "training.marginn=1"), "training.marginn: there is no such setting"),
         (("--margin", "5"), "margin 5 cannot be reached"),
+        (("--set", "training.mined_negatives=false"), "loss 'triplet' has no negatives but the mined ones"),
         (("--set", "training.epochs=0"), r"training.epochs: .* \(got 0\)"),
         (("--batch_size", "0"), r"training.batch_size: .* \(got 0\)"),
         (("--set", "training.loss=x"), r"training.loss: Input should be 'triplet' or 'infonce' \(got 'x'\)"),
@@ -248,7 +250,7 @@ def test_an_id_column_needs_a_text_column(capsys: pytest.CaptureFixture[str]) ->
         (("export", "out"), "the following arguments are required: --format"),
         (("sample", "out", "--count", "x"), "argument --count: invalid int value: 'x'"),
         (("compare",), "the following arguments are required: MODEL"),
-        (("run", "--batch_siz", "3"), "unrecognized arguments: --batch_siz 3"),
+        (("run", "--batch_siz", "3"), "unrecognized arguments: --batch_siz"),
     ],
 )
 def test_arguments_that_argparse_refuses(

@@ -19,7 +19,7 @@ from patent_embed.encoder.encoder import Encoder
 from tests.conftest import ROOT
 from tests.e2e.commands import patent_embed_here
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
 PROGRAM = [sys.executable, "-c", "import sys; from pipelines.cli import program; sys.exit(program())"]
 TEXTS, ROWS_PER_FILE = 3200, 50
 

@@ -11,7 +11,8 @@ import pytest
 from patent_embed.config.load import load_config
 from patent_embed.data.sample import write_sample
 from pipelines.engine import needed_for
-from pipelines.job import execute, output_of, recipe_of
+from pipelines.job import execute, recipe_of
+from pipelines.output_folder import working_in
 from pipelines.steps import negatives_scored
 from tests import golden
 
@@ -32,7 +33,7 @@ def test_steps_make_what_their_versions_stand_for(tmp_path: Path, tiny_model: Pa
             "negatives.scoring.enabled": False,
         }
     )
-    with output_of(config) as output:
+    with working_in(config, "test", ()) as output:
         recipe = recipe_of(config, output)
         assert recipe.tokens is not None
         made = execute(config, output, needed_for(recipe.tokens, recipe.steps)).made

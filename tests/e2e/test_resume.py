@@ -77,6 +77,8 @@ def read_until(process: subprocess.Popen, text: str) -> str:
 def test_a_killed_run_and_a_killed_worker_cost_no_weights(tmp_path: Path, arguments: list[str], whole: Path) -> None:
     process = start(arguments, prepared(whole, tmp_path))
     seen = read_until(process, "epoch 2/3")  # epoch 1 has its checkpoint, epoch 2 is under way
+    second = run_here(*arguments, "--output_dir", tmp_path, check=2)
+    assert f"is in use by `run`, process {process.pid} on" in second.stderr
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert process.returncode == -signal.SIGKILL, seen
@@ -87,6 +89,7 @@ def test_a_killed_run_and_a_killed_worker_cost_no_weights(tmp_path: Path, argume
     assert "can be resumed" in plan.stdout
     process = start([*arguments, "--resume"], tmp_path)
     seen = read_until(process, "epoch 3/3")
+    assert "lock    taken over from `run`, process" in seen
     events = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
     _, started = [event for event in events if event["event"] == "start"]
     while not any("epoch-0002" in path.read_text() for path in tmp_path.glob("steps/train-*/attempt-*/*snapshot.json")):
@@ -101,6 +104,7 @@ def test_a_killed_run_and_a_killed_worker_cost_no_weights(tmp_path: Path, argume
     assert len(attempts) == 1  # the interrupted one left nothing behind
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, arguments: list[str], whole: Path) -> None:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", tmp_path], capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +15,10 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from patent_embed.artifacts import open_artifact
+from patent_embed.folders import folder_at
+from patent_embed.hashing import folder_digest
+from patent_embed.ownership import MARKER
+from patent_embed.run_lock import RunLock
 from tests.conftest import patent, write_json_lines
 from tests.e2e.commands import SETTINGS, begin_from, patent_embed_here, run, run_here
 from tests.e2e.conftest import SECRET
@@ -26,7 +31,7 @@ def test_the_output_folder_is_complete(finished) -> None:
     names = {path.name for path in out.iterdir()}
     assert names == {
         *("steps", "model", "adapter", "metrics.json", "report.md", "report.html", "run_summary.json"),
-        *("config.yaml", "progress.jsonl", "tensorboard"),
+        *("config.yaml", "progress.jsonl", "tensorboard", MARKER),
     }
     summary = json.loads((out / "run_summary.json").read_text())
     rows = {name: step["rows"] for name, step in summary["steps"].items()}
@@ -118,6 +123,7 @@ def test_a_second_run_reuses_everything(finished) -> None:
     assert (out / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_models_are_compared_on_the_test_set_of_a_run(finished, tiny_model: Path, tmp_path: Path) -> None:
     _, out, _ = finished
@@ -146,6 +152,7 @@ def test_models_are_compared_on_the_test_set_of_a_run(finished, tiny_model: Path
     assert f"on test nDCG@10: {first['baseline_mean']:.4f}" in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_with_what_each_format_costs(finished) -> None:
     from sentence_transformers import SentenceTransformer
 
@@ -163,6 +170,7 @@ def test_a_run_is_exported_with_what_each_format_costs(finished) -> None:
     assert model.encode_query(["一种装置"]).shape == (1, 32)
 
 
+@pytest.mark.slow
 def test_a_format_that_loses_too_much_is_refused(finished, tmp_path: Path) -> None:
     _, out, _ = finished
     shutil.copytree(out, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
@@ -171,6 +179,11 @@ def test_a_format_that_loses_too_much_is_refused(finished, tmp_path: Path) -> No
     state["encoder.layer.1.output.LayerNorm.weight"] *= 1e6  # more than 16 bits hold; in fp32 it cancels out
     state["encoder.layer.1.output.LayerNorm.bias"] *= 1e6
     save_file(state, weights, metadata={"format": "pt"})
+    done = patent_embed_here("export", tmp_path / "run", "--format", "fp16", check=2)
+    assert "is not the model that the summary beside it tells of" in done.stderr
+    summary = json.loads((tmp_path / "run" / "run_summary.json").read_text())
+    summary["published"]["model"] = folder_digest(weights.parent)
+    (tmp_path / "run" / "run_summary.json").write_text(json.dumps(summary))
     done = patent_embed_here("export", tmp_path / "run", "--format", "fp16", "bf16", check=2)
     assert "fp16 loses" in done.stderr
     assert "bf16 loses" not in done.stderr
@@ -195,6 +208,7 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
     assert rerun("--margin", "0.2") == trained
     assert rerun("--set", "training.log_every=3", "--num_workers", "2") == set()
     assert rerun("--set", "evaluation.distributed=true") == set()
+    assert rerun("--set", "training.validate_epochs=false") == {"tokens", *trained}
     assert rerun("--set", "negatives.scoring.pool=8") == {"negatives-scored", "tokens", *trained}
     assert rerun("--set", "negatives.scoring.enabled=false") == {"tokens", *trained}
     assert rerun("--set", "negatives.rounds=2") == {
@@ -206,10 +220,20 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
     assert "120 patents" in seeded
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_test_only_measures_what_is_there(finished) -> None:
     arguments, out, _ = finished
     before = json.loads((out / "metrics.json").read_text())
+    lock, files = RunLock(folder_at(out), "run"), {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert "is in use by `run`" in run_here(*arguments, check=2).stderr
+    run_here(*arguments, "--test_only", "--no_use_cache")  # everything anew, which would remove the run's steps
+    assert {path: path.read_bytes() for path in files} == files | {out / MARKER: (out / MARKER).read_bytes()}
+    assert json.loads((out / "test_only" / "metrics.json").read_text())["systems"].keys() == before["systems"].keys()
+    assert not list(out.glob("beside-*"))
+    lock.release()
+    shutil.rmtree(out / "test_only")
+
     done = run_here(*arguments, "--test_only")
     assert "train" not in [line.split()[1] for line in done.stdout.splitlines() if line.startswith("[")]
     after = json.loads((out / "metrics.json").read_text())
@@ -219,6 +243,7 @@ def test_test_only_measures_what_is_there(finished) -> None:
     assert '<section id="training">' not in page
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_a_tuned_model_is_measured_without_its_base(finished) -> None:
     arguments, out, _ = finished
@@ -232,6 +257,7 @@ def test_a_tuned_model_is_measured_without_its_base(finished) -> None:
     assert '<section id="general">' not in page  # BM25 has no opinion on general sentences
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_two_rounds_of_hard_negatives_mined_on_ray_data_and_the_mean_of_two_trainings(
     finished, tmp_path: Path, sample_folder: Path, tiny_model: Path
@@ -312,6 +338,15 @@ def test_too_little_data_stops_with_advice(tmp_path: Path, tiny_model: Path) -> 
     done = run_here("--data_dir", same.parent, *common, check=2)
     assert "1 files of other kinds passed over" in done.stdout
     assert "no patent can get a negative" in done.stderr
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_workers_are_as_urgent_as_the_run() -> None:
+    """At the niceness that Ray gives them unless told otherwise, other work of the machine would leave them nothing."""
+    import ray
+
+    niceness = ray.remote(lambda: os.nice(0))
+    assert ray.get(niceness.remote()) == os.nice(0)
 
 
 @pytest.mark.parametrize(

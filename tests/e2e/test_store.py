@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from patent_embed.artifacts import open_artifact
-from patent_embed.folders import Folder, folder_at, scratch
+from patent_embed.folders import Folder, folder_at
+from patent_embed.ownership import MARKER
+from patent_embed.scratch import scratch
 from tests.e2e.commands import begin_from, patent_embed_here, run_here
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
 Stored = tuple[tuple[str, ...], Folder, subprocess.CompletedProcess[str]]
 
 
@@ -39,7 +41,7 @@ def test_a_store_holds_what_a_folder_would(finished, stored: Stored) -> None:
     _, place, done = stored
     assert {entry.name.partition("/")[0] for entry in place.entries()} == {
         *("steps", "model", "adapter", "metrics.json", "report.md", "report.html", "run_summary.json"),
-        *("config.yaml", "progress.jsonl", "tensorboard"),
+        *("config.yaml", "progress.jsonl", "tensorboard", MARKER),
     }
     assert done.stdout.count("reused") == 9
     assert f"report  {place}/report.html" in done.stdout

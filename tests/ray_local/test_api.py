@@ -24,6 +24,7 @@ from patent_embed.config.queries import QueriesConfig
 from patent_embed.data import sample
 from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
+from patent_embed.queries.answers import MOST_TOKENS
 from patent_embed.queries.cache import read_query_cache
 from pipelines.steps.queries import write_all
 from tests.conftest import ROOT
@@ -31,7 +32,7 @@ from tests.openai_server import OpenAiServer
 from tests.ray_local.endpoint import KEY, answer, corpus, settings
 
 pytest.importorskip("openai")
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
 def run(folder: Path, table: pa.Table, config: QueriesConfig) -> tuple[list[dict[str, object]], dict[str, object]]:
@@ -50,6 +51,13 @@ FAULTS = {
     "庚": ["text", "ok"],
     "辛": ["empty", "ok"],
     "壬": ["slow", "ok"],
+    "丑": ["drip", "ok"],
+    "寅": ["number", "ok"],
+    "卯": ["choices text", "ok"],
+    "辰": ["absurd"],
+    "巳": ["deep", "ok"],
+    "午": ["surrogate"],
+    "未": ["429 for ever", "ok"],
     "癸": ["400"],
     "子": ["500 text"],
 }
@@ -75,7 +83,8 @@ def test_every_fault_is_survived_and_counted(tmp_path: Path) -> None:
         first, second, *_ = server.times["词甲"]
         assert second - first >= 1  # Retry-After
         assert report["generated"] == 60
-        assert report["tokens"] == {"output": 10 * 60, "prompt": 100 * 60}  # without choices, or empty: also paid
+        # Without choices, or empty: also paid. One says that it read 10^30 tokens, and wrote -5.
+        assert report["tokens"] == {"output": 10 * 61, "prompt": 100 * 61 + MOST_TOKENS}
 
         # Only what failed is asked for again; an added patent costs one request.
         before = server.total

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import ray
 from safetensors.torch import load_file, save_file
 
 from patent_embed.artifacts import ModelRef
@@ -14,8 +16,9 @@ from patent_embed.config.model import ModelConfig
 from patent_embed.progress.events import TextsEmbedded
 from pipelines.embedders import _cpu_actors, embed_texts
 from pipelines.resources import NodeSize, cluster_nodes
+from pipelines.worker_errors import mistake_in
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 TEXTS = pa.table(
     {
         "text": [f"一种装置，编号{i}，{'包括壳体' * (i % 7)}" for i in range(300)],
@@ -43,6 +46,17 @@ def test_embeddings_that_are_no_numbers_are_an_error(tiny_model: Path, tmp_path:
     save_file({name: value * float("nan") for name, value in load_file(weights).items()}, weights, {"format": "pt"})
     with pytest.raises(RuntimeError, match="some hold NaN"):
         embed_texts(TEXTS.slice(0, 5), ModelRef(str(broken)), ModelConfig())
+
+
+def test_a_model_that_an_actor_cannot_load_is_a_users_mistake(tiny_model: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(tiny_model, tmp_path / "broken")
+    (weights,) = broken.rglob("model.safetensors")
+    save_file({n: value for n, value in load_file(weights).items() if "layer.1" not in n}, weights, {"format": "pt"})
+    with pytest.raises(ray.exceptions.RayError) as raised:
+        embed_texts(TEXTS, ModelRef(str(broken)), ModelConfig(), nodes=cluster_nodes())
+    mistake = mistake_in(raised.value)
+    assert mistake.startswith(f"model '{broken}' is not whole: 16 of its weights are missing")
+    assert mistake.endswith("fetch it again, or name another")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pipelines.engine import ignore
 from pipelines.steps.evaluate import ShardedSystem, _search_shard, _system
 from tests.evidence import unit
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
 def embedded(store: ArtifactStore, passages: np.ndarray) -> Artifact:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from pipelines.steps import ingest
 from tests.conftest import patent, write_json_lines
 from tests.unit.queries.files import write_cache
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
 @pytest.fixture
@@ -82,6 +83,23 @@ def test_every_record_is_a_patent_or_a_reject(tmp_path: Path, mixed_folder: Path
     # Of a repeated number the record whose file sorts first stays.
     kept = dict(zip(numbers, corpus["source"].to_pylist(), strict=True))
     assert kept["CN1035A"] == "deep/35.json"
+
+
+def test_what_cannot_be_looked_at_is_counted(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    write_json_lines(data / "a.jsonl", [patent("CN1A"), patent("CN2A")])
+    (data / "torn.zip").write_bytes(b"PK\x03\x04 torn")
+    (data / "gone.json").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(data / "pipe.json")
+    out = tmp_path / "out"
+    out.mkdir()
+    outcome = ingest.ingest(out, find_input(str(data)), DataConfig(), 42)
+    assert outcome.rejects == {"dangling_link": 1, "not_a_file": 1, "unreadable_file": 1}
+    assert outcome.rows == {"records": 5, "patents": 2, "not_sampled": 0}
+    rejects = {row["source"]: row["reason"] for row in pq.read_table(out / "rejects.parquet").to_pylist()}
+    assert rejects == {"gone.json": "dangling_link", "pipe.json": "not_a_file", "torn.zip": "unreadable_file"}
+    assert list(outcome.report["unread"]) == ["torn.zip"]
 
 
 @pytest.mark.parametrize("bytes_in_driver", [1 << 30, 0], ids=["sorted in the driver", "sorted by Ray Data"])

@@ -22,6 +22,7 @@ def test_without_vllm() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_without_enough_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
@@ -64,6 +65,7 @@ def test_prompts_begin_with_one_bos(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray.data.llm")

@@ -16,7 +16,7 @@ from patent_embed.folders import folder_at
 from patent_embed.negatives.drawn import mine_negatives
 from pipelines.steps.negatives import mine_negatives_ray
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
 def corpus(rows: int = 600) -> tuple[pa.Table, pa.Table]:

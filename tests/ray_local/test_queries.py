@@ -15,7 +15,7 @@ from tests.openai_server import OpenAiServer
 from tests.ray_local.endpoint import corpus, settings
 
 pytest.importorskip("openai")
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
 @pytest.mark.encoder

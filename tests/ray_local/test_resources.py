@@ -10,6 +10,7 @@ from pipelines.resources import NodeSize, cluster_nodes, waiting_is_said
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_a_run_waits_for_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     import ray

@@ -17,7 +17,7 @@ from patent_embed.queries.writing import Patent, Request
 from pipelines.backends import llm, rounds
 from pipelines.resources import NodeSize
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 
 class Echo:

@@ -82,3 +82,55 @@ def test_a_cut_or_missing_file_is_named(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(UserError, match=r"rows\.parquet has None bytes"):
         open_artifact(made.path)
+
+
+def test_a_flipped_byte_is_named_when_the_file_is_read(tmp_path: Path) -> None:
+    made = ArtifactStore(folder_at(tmp_path)).run(STEP, work)
+    file = made.path / "rows.parquet"
+    content = file.read_bytes()
+    file.write_bytes(content[:4] + bytes([content[4] ^ 1]) + content[5:])
+    found = open_artifact(made.path)  # sizes are as they were
+    with pytest.raises(UserError, match=r"rows\.parquet has not the content that its manifest vouches for"):
+        found.table("rows")
+
+
+def test_a_damaged_copy_of_a_store_is_fetched_again(tmp_path: Path, s3: str) -> None:
+    made = ArtifactStore(folder_at(f"{s3}/{tmp_path.name}/steps")).run(STEP, work)
+    copy = open_artifact(made.place).file("rows.parquet")
+    copy.write_bytes(b"x" * copy.stat().st_size)
+    assert open_artifact(made.place).table("rows").to_pydict() == {"id": ["a", "b"]}
+    made.place.write("rows.parquet", b"x" * copy.stat().st_size)
+    copy.unlink()
+    with pytest.raises(UserError, match=r"rows\.parquet has not the content"):
+        open_artifact(made.place).table("rows")
+
+
+def test_a_table_is_the_parts_of_its_manifest_and_no_others(tmp_path: Path) -> None:
+    def parts(folder: Path) -> Outcome:
+        (folder / "rows").mkdir()
+        pq.write_table(pa.table({"id": ["a"]}), folder / "rows" / "part-0.parquet")
+        return Outcome()
+
+    made = ArtifactStore(folder_at(tmp_path)).run(STEP, parts)
+    pq.write_table(pa.table({"id": ["planted"]}), made.path / "rows" / "part-1.parquet")
+    pq.write_table(pa.table({"id": ["planted"]}), made.path / "rows.parquet")
+    assert open_artifact(made.path).table("rows").to_pydict() == {"id": ["a"]}
+
+
+def test_working_files_are_left_and_are_no_part_of_the_result(tmp_path: Path) -> None:
+    def checkpoints(folder: Path) -> Outcome:
+        (folder / "attempt-1").mkdir()
+        (folder / "attempt-1" / "state").write_text("1")
+        return Outcome(working="attempt-")
+
+    made = ArtifactStore(folder_at(tmp_path)).run(STEP, checkpoints)
+    assert made.manifest.files == {}
+    assert (made.path / "attempt-1" / "state").exists()
+
+
+def test_an_artifact_made_aside_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    store = ArtifactStore(folder_at(tmp_path / "steps"))
+    store.run(STEP, work)
+    aside = ArtifactStore(folder_at(tmp_path / "steps" / "again")).run(STEP, lambda folder: Outcome(rows={"rows": 7}))
+    replaced = store.replace(STEP, aside)
+    assert (replaced.place, replaced.manifest.rows, replaced.manifest.files) == (store.place(STEP), {"rows": 7}, {})

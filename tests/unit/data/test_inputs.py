@@ -53,6 +53,20 @@ def test_nothing_there(tmp_path: Path) -> None:
         find_input(str(tmp_path))
 
 
+def test_what_cannot_be_looked_at_is_told_and_changes_the_digest(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    before = find_input(str(tmp_path)).digest
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "gone.json").symlink_to(tmp_path / "nowhere")
+    (tmp_path / ".hidden").symlink_to(tmp_path / "nowhere")
+    found = find_input(str(tmp_path))
+    assert found.notes() == ["1 not looked at, dangling_link: gone.json", "1 not looked at, not_a_file: pipe.json"]
+    assert found.digest != before
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(UserError, match=r"\(0 others, 3 that cannot be looked at\)"):
+        find_input(str(tmp_path))
+
+
 def test_the_digest_is_of_names_sizes_and_times(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     entries = folder_at(tmp_path).entries()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from patent_embed.data.listing import files_below
+from patent_embed.data.inputs import find_input
+from patent_embed.data.listing import DANGLING_LINK, NAME_NOT_UTF8, NOT_A_FILE, UNREADABLE_FOLDER, files_below
 from patent_embed.folders import folder_at
 
 
@@ -38,7 +39,7 @@ def test_a_loop_of_links_ends_and_no_folder_is_read_twice(root: Path) -> None:
     (root / "two").symlink_to(root.parent / "elsewhere" / "sub")
     listing = files_below(folder_at(root))
     assert [entry.name for entry in listing.entries] == ["a.json", "deep/b.json", "one/c.json", "one/sub/d.json"]
-    assert listing.unreadable == ["x", "y"]
+    assert [(each.name, each.reason) for each in listing.unseen] == [("x", DANGLING_LINK), ("y", DANGLING_LINK)]
 
 
 def test_the_root_may_be_a_link(root: Path) -> None:
@@ -57,12 +58,14 @@ def test_what_cannot_be_looked_at_is_named(root: Path) -> None:
     finally:
         (root / "shut").chmod(0o755)
     assert [entry.name for entry in listing.entries if not entry.name.startswith("shut")] == ["a.json", "deep/b.json"]
-    assert listing.unreadable == (["gone.json"] if os.geteuid() == 0 else ["gone.json", "shut"])  # root may look
+    shut = [("shut", UNREADABLE_FOLDER)] if os.geteuid() else []  # root may look
+    unseen = [(each.name, each.reason) for each in listing.unseen]
+    assert unseen == [("gone.json", DANGLING_LINK), ("pipe.json", NOT_A_FILE), *shut]
 
 
 def test_an_absent_folder_has_none(tmp_path: Path) -> None:
     listing = files_below(folder_at(tmp_path / "none"))
-    assert (listing.entries, listing.unreadable) == ([], [])
+    assert (listing.entries, listing.unseen) == ([], [])
 
 
 def test_sizes_and_times(root: Path) -> None:
@@ -74,3 +77,16 @@ def test_a_store(s3: str) -> None:
     folder = folder_at(f"{s3}/listing")
     folder.write("a/b.json", b"{}")
     assert [entry.name for entry in files_below(folder).entries] == ["a/b.json"]
+
+
+def test_names_that_are_no_utf8_are_named_and_not_read(root: Path) -> None:
+    (root / os.fsdecode(b"\xff.json")).write_text("{}")
+    (root / os.fsdecode(b"\xd6\xd0")).mkdir()
+    (root / os.fsdecode(b"\xd6\xd0") / "f.json").write_text("{}")
+    listing = files_below(folder_at(root))
+    assert [entry.name for entry in listing.entries] == ["a.json", "deep/b.json"]
+    assert [(each.name, each.reason) for each in listing.unseen] == [
+        ("\\udcd6\\udcd0", NAME_NOT_UTF8),
+        ("\\udcff.json", NAME_NOT_UTF8),
+    ]
+    assert [each.name for each in find_input(str(root)).unseen] == [each.name for each in listing.unseen]

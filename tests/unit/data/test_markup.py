@@ -45,3 +45,25 @@ def test_any_text(text: str) -> None:
 def test_time_grows_with_the_text_alone() -> None:
     for text in ("<a " * 20_000, "<!--" * 20_000, "&amp;" * 20_000, "<p a=" * 20_000, "<script>" * 5_000):
         without_markup(text)
+
+
+@pytest.mark.parametrize("begin", ["<!--", "<?x", "<script>", "<![CDATA[", "<!DOCTYPE", "<style><!--"])
+def test_beginnings_without_an_end_stay_however_many_there_are(begin: str) -> None:
+    """Half a million of them: looking for the end of each would take an hour."""
+    assert without_markup(begin * 500_000) == begin * 500_000
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a<!-- b --> c<!-- d", "a c<!-- d"),
+        ("a<!--> b --> c", "a c"),
+        ("a<?xml v?>b<?x>c?>", "ab<?x>c?>"),
+        ("a<SCRIPT x='1'>b</script >c<script>d", "ac<script>d"),
+        ("a<style>b<!-- c</style>d-->", "ad-->"),
+        ("<![CDATA[a]]>b<![CDATA[c", "ab<![CDATA[c"),
+        ("<![CDATA[<!-- a -->b]]>", "b"),
+    ],
+)
+def test_hidden_parts(text: str, shown: str) -> None:
+    assert without_markup(text) == shown

@@ -50,6 +50,19 @@ def test_search_is_exact_whatever_the_block(documents: int, distinct: int, k: in
         np.testing.assert_array_equal(found_scores, scores)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.01, 0.0])
+def test_only_what_is_allowed_is_found(share: float) -> None:
+    rng = np.random.default_rng(5)
+    corpus = unit(rng.normal(size=(200, 16)))[rng.integers(200, size=3000)]
+    queries, allowed = unit(rng.normal(size=(7, 16))), rng.random(3000) < share
+    chosen = np.flatnonzero(allowed)
+    expected_scores, expected_rows = brute_force(queries, corpus[chosen], 20)
+    for longest in (None, search.longest_of(corpus, block=700)):
+        scores, rows = search.exact_search(queries, corpus, 20, block=512, allowed=allowed, longest=longest)
+        assert rows.tolist() == chosen[expected_rows].tolist()
+        assert scores.tolist() == expected_scores.tolist()
+
+
 def test_near_ties_below_the_error_of_a_matrix_product_are_told_apart() -> None:
     rng = np.random.default_rng(5)
     centre = rng.normal(size=(1, 256))

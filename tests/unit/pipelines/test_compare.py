@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,8 @@ def test_a_comparison_needs_a_test_set(tmp_path: Path) -> None:
         comparison_recipe(config, ["a", "b"], of_run=True)
 
 
-def test_a_comparison_on_a_data_folder_begins_like_a_run(tmp_path: Path, sample_folder: Path) -> None:
-    models = [tmp_path / "one", tmp_path / "two"]
-    for model in models:
-        model.mkdir()
-        (model / "config.json").write_text(model.name)
+def test_a_comparison_on_a_data_folder_begins_like_a_run(tmp_path: Path, sample_folder: Path, tiny_model: Path) -> None:
+    models = [shutil.copytree(tiny_model, tmp_path / name) for name in ("one", "two")]
     config = load_config(options={"run.output_dir": str(tmp_path), "data.data_dir": str(sample_folder)})
     found = comparison_recipe(config, [str(model) for model in models], of_run=False)
     data, _ = data_tables(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,66 @@ def test_a_step_starts_again_when_a_node_is_lost(output: Output, losses: int, ru
         with pytest.raises(ray.exceptions.NodeDiedError):
             run(output, step("s", work))
     assert tried == [0] * runs  # each begins in an empty folder
+
+
+def counting(missing: list[int], letters: str = "x") -> StepSpec:
+    """A step whose result lacks something as long as ``missing`` says so, and then comes out otherwise."""
+
+    def work(context: Context) -> Outcome:
+        if missing[0] < 0:
+            raise UserError("nobody answers")
+        (context.folder / "text").write_text(letters * (3 - missing[0]))
+        return Outcome(rows={"missing": missing[0]})
+
+    def again(artifact: Artifact) -> str:
+        return f"{artifact.manifest.rows['missing']} answers had not come" if artifact.manifest.rows["missing"] else ""
+
+    return step("queries", work, again=again)
+
+
+def test_a_stand_in_is_not_the_last_word(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = [2]
+    first = counting(missing)
+    second = step("second", first=first)
+    assert run(output, first, second).results[second].report["text"] == "x"
+    assert [each.name for each in Runner(output, use_cache=True).unfinished([first, second])] == ["queries", "second"]
+    again = run(output, first, second)  # nothing more has come: the same bytes, so what follows is reused
+    assert {name: done.reused for name, done in again.results.by_name.items()} == {"queries": False, "second": True}
+    assert "queries is made again: 2 answers had not come" in capsys.readouterr().out
+    missing[0] = 0
+    last = run(output, first, second)
+    assert last.results[second].report["text"] == "xxx"
+    assert not any(done.reused for done in last.results.by_name.values())
+    assert all(done.reused for done in run(output, first, second).results.by_name.values())
+
+
+def test_what_was_made_stands_where_it_cannot_be_made_again(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = [2]
+    first = counting(missing)
+    made = run(output, first).results[first]
+    missing[0] = -1
+    assert run(output, first).results[first].manifest == made.manifest
+    assert "what was made before stands: nobody answers" in capsys.readouterr().out
+    assert sorted(path.name for path in made.path.parent.iterdir()) == [first.folder]
+
+
+def test_who_only_measures_takes_what_is_there(output: Output) -> None:
+    first = counting([2])
+    run(output, first)
+    reader = Output(output.folder, finishes=False)
+    assert all(done.reused for done in run(reader, first).results.by_name.values())
+
+
+def test_what_was_made_from_another_result_is_made_anew(output: Output) -> None:
+    missing = [2]
+    first = counting(missing)
+    second = step("second", first=first)
+    made = run(output, first, second).results[first]
+    shutil.rmtree(made.path)  # as a user who wants it anew
+    assert run(output, first, second).results.by_name["second"].reused  # the same came out
+    shutil.rmtree(made.path)
+    missing[0] = 0
+    assert not run(output, first, second).results.by_name["second"].reused
 
 
 def test_what_must_hold_is_checked_for_reused_steps_too(output: Output, capsys: pytest.CaptureFixture[str]) -> None:

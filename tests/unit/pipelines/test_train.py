@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,9 +29,12 @@ def steps(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
 
 
 def write(training: Folder, checkpoint: str, epoch: int) -> Folder:
-    """A checkpoint of a training, of which only the state is looked at."""
-    state = {"fingerprint": training.name, "epoch": epoch}
-    (training / checkpoint).write("state.json", json.dumps(state).encode())
+    """A checkpoint of a training."""
+    files = {f"{name}.safetensors": f"{name} {epoch}".encode() for name in ("weights", "kept", "optimizer")}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    state = {"fingerprint": training.name, "epoch": epoch, "sha256": digests}
+    for name, content in (files | {"state.json": json.dumps(state).encode()}).items():
+        (training / checkpoint).write(name, content)
     return training / checkpoint
 
 
@@ -55,6 +59,19 @@ def test_the_checkpoint_with_the_most_epochs_is_the_latest(steps: Folder) -> Non
     write(steps / OTHER, "attempt-1/epoch-0007", 7)
     assert latest_checkpoint(training) == most
     assert _resume_from(context(training), config("latest")) == most
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
+    steps: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = steps / MINE
+    whole, cut, flipped = (write(training, f"attempt-1/epoch-000{n}", n) for n in (1, 2, 3))
+    cut.delete("optimizer.safetensors")
+    flipped.write("weights.safetensors", b"weights 4")
+    assert latest_checkpoint(training) == whole
+    said = " ".join(capsys.readouterr().out.split())
+    assert "attempt-1/epoch-0003 is passed over: weights.safetensors is damaged" in said
+    assert "attempt-1/epoch-0002 is passed over: optimizer.safetensors is missing" in said
 
 
 def test_a_named_checkpoint_is_for_the_training_that_it_is_of(steps: Folder) -> None:

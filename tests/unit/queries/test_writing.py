@@ -15,7 +15,7 @@ from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
 from patent_embed.queries.cache import read_query_cache, write_query_cache
 from patent_embed.queries.store import Answer, QueryStore
-from patent_embed.queries.writing import Backend, Request, Written, write_queries
+from patent_embed.queries.writing import Backend, Request, Written, answers_to_come, write_queries
 
 CONFIG = QueriesConfig(backend="api")
 
@@ -200,3 +200,9 @@ def test_progress_tells_what_has_come(tmp_path: Path) -> None:
     store = QueryStore(folder_at(tmp_path))
     write_queries(corpus(12), CONFIG, {}, Model(), "m", store, 1, on_progress=lambda *each: seen.append(each))
     assert seen == [(done, 12) for done in range(1, 13)]
+
+
+def test_what_had_not_come_is_to_come_and_what_was_refused_is_not() -> None:
+    errors = {"timeout": 3, "token_cap": 2, "http_503": 1, "http_400": 4, "empty_answer": 5, "lost": 1}
+    assert answers_to_come(errors) == {"timeout": 3, "token_cap": 2, "http_503": 1, "lost": 1}
+    assert answers_to_come({"malformed": 2}) == {}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from pathlib import Path
+
+import pytest
 
 from patent_embed.report.content import RunReport, Table
 from patent_embed.report.markdown import markdown_table, write_report_md
@@ -138,7 +141,7 @@ def test_the_part_about_negatives_is_spelled_out(tmp_path: Path) -> None:
         ],
     }
     write_report_md(tmp_path / "report.md", RunReport(results=[], title="<&>", negatives=negatives))
-    assert (tmp_path / "report.md").read_text(encoding="utf-8") == f"# <&>\n\n{NEGATIVES}"
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == f"# &lt;&>\n\n{NEGATIVES}"
 
 
 def test_parts_stand_apart_by_one_empty_line(tmp_path: Path) -> None:
@@ -158,3 +161,55 @@ def test_parts_stand_apart_by_one_empty_line(tmp_path: Path) -> None:
 
 def test_cells_with_a_bar_stay_one_cell() -> None:
     assert markdown_table(Table("", ["a|b", "n"], [["x|y", "1"]])) == "| a\\|b | n |\n| --- | ---: |\n| x\\|y | 1 |"
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '<img src="https://evil/x.png">',
+    "![x](https://evil/x.png)",
+    "[press](javascript:alert(1))",
+    "a ** b * c `d` e",
+    "&lt;b&gt; &#60;b&#62;",
+    "one\n# two\r\n- three\u2028<b>",
+    "\x1b[31mred\x07 \x9b2J",
+    "left \u202eright\u202c \u2066x\u2069 \u200f",
+    "half \ud800 of a pair",
+    "![x][y] \\![z](q) \\\\[z](q)",
+]
+
+
+def shown(markdown: str) -> list[tuple[str, str]]:
+    """What a renderer makes of Markdown: its tokens within lines, by kind and content, without plain text."""
+    parser = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable("table")
+    inline = [child for token in parser.parse(markdown) for child in token.children or ()]
+    blocks = [(token.type, token.content) for token in parser.parse(markdown) if token.type.startswith("html")]
+    return blocks + [(child.type, child.content) for child in inline if child.type != "text"]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_what_patents_contain_is_shown_and_nothing_else(hostile: str, tmp_path: Path) -> None:
+    def written(text: str) -> str:
+        anchor = {"publication_number": text, "title": text, "codes": [text], "query": text}
+        negative = anchor | {"rung": text, "score": None}
+        report = RunReport(
+            results=[],
+            title=text,
+            rejects={text: 1},
+            settings={"data": {"data_dir": text}},
+            negatives={"examples": [anchor | {"negatives": [negative]}]},
+            queries={
+                "generated": 1,
+                "reused_answers": 0,
+                "accepted_answers": 0,
+                "rejected_answers": {text: 1},
+                "rejected_examples": {text: [text]},
+            },
+        )
+        write_report_md(tmp_path / "report.md", report)
+        return (tmp_path / "report.md").read_bytes().decode()
+
+    harmless, found = written("harmless"), written(hostile)
+    kinds = [kind for kind, _ in shown(harmless)]
+    assert [kind for kind, _ in shown(found) if kind != "softbreak"] == kinds
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200f\u202a-\u202e\u2066-\u2069]", found)
+    assert len(found.splitlines()) <= len(harmless.splitlines()) + 4  # YAML breaks lines of its own

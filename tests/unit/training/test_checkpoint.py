@@ -36,6 +36,13 @@ def test_checkpoints_are_refused_by_name(tiny_model: Path, tmp_path: Path) -> No
     other.state.fingerprint = "0" * 64
     with pytest.raises(UserError, match=r"belongs to training f{14}, this is 0{14}:"):
         other.load(folder)
+    for name in ("weights", "kept", "optimizer"):
+        file = folder / f"{name}.safetensors"
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(UserError, match=rf"is not a whole checkpoint \({name}\.safetensors is damaged\)"):
+            make_trainer(tiny_model).load(folder)
+        file.write_bytes(content)
     (folder / "state.json").write_text((folder / "state.json").read_text()[:50])
     with pytest.raises(UserError, match="is not a whole checkpoint"):
         make_trainer(tiny_model).load(folder)

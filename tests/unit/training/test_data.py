@@ -26,7 +26,7 @@ def encoder(tiny_model: Path) -> Encoder:
     return Encoder.load(tiny_model, ModelConfig(), device=torch.device("cpu"))
 
 
-def built(encoder: Encoder, sources: Sequence[str] | None) -> TripletData:
+def built(encoder: Encoder, sources: Sequence[str] | None, *, mined: bool = True) -> TripletData:
     """Triplets of five queries of four training patents; the last patent is in val."""
     ids = [f"CN{i}" for i in range(5)]
     corpus = pa.table({"publication_number": ids, "abstract": [f"一种装置{i}" for i in range(5)]})
@@ -34,7 +34,7 @@ def built(encoder: Encoder, sources: Sequence[str] | None) -> TripletData:
     asked = ["CN0", "CN1", "CN1", "CN2", "CN4"]
     queries = pa.table({"publication_number": asked, "query": ["装置"] * 5, "source": SOURCES})
     negatives = pa.table({"publication_number": ["CN0", "CN1", "CN2"], "negative": ["CN3", "CN3", "CN3"]})
-    return build_triplets(encoder, corpus, splits, queries, negatives, sources)
+    return build_triplets(encoder, corpus, splits, queries, negatives, sources, mined=mined)
 
 
 def test_queries_of_rules_are_left_out_where_a_model_wrote_enough(
@@ -46,6 +46,13 @@ def test_queries_of_rules_are_left_out_where_a_model_wrote_enough(
     monkeypatch.setattr(data, "ENOUGH_TO_TRAIN", 3)
     assert len(built(encoder, None).triplets) == 4
     assert len(built(encoder, ["rules"]).triplets) == 2
+
+
+def test_without_mined_negatives_a_query_brings_its_own_passage_alone(encoder: Encoder) -> None:
+    with_them, without = built(encoder, None), built(encoder, None, mined=False)
+    assert without.triplets[:, 0].tolist() == [0, 1, 2, 3]  # CN0, twice CN1, CN2
+    assert without.triplets[:, 1].tolist() == without.triplets[:, 2].tolist() == [4, 5, 5, 6]
+    assert len(without.tokens) == len(without.family) == len(with_them.tokens) - 1  # CN3 is only a negative
 
 
 def test_sources_that_nothing_has_are_an_error_that_names_the_setting_of_the_training(encoder: Encoder) -> None:

@@ -1,0 +1,270 @@
+"""Search over HTTP on generated patents: latency with several users, memory over time, and exact search by others.
+
+    python benchmarks/serving.py make DIR --patents 100000        # once: corpus, words, vectors
+    python benchmarks/serving.py load DIR --users 8               # p50, p95 by what is asked; start of the server
+    python benchmarks/serving.py memory DIR --seconds 600 --rate 20
+    python benchmarks/serving.py peers DIR                        # beside faiss-cpu and LanceDB, same vectors
+
+The patents are those of ``patent-embed sample`` with a date each. Their vectors are no encoder's: a text's is the mean
+of fixed random vectors of its words (384 numbers, of length 1), which a search cannot tell from others, and which
+100,000 texts get in a minute. Queries are encoded by the bundled encoder, as in use. Both models of the page are that
+encoder. No query is asked twice, and none is known to the server before. The users are threads of a process of its own
+on the same machine, each asks again as soon as it has its answer. One JSON line a figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+
+from patent_embed.data.sample import generate_range, query
+from patent_embed.data.schemas import RECORDS
+from patent_embed.evaluation.bm25 import Bm25Index
+from patent_embed.evaluation.search import exact_search, longest_of
+from patent_embed.serving.corpus import write_corpus
+from patent_embed.text import words
+
+DIM, SEED, GROUP = 384, 11, 10_000
+ASKED = {
+    "dense": {"systems": ["tuned"]},
+    "bm25": {"systems": ["bm25"]},
+    "hybrid": {"systems": ["hybrid"]},
+    "hybrid, one subclass": {"systems": ["hybrid"], "ipc": ["G06T"]},
+    "all four lists": {"systems": ["hybrid", "tuned", "base", "bm25"]},
+}
+
+
+def groups(patents: int) -> Iterator[pa.Table]:
+    schema = pa.schema([RECORDS.field(i) for i in range(RECORDS.get_field_index("source") + 1)])
+    for begin in range(0, patents, GROUP):
+        rows = [
+            {key: record[key] for key in ("publication_number", "title", "abstract")}
+            | {"codes": [each["code"] for each in record["classifications"]], "language": "zh"}
+            | {"publication_date": f"{2004 + n % 20}-{1 + n % 12:02d}-{1 + n % 28:02d}"}
+            for n, record in enumerate(generate_range(begin, min(begin + GROUP, patents), SEED), begin)
+        ]
+        yield pa.Table.from_pylist(rows, schema)
+
+
+def make(folder: Path, patents: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_corpus(folder, groups(patents))
+    rng, known = np.random.default_rng(SEED), dict[str, np.ndarray]()
+    vectors = np.lib.format.open_memmap(folder / "passages.npy", "w+", np.float32, (patents, DIM))
+    abstracts = [text for group in groups(patents) for text in group["abstract"].to_pylist()]
+    for row, text in enumerate(abstracts):
+        mean = sum(known.setdefault(word, rng.normal(size=DIM)) for word in words(text))
+        vectors[row] = mean / np.linalg.norm(mean)
+    vectors.flush()
+    Bm25Index.build(abstracts).save(folder / "bm25")
+
+
+def serve(folder: Path) -> None:
+    """The server's process: prints its port."""
+    import socket
+
+    import uvicorn
+
+    from patent_embed.encoder.bundled import bundled_encoder
+    from patent_embed.encoder.encoder import Encoder
+    from patent_embed.serving.app import create_app
+    from patent_embed.serving.corpus import Corpus
+    from patent_embed.serving.encoding import BatchedEncoder
+    from patent_embed.serving.engine import Engine, Model
+    from patent_embed.serving.guard import Limits
+    from patent_embed.serving.live import Live
+    from patent_embed.serving.vectors import VectorMatrix
+
+    corpus, models = Corpus(folder), {}
+    for name in ("tuned", "base"):
+        vectors = np.load(folder / "passages.npy", mmap_mode="r")
+        encoder = BatchedEncoder(Encoder.load(bundled_encoder()), name)
+        models[name] = Model(encoder, VectorMatrix(corpus, vectors, name), vectors)
+    engine = Engine(corpus, Bm25Index.load(folder / "bm25"), models)
+    app = create_app(Live(lambda output: engine, ""), Limits())
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        print(listening.getsockname()[1], flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run([listening])
+
+
+class Running:
+    """The server as a process, and the seconds of its start until it answers."""
+
+    def __init__(self, folder: Path) -> None:
+        began = time.perf_counter()
+        self.process = subprocess.Popen([sys.executable, __file__, "serve", folder], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+        self.ask({"query": "水泵"})
+        self.start = time.perf_counter() - began
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def ask(self, body: dict[str, Any], connection: http.client.HTTPConnection | None = None) -> None:
+        connection = connection or self.connection()
+        connection.request("POST", "/search", json.dumps(body), {"content-type": "application/json"})
+        answer = connection.getresponse()
+        content = answer.read()
+        assert answer.status == 200, content
+
+    def gib(self) -> dict[str, float]:
+        found = psutil.Process(self.process.pid).memory_info()
+        return {"resident_gib": round(found.rss / 2**30, 3), "own_gib": round((found.rss - found.shared) / 2**30, 3)}
+
+
+def queries(patents: int) -> Iterator[str]:
+    order = np.random.default_rng(1).permutation(patents)
+    while True:
+        yield from (query(SEED, int(n)) for n in order)
+
+
+def load(folder: Path, users: int, requests: int) -> None:
+    running = Running(folder)
+    say("start", seconds=round(running.start, 1), **running.gib())
+    try:
+        texts, lock = queries(100_000), threading.Lock()
+        for name, asked in ASKED.items():
+            took: list[float] = []
+
+            def user(asked: dict[str, Any] = asked, took: list[float] = took) -> None:
+                connection = running.connection()
+                for _ in range(requests // users):
+                    with lock:
+                        text = next(texts)
+                    began = time.perf_counter()
+                    running.ask({"query": text, "count": 10} | asked, connection)
+                    took.append(time.perf_counter() - began)
+
+            began = time.perf_counter()
+            threads = [threading.Thread(target=user) for _ in range(users)]
+            for each in threads:
+                each.start()
+            for each in threads:
+                each.join()
+            seconds = time.perf_counter() - began
+            p50, p95 = (round(1000 * float(np.quantile(took[users:], q)), 1) for q in (0.5, 0.95))
+            say(name, users=users, requests=len(took), p50_ms=p50, p95_ms=p95, per_s=round(len(took) / seconds, 1))
+        say("after", **running.gib())
+    finally:
+        running.process.kill()
+
+
+def memory(folder: Path, seconds: int, rate: float) -> None:
+    """``rate`` requests a second whether or not the ones before are answered; what the server holds, over time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    running = Running(folder)
+    try:
+        texts, took = queries(100_000), list[float]()
+
+        def one(text: str) -> None:
+            began = time.perf_counter()
+            running.ask({"query": text, "systems": ["hybrid"]})
+            took.append(time.perf_counter() - began)
+
+        with ThreadPoolExecutor(32) as pool:
+            began, asked = time.perf_counter(), 0
+            for minute in range(seconds // 30 + 1):
+                while (passed := time.perf_counter() - began) < 30 * minute:
+                    if asked < passed * rate:
+                        pool.submit(one, next(texts))
+                        asked += 1
+                    else:
+                        time.sleep(0.002)
+                p95 = round(1000 * float(np.quantile(took, 0.95)), 1) if took else None
+                say("memory", at_s=30 * minute, asked=asked, answered=len(took), p95_ms=p95, **running.gib())
+    finally:
+        running.process.kill()
+
+
+def peers(folder: Path) -> None:
+    """Exact inner products of the same vectors, in this process: milliseconds a call, the median of some."""
+    import faiss
+    import lancedb
+
+    vectors = np.load(folder / "passages.npy")
+    asked = vectors[np.random.default_rng(2).integers(len(vectors), size=8)] + 0.01
+    asked = (asked / np.linalg.norm(asked, axis=1, keepdims=True)).astype(np.float32)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    database = lancedb.connect(folder / "lance")
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    table = database.create_table("t", pa.table({"vector": column}), mode="overwrite")
+    longest = longest_of(vectors)
+
+    def ours(batch: np.ndarray, k: int) -> np.ndarray:
+        return exact_search(batch, vectors, k, longest=longest)[1]
+
+    def by_faiss(batch: np.ndarray, k: int) -> np.ndarray:
+        return index.search(batch, k)[1]
+
+    def by_lance(batch: np.ndarray, k: int) -> np.ndarray:
+        found = [
+            table.search(each).distance_type("dot").with_row_id(True).limit(k).select([]).to_arrow() for each in batch
+        ]
+        return np.stack([each["_rowid"].to_numpy() for each in found]).astype(np.int64)
+
+    methods = {"exact_search": ours, "faiss IndexFlatIP": by_faiss, "LanceDB, no index": by_lance}
+    for size in (1, 8):
+        for k in (10, 200):
+            times: dict[str, list[float]] = {name: [] for name in methods}
+            expected = [set(rows) for rows in ours(asked[:size], k).tolist()]
+            for _ in range(15):  # in turns
+                for name, method in methods.items():
+                    took, found = timed(method, asked[:size], k)
+                    times[name].append(took)
+            same = {}
+            for name, method in methods.items():
+                found = method(asked[:size], k).tolist()
+                same[name] = np.mean([len(set(a) & b) / k for a, b in zip(found, expected, strict=True)])
+            for name, took_all in times.items():
+                middle = round(1000 * float(np.median(took_all[2:])), 1)
+                say(name, queries=size, k=k, ms=middle, found_alike=round(float(same[name]), 4))
+
+
+def timed(method: Callable[[np.ndarray, int], np.ndarray], batch: np.ndarray, k: int) -> tuple[float, np.ndarray]:
+    began = time.perf_counter()
+    found = method(batch, k)
+    return time.perf_counter() - began, found
+
+
+def say(what: str, **figures: Any) -> None:
+    print(json.dumps({"what": what, **figures}, ensure_ascii=False), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("make", "serve", "load", "memory", "peers"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--patents", type=int, default=100_000)
+    parser.add_argument("--users", type=int, default=8)
+    parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--rate", type=float, default=20)
+    given = parser.parse_args()
+    match given.what:
+        case "make":
+            make(given.folder, given.patents)
+        case "serve":
+            serve(given.folder)
+        case "load":
+            say("machine", cores=os.cpu_count(), affinity=len(os.sched_getaffinity(0)))
+            load(given.folder, given.users, given.requests)
+        case "memory":
+            memory(given.folder, given.seconds, given.rate)
+        case "peers":
+            peers(given.folder)

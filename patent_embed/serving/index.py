@@ -1,0 +1,67 @@
+"""What search needs besides a run's vectors, made once from its corpus and kept as artifacts beside its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step
+from patent_embed.evaluation.bm25 import Bm25Index
+from patent_embed.serving.corpus import Corpus, write_corpus
+
+INDEX, VECTORS = "search-index", "search-vectors"  # names of the artifacts
+_VERSION = 1
+_BM25 = "bm25"
+
+
+def search_index(store: ArtifactStore, corpus: Artifact) -> Artifact:
+    """The records, columns and words of a corpus (an artifact with the table ``corpus``), made where they are not."""
+
+    def work(folder: Path) -> Outcome:
+        patents = write_corpus(folder, _groups(corpus))
+        abstracts = (text for group in _groups(corpus, "abstract") for text in group["abstract"].to_pylist())
+        Bm25Index.build(abstracts).save(folder / _BM25)
+        return Outcome(rows={"patents": patents})
+
+    step = Step(INDEX, _VERSION, {}, {"corpus": corpus.digest})
+    return store.find(step) or store.run(step, work)
+
+
+def open_index(index: Artifact) -> tuple[Corpus, Bm25Index]:
+    """What ``search_index`` made, memory-mapped."""
+    folder = index.file("")
+    return Corpus(folder), Bm25Index.load(folder / _BM25)
+
+
+def vector_matrix(store: ArtifactStore, embeddings: Artifact, rows: int, folder_name: str) -> Artifact:
+    """``passages.npy`` of the files of embeddings that ``patent-embed encode`` wrote into ``folder_name``, in order."""
+
+    def work(folder: Path) -> Outcome:
+        matrix, at = None, 0
+        for part in embeddings.parts(folder_name):
+            column = pq.read_table(part, columns=["embedding"])["embedding"].combine_chunks()
+            vectors = column.flatten().to_numpy().reshape(len(column), -1)
+            if matrix is None:
+                shape = (rows, vectors.shape[1])
+                matrix = np.lib.format.open_memmap(folder / "passages.npy", "w+", np.float32, shape)
+            matrix[at : at + len(vectors)] = vectors
+            at += len(vectors)
+        if matrix is None or at != rows:
+            raise RuntimeError(f"{rows} texts have {at} embeddings")
+        matrix.flush()
+        return Outcome(rows={"passages": rows})
+
+    step = Step(VECTORS, _VERSION, {}, {"embeddings": embeddings.digest})
+    return store.find(step) or store.run(step, work)
+
+
+def _groups(corpus: Artifact, *columns: str) -> Iterator[pa.Table]:
+    """The corpus, a row group at a time."""
+    for part in corpus.parts("corpus"):
+        file = pq.ParquetFile(part)
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns=list(columns) or None)

@@ -1,0 +1,94 @@
+"""Exact search in a model's vectors for requests: those that come at once are searched in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Protocol, cast
+
+import numpy as np
+
+from patent_embed.arrays import Rows, Vectors
+from patent_embed.errors import UserError
+from patent_embed.evaluation.search import exact_search, longest_of
+from patent_embed.serving.batching import Batcher
+from patent_embed.serving.corpus import Corpus, Filters
+
+Found = tuple[Vectors, Rows]
+"""Scores (k,) and rows (k,) of one query's best documents, by (-score, row)."""
+
+_REQUESTS_AT_ONCE = 32
+_BLOCK = 1 << 15  # documents at a time: with few queries the threads of BLAS meet after each block, so that it is large
+_FEW = 4  # where less than this part of the documents may be found, they are copied out; else the others are left out
+
+
+class VectorSearch(Protocol):
+    """What finds the documents that are nearest to a vector."""
+
+    def submit(self, query: Vectors, k: int, filters: Filters) -> Future[Found]:
+        """The k best of those that ``filters`` let through; fewer where there are fewer."""
+
+
+class VectorMatrix:
+    """The vectors ``vectors`` (patents, dim) float32 of a corpus, or a part of them that begins at row ``begin``."""
+
+    def __init__(self, corpus: Corpus, vectors: Vectors, name: str, begin: int = 0) -> None:
+        """Reads all vectors once. Raises UserError where one is no number."""
+        try:
+            longest = longest_of(vectors)
+        except ValueError as error:
+            raise UserError(f"the vectors of {name!r} cannot be searched: {error}; run the step again") from None
+        self._batches: Batcher[tuple[Vectors, int, Filters], Found] = Batcher(
+            _Work(corpus, vectors, begin, longest), _REQUESTS_AT_ONCE, f"search {name}"
+        )
+
+    def submit(self, query: Vectors, k: int, filters: Filters) -> Future[Found]:
+        """See ``VectorSearch``; rows count from the corpus's first."""
+        return self._batches.submit((query, k, filters))
+
+
+class _Work:
+    """The batches' work: all requests with the same filters in one pass over the vectors."""
+
+    def __init__(self, corpus: Corpus, vectors: Vectors, begin: int, longest: float) -> None:
+        self._corpus, self._vectors, self._begin, self._longest = corpus, vectors, begin, longest
+
+    def __call__(self, asked: list[tuple[Vectors, int, Filters]]) -> Sequence[Found]:
+        found: list[Found | None] = [None] * len(asked)
+        for filters in dict.fromkeys(each[2] for each in asked):
+            mine = [at for at, each in enumerate(asked) if each[2] == filters]
+            scores, rows = self._search(
+                np.stack([asked[at][0] for at in mine]), max(asked[at][1] for at in mine), filters
+            )
+            for place, at in enumerate(mine):
+                found[at] = scores[place, : asked[at][1]], rows[place, : asked[at][1]]
+        return [each for each in found if each is not None]
+
+    def _search(self, queries: Vectors, k: int, filters: Filters) -> Found:
+        mask = self._corpus.mask(filters)
+        if mask is None:
+            scores, rows = exact_search(queries, self._vectors, k, block=_BLOCK, longest=self._longest)
+            return scores, rows + self._begin
+        mask = mask[self._begin : self._begin + len(self._vectors)]
+        chosen = np.flatnonzero(mask)
+        if len(chosen) * _FEW < len(mask):
+            some = cast(Vectors, _Chosen(self._vectors, chosen))
+            scores, rows = exact_search(queries, some, k, block=_BLOCK, longest=self._longest)
+            return scores, chosen[rows] + self._begin
+        scores, rows = exact_search(queries, self._vectors, k, allowed=mask, block=_BLOCK, longest=self._longest)
+        return scores, rows + self._begin
+
+
+class _Chosen:
+    """Some rows of a matrix, copied out only block by block: what ``exact_search`` reads of an array."""
+
+    ndim = 2
+
+    def __init__(self, vectors: Vectors, rows: Rows) -> None:
+        self._vectors, self._rows, self.shape = vectors, rows, (len(rows), vectors.shape[1])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, part: slice | Rows) -> Vectors:
+        return self._vectors[self._rows[part]]

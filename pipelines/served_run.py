@@ -1,0 +1,124 @@
+"""What search needs of a finished run, or of another corpus with its models: found, and made where it is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from patent_embed.artifacts import Artifact, ModelRef
+from patent_embed.config.commands import EncodeArguments
+from patent_embed.data.inputs import find_input
+from patent_embed.encoder.hub import resolve_model
+from patent_embed.errors import UserError
+from patent_embed.folders import folder_at
+from patent_embed.progress.terminal import note
+from patent_embed.serving.facts import RunFacts, run_facts
+from patent_embed.serving.index import search_index, vector_matrix
+from pipelines.engine import LocalModel, Output
+from pipelines.job import execute
+from pipelines.recipe import BASE, TUNED
+from pipelines.run_folder import SUMMARY, FinishedRun, open_run
+from pipelines.served import ServedModel, ServedRun
+from pipelines.steps import embed
+from pipelines.steps.embeddings import VECTORS, embeddings_step
+from pipelines.steps.texts import texts_step
+from pipelines.steps.train import MODEL
+
+_CHECKS = 8  # queries of the run, spread over it
+
+
+def served_run(output_dir: str, data_dir: str | None = None) -> ServedRun:
+    """Find what search needs in the output folder of a run; make there, once, what is missing.
+
+    Args:
+        output_dir: of a finished run.
+        data_dir: another corpus, which the run's models embed into the same folder; None: that of the run.
+
+    Raises:
+        UserError: no run has finished there, or its model is not there any more.
+    """
+    run = open_run(output_dir)
+    if run is None:
+        raise UserError(
+            f"{output_dir!r} holds no finished run, so there are no vectors to search; name the output folder of one"
+        )
+    with contextlib.closing(Output(folder_at(output_dir))) as output:
+        found = dict(_models(run, output))
+        if not found:
+            raise UserError(f"no model of the run in {output_dir!r} is there any more, so no query can be embedded")
+        corpus = run.tables.ingest
+        if data_dir is not None:
+            corpus, found = _other_corpus(run, output, found, data_dir)
+        index = search_index(output.store, corpus)
+    return ServedRun(run.config, index, found, _facts(output_dir))
+
+
+def _models(run: FinishedRun, output: Output) -> Iterator[tuple[str, ServedModel]]:
+    """The tuned model first: it is the one that is fused with BM25."""
+    for name in (TUNED, BASE):
+        vectors = run.steps.get(f"{embed.NAME}-{name}")
+        if vectors is None:
+            continue
+        digest = vectors.manifest.inputs["model"]
+        model = _model(run, output, name, digest)
+        if model is None:
+            note(f"the {name} model is left out: what made its vectors is not there any more")
+            continue
+        asked = run.tables.queries.table("queries", "query")["query"]
+        known = np.load(vectors.file("queries.npy"), mmap_mode="r")
+        chosen = range(0, len(asked), max(1, len(asked) // _CHECKS))[:_CHECKS]
+        checks = [(asked[row].as_py(), np.asarray(known[row])) for row in chosen]
+        yield name, ServedModel(model, vectors, checks)
+
+
+def _model(run: FinishedRun, output: Output, name: str, digest: str) -> ModelRef | None:
+    """The model that made vectors: that of a training, or a folder with the same content."""
+    for step in run.steps.values():
+        if step.digest == digest:
+            return ModelRef(step.address, MODEL)
+    if (shared := output.shared(digest)) is not None:
+        return shared
+    try:
+        folder = (
+            output.folder.fetch_all(output.here / MODEL, MODEL)
+            if name == TUNED
+            else resolve_model(run.config.model.name, trust_remote_code=run.config.model.trust_remote_code).resolve()
+        )
+    except UserError:
+        return None
+    found = LocalModel(folder)
+    return output.share(found) if folder.is_dir() and found.digest == digest else None
+
+
+def _other_corpus(
+    run: FinishedRun, output: Output, models: dict[str, ServedModel], data_dir: str
+) -> tuple[Artifact, dict[str, ServedModel]]:
+    """Read and embed another corpus by the steps of ``patent-embed encode``."""
+    config = run.config.model_copy(deep=True)
+    config.data.data_dir, config.run.output_dir, config.data.max_samples = data_dir, output.folder.address, None
+    texts = texts_step(config, EncodeArguments(), find_input(data_dir))
+    steps = {
+        name: embeddings_step(config, texts, LocalModel(model.model.folder()), "passage")
+        for name, model in models.items()
+    }
+    done = execute(config, output, [texts, *steps.values()])
+    rows = done[texts].manifest.rows["texts"]
+    found = {}
+    for name, model in models.items():
+        matrix = vector_matrix(output.store, done[steps[name]], rows, VECTORS)
+        found[name] = ServedModel(model.model, matrix, model.checks)
+    return done[texts], found
+
+
+def _facts(output_dir: str) -> RunFacts:
+    place = folder_at(output_dir)
+    metrics, summary = (_json(place.read(name)) for name in ("metrics.json", SUMMARY))
+    return run_facts(metrics, summary)
+
+
+def _json(content: bytes | None) -> dict[str, Any]:
+    return dict(json.loads(content)) if content else {}

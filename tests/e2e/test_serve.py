@@ -1,0 +1,180 @@
+"""`patent-embed serve` on a finished run, as a process: asked over HTTP, judged, killed, and loaded again."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+import openai
+import pyarrow.parquet as pq
+import pytest
+
+from patent_embed.serving.judgements import LOG_NAME, read_judgements
+from tests.conftest import ROOT, patent, write_json_lines
+from tests.e2e.commands import patent_embed_here
+
+pytestmark = pytest.mark.ray
+PROGRAM = [sys.executable, "-c", "import sys; from pipelines.cli import program; sys.exit(program())"]
+TOKEN = "0123456789abcdef-of-a-test"
+ALL = ["tuned", "base", "bm25", "hybrid"]
+
+
+class Server:
+    """A running command, what it says, and a client of it."""
+
+    def __init__(self, *arguments: object, token: str = "") -> None:
+        self.process = subprocess.Popen(
+            [*PROGRAM, "serve", *map(str, arguments), "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"PATENT_EMBED_TOKEN": token},
+        )
+        self.said: list[str] = []
+        self._came = threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.url = re.search(r"http://[\d.:]+", self.wait_for("page "))[0]  # type: ignore[index]
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self.client = httpx.Client(base_url=self.url, headers=headers, timeout=120)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in chain(self.process.stdout, ["the process has ended"]):
+            with self._came:
+                self.said.append(line)
+                self._came.notify_all()
+
+    def wait_for(self, words: str) -> str:
+        with self._came:
+            found = self._came.wait_for(
+                lambda: next((x for x in self.said if words in x), "") or "ended" in "".join(self.said[-1:]), 300
+            )
+        assert isinstance(found, str), "".join(self.said)
+        return found
+
+
+@contextmanager
+def server(*arguments: object, token: str = "") -> Iterator[Server]:
+    running = Server(*arguments, token=token)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait()
+
+
+@pytest.fixture(scope="module")
+def output(finished: tuple[tuple[str, ...], Path, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished run, whose own folder other tests look at."""
+    return Path(shutil.copytree(finished[1], tmp_path_factory.mktemp("serve") / "out"))
+
+
+def test_a_run_is_searched_judged_killed_and_served_again(output: Path) -> None:
+    queries = [line["query"] for line in _queries(output)]
+    with server(output) as running:
+        found = running.client.post("/search", json={"query": queries[0], "systems": ALL, "count": 5}).json()
+        assert [len(found["systems"][name]) for name in ALL] == [5] * 4
+        # What the run measured: the vectors of its queries, searched in those of its patents.
+        (step,) = output.glob("steps/embed-tuned-*")
+        vectors, asked = np.load(step / "passages.npy"), np.load(step / "queries.npy")
+        best = int(np.argmax(vectors @ asked[0]))
+        numbers = [each["publication_number"] for each in found["systems"]["tuned"]]
+        assert numbers[0] == _numbers(output)[best]
+
+        with openai.OpenAI(base_url=f"{running.url}/v1", api_key="none") as client:
+            embedded = client.embeddings.create(model="tuned-query", input=queries[:3])
+            assert np.abs(np.array([each.embedding for each in embedded.data]) - asked[:3]).max() < 1e-3
+            assert embedded.usage.total_tokens > 3
+            with pytest.raises(openai.BadRequestError, match="not served here"):
+                client.embeddings.create(model="text-embedding-3-small", input="a")
+
+        # A whole description fits into a link.
+        long = quote("一种带滤网的水泵，" * 2000)
+        with urllib.request.urlopen(f"{running.url}/?q={long}", timeout=120) as answer:
+            assert "the text was read in 16 parts" in answer.read().decode()
+        body = {"query": queries[0], "publication_number": numbers[1], "relevant": True, "system": "tuned", "rank": 2}
+        assert running.client.post("/judgements", json=body).json() == {"judgements": 1}
+        os.kill(running.process.pid, signal.SIGKILL)
+        running.process.wait()
+    (kept,) = read_judgements(output / LOG_NAME).lines
+    assert (kept.query, kept.publication_number, kept.relevant) == (queries[0], numbers[1], True)
+    # The corpus and its words were indexed once.
+    (index,) = output.glob("steps/search-index-*")
+    written = (index / "manifest.json").stat().st_mtime_ns
+    with server(output) as running:
+        assert "judged  1 in" in "".join(running.said)
+        assert (index / "manifest.json").stat().st_mtime_ns == written
+
+
+def test_langchain_embeds_as_the_run_did(output: Path) -> None:
+    langchain = pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
+    queries = [line["query"] for line in _queries(output)]
+    (step,) = output.glob("steps/embed-tuned-*")
+    (ingest,) = output.glob("steps/ingest-*")
+    abstracts = pq.read_table(ingest / "corpus")["abstract"].to_pylist()[:3]
+    with server(output) as running:
+        about = {"base_url": f"{running.url}/v1", "api_key": "none", "check_embedding_ctx_length": False}
+        asked = langchain.OpenAIEmbeddings(model="tuned-query", **about).embed_query(queries[0])
+        kept = langchain.OpenAIEmbeddings(model="tuned-document", **about).embed_documents(abstracts)
+    assert np.abs(np.array(asked) - np.load(step / "queries.npy")[0]).max() < 1e-3
+    assert np.abs(np.array(kept) - np.load(step / "passages.npy")[:3]).max() < 1e-3
+
+
+def test_a_changed_run_is_loaded_by_a_signal_and_a_broken_one_is_not(output: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(output, tmp_path / "broken"))
+    (step,) = broken.glob("steps/embed-tuned-*")
+    asked = np.load(step / "queries.npy")
+    np.save(step / "queries.npy", asked[::-1].copy())
+    with server(output, token=TOKEN) as running:
+        os.kill(running.process.pid, signal.SIGHUP)
+        running.wait_for("the run was loaded again")
+        refused = running.client.post("/reload", json={"output": str(broken)})
+        assert refused.status_code == 409
+        assert str(tmp_path) not in refused.text
+        running.wait_for("does not belong to the vectors of its run")
+        assert running.client.post("/search", json={"query": "水泵"}).status_code == 200
+        assert httpx.post(f"{running.url}/reload", json={}).status_code == 401
+
+
+def test_another_corpus_is_embedded_first(output: Path, tmp_path: Path) -> None:
+    others = [patent(f"CN99{n:04d}A", title=f"第{n}种装置") for n in range(30)]
+    others[3] |= {"classifications": [], "abstract": "没有分类号的一种用于海水淡化的反渗透膜组件及其制造方法。"}
+    data = write_json_lines(tmp_path / "others.jsonl", others)
+    with server(output, "--data_dir", data) as running:
+        found = running.client.post("/search", json={"query": "海水淡化反渗透膜", "systems": ALL, "count": 3}).json()
+        assert found["patents"] == 30
+        assert found["systems"]["bm25"][0]["publication_number"] == "CN990003A"
+
+
+def test_what_cannot_be_served_is_said(output: Path, tmp_path: Path) -> None:
+    for arguments, said in (
+        ((tmp_path,), "holds no finished run"),
+        ((output, "--host", "0.0.0.0"), "lets other machines read the patents"),
+    ):
+        assert said in patent_embed_here("serve", *arguments, check=2).stderr
+
+
+def _queries(output: Path) -> list[dict[str, str]]:
+    (step,) = output.glob("steps/queries-*")
+    found: list[dict[str, str]] = pq.read_table(step / "queries.parquet").to_pylist()
+    return found
+
+
+def _numbers(output: Path) -> list[str]:
+    (step,) = output.glob("steps/ingest-*")
+    numbers: list[str] = pq.read_table(step / "corpus")["publication_number"].to_pylist()
+    return numbers
