@@ -47,7 +47,9 @@ def whole(ray_here: None, finished, tmp_path_factory: pytest.TempPathFactory, ar
 
 def prepared(whole: Path, out: Path) -> Path:
     """An output folder in which all is done but the training and what follows from it."""
-    shutil.copytree(whole / "steps", out / "steps", ignore=shutil.ignore_patterns("train-????????", "choose-*", "*-tuned-*"))
+    shutil.copytree(
+        whole / "steps", out / "steps", ignore=shutil.ignore_patterns("train-????????", "choose-*", "*-tuned-*")
+    )
     return out
 
 
