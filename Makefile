@@ -28,7 +28,7 @@ demo: setup
 	$(BIN)/python pipelines/run.py --config configs/demo.yaml --data_dir $(DEMO)/patents --output_dir $(DEMO)/output
 	@echo
 	@echo "next    open $(DEMO)/output/report.html in a browser: what became better, and how sure that is"
-	@echo "        search with the model: the lines of Python in $(DEMO)/output/model/README.md"
+	@echo "        search the patents: $(BIN)/pip install -e '.[serve]', then $(BIN)/patent-embed serve $(DEMO)/output"
 	@echo "        your own patents: $(BIN)/patent-embed inspect DIR shows what would be read of a folder, then"
 	@echo "        $(BIN)/patent-embed run --data_dir DIR --output_dir OUT --quick_test"
 

@@ -26,7 +26,7 @@ from patent_embed.serving.judgements import LOG_NAME, read_judgements
 from tests.conftest import ROOT, patent, write_json_lines
 from tests.e2e.commands import patent_embed_here
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PROGRAM = [sys.executable, "-c", "import sys; from pipelines.cli import program; sys.exit(program())"]
 TOKEN = "0123456789abcdef-of-a-test"
 ALL = ["tuned", "base", "bm25", "hybrid"]
