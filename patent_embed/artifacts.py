@@ -23,8 +23,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from patent_embed.checked import digests_of, is_whole, sync
 from patent_embed.errors import UserError
-from patent_embed.folders import Folder, folder_at, scratch
+from patent_embed.folders import Folder, folder_at, json_of
 from patent_embed.hashing import text_digest
+from patent_embed.scratch import scratch
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 2
@@ -296,7 +297,7 @@ def open_artifact(place: Path | str | Folder) -> Artifact:
 
 def _check_version(path: Folder, content: bytes) -> None:
     """What another version of this program wrote has other fields: it is named before they are missed."""
-    found = json.loads(content)
+    found = json_of(content)
     version = found.get("schema_version") if isinstance(found, dict) else None
     if isinstance(version, int) and version != SCHEMA_VERSION:
         raise UserError(

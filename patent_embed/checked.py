@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from patent_embed.folders import Folder, scratch, sync_path
+from patent_embed.folders import Folder, sync_path
 from patent_embed.hashing import file_digest, stream_digest, text_digest
+from patent_embed.scratch import scratch
 
 _LARGE = 16 << 20  # bytes from which the machine remembers, too
 _AT_ONCE = 8  # files that are read at once; hashing leaves Python's lock

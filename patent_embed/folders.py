@@ -27,6 +27,7 @@ from pyarrow import fs
 
 from patent_embed.credentials import ADVICE, credential_in
 from patent_embed.errors import UserError
+from patent_embed.scratch import scratch
 
 SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
 _SHOWN = 200  # characters of an address
@@ -183,8 +184,8 @@ class _Local(Folder):
         found = []
         for path in self._path.rglob("*"):
             if path.is_file() and not (path.name.startswith(".") and path.name.endswith(_UNFINISHED)):
-                stat = path.stat()
-                found.append(Entry(path.relative_to(self._path).as_posix(), stat.st_size, stat.st_mtime_ns))
+                status = path.stat()
+                found.append(Entry(path.relative_to(self._path).as_posix(), status.st_size, status.st_mtime_ns))
         return sorted(found, key=lambda entry: entry.name)
 
     def holds(self, name: str) -> bool:
@@ -340,9 +341,12 @@ def folder_at(address: str | Path | Folder) -> Folder:
         raise UserError(f"{str(address)[:_SHOWN]!r} is no path that can be used: {reason}; name another one") from None
 
 
-def scratch(name: str) -> Path:
-    """A folder of this machine for copies, one for each ``name`` and user."""
-    return Path(tempfile.gettempdir()) / f"patent_embed-{os.getuid()}" / name
+def json_of(content: bytes | str) -> Any:
+    """The value of a JSON text. Raises ValueError where it is none, also of what is nested too deeply to be read."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def write_atomic(path: Path, content: bytes) -> None:

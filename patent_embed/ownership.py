@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from patent_embed.errors import UserError
-from patent_embed.folders import Folder
+from patent_embed.folders import Folder, json_of
 
 MARKER = "patent_embed.json"
 _MANIFEST_KEYS = {"step", "code_version", "digest"}
@@ -74,7 +74,7 @@ def _made_before_markers(place: Folder) -> bool:
 
 def _parsed(content: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(content)
+        found = json_of(content)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

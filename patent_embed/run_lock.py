@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from patent_embed.errors import UserError
-from patent_embed.folders import Folder
+from patent_embed.folders import Folder, json_of
 
 log = logging.getLogger("patent_embed")
 LOCK = "run.lock"
@@ -211,7 +211,7 @@ def _content(owner: Owner) -> bytes:
 
 def _parsed(content: bytes) -> Owner | None:
     try:
-        found = Owner(**json.loads(content))
+        found = Owner(**json_of(content))
     except (ValueError, TypeError):
         return None
     numbers = (found.pid, found.started, found.since, found.renewed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from patent_embed.artifacts import Artifact, Step
 from patent_embed.config.settings import Config
 from patent_embed.data.inputs import PatentFiles
 from patent_embed.errors import UserError
+from patent_embed.folders import json_of
 from pipelines.engine import LocalModel, StepSpec
 from pipelines.steps import embed, embeddings, train
 
@@ -68,7 +68,7 @@ def _width(model: Path) -> int:
     """Numbers in a vector of the model; 1 where its settings do not say."""
     for path in sorted(model.rglob("config.json")):
         try:
-            width = json.loads(path.read_bytes()).get("hidden_size")
+            width = json_of(path.read_bytes()).get("hidden_size")
         except (ValueError, AttributeError):
             continue
         if isinstance(width, int):

@@ -30,6 +30,7 @@ def run(arguments: ServeArguments) -> None:
     import uvicorn
 
     from patent_embed.serving.app import create_app
+    from patent_embed.serving.page import MOST_CHARS_OF_A_LINK
 
     judgements = judgement_log(arguments)
     live = Live(
@@ -49,6 +50,9 @@ def run(arguments: ServeArguments) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        http="h11",
+        h11_max_incomplete_event_size=16 * MOST_CHARS_OF_A_LINK,  # of a request's head, in which a link stands
+        limit_concurrency=8 * arguments.max_requests,  # connections, idle ones as well
         timeout_keep_alive=30,
         timeout_graceful_shutdown=10,
     )

@@ -25,7 +25,7 @@ from ray.tune.schedulers import ASHAScheduler
 from patent_embed.artifacts import ModelRef
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
-from patent_embed.folders import folder_at, write_json
+from patent_embed.folders import folder_at, json_of, write_json
 from patent_embed.hashing import text_digest
 from patent_embed.ownership import claim
 from patent_embed.progress.clock import duration
@@ -81,8 +81,8 @@ def run_sweep(config: Config) -> None:
             base, tokens = job.prepare_training(config, output)
             if not tokens.manifest.rows["val_queries"]:
                 raise UserError(
-                    "the validation split has no queries to rank trials by; give it more patents (splits.val), or set "
-                    "evaluation.query_sources"
+                    "the validation split has no queries to rank trials by; give it more patents (splits.val), set "
+                    "evaluation.query_sources, or leave out training.validate_epochs=false"
                 )
             identity = _identity(config, space, tokens.digest)
             journal = Journal(folder, space, config.training.epochs)
@@ -162,7 +162,7 @@ def _settle(journal: Journal, identity: dict[str, Any], *, resume: bool) -> None
 def _json(path: Path) -> Any:
     """The content of a JSON file; None where it holds none."""
     try:
-        return json.loads(path.read_bytes())
+        return json_of(path.read_bytes())
     except ValueError:
         return None
 

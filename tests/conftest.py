@@ -113,3 +113,8 @@ def patent(number: str, **changes: object) -> dict[str, object]:
 def write_json_lines(path: Path, records: list[dict[str, object]]) -> Path:
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
     return path
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named by their number: those of an archive hold the time, and two workers would see other tests."""
+    return f"{argname}_of_{len(val)}_bytes" if isinstance(val, bytes) else None

@@ -58,7 +58,7 @@ class TrainingConfig(_LossSettings, _Schedule):
     soup_size: Annotated[int, Role.PUBLISHED] = Field(
         1, ge=1, le=16, description="trainings with other seeds whose mean weights are published (model soup)"
     )
-    matryoshka_dims: list[Annotated[int, Field(ge=1)]] | None = Field(
+    matryoshka_dims: list[int] | None = Field(
         None,
         min_length=1,
         description="for every entry, also train the first so many numbers of each embedding; None: only all of them",
@@ -91,6 +91,11 @@ class TrainingConfig(_LossSettings, _Schedule):
     keep_checkpoints: Annotated[int, Role.LOGISTICS] = Field(
         2, ge=1, description="newest checkpoints kept, besides the best"
     )
+    validate_epochs: Annotated[bool, Role.PREPARED] = Field(
+        True,
+        description="measure val nDCG@10 before the training and after every epoch; false: the last epoch is "
+        "published, and no time goes into embedding val's passages each time",
+    )
     early_stopping_patience: int = Field(
         3, ge=0, description="stop after so many evaluations without a better val nDCG@10; 0: never"
     )
@@ -113,6 +118,8 @@ class TrainingConfig(_LossSettings, _Schedule):
 
     @model_validator(mode="after")
     def _loss_can_be_trained(self) -> TrainingConfig:
+        if any(dim < 1 for dim in self.matryoshka_dims or ()):
+            raise ValueError(f"matryoshka_dims {self.matryoshka_dims} are counts of numbers; set each to 1 at least")
         loss = LOSSES[self.loss]
         loss.check(loss.settings_of(self))
         if not self.mined_negatives and not loss.in_batch:

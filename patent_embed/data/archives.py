@@ -42,11 +42,28 @@ def without_gz(source: str) -> str:
     return source[:-3] if source.lower().endswith(".gz") else source
 
 
-class _Bounded(io.RawIOBase):
-    """A decompressing stream that refuses to give out far more than went in."""
+class Budget:
+    """How many bytes a file may be decompressed to, with all archives in it, at any depth: what one archive gives out
+    is not what the next may be measured by, or each would hold two hundred times the one before."""
 
-    def __init__(self, stream: Any, compressed_bytes: int, spent: list[int]) -> None:
-        self._stream, self._allowed, self._spent = stream, max(_SMALL, LARGEST_RATIO * compressed_bytes), spent
+    def __init__(self, file: BinaryIO) -> None:
+        """Measure the file as it lies there, and go back to its beginning."""
+        self.allowed = max(_SMALL, LARGEST_RATIO * file.seek(0, io.SEEK_END))
+        self.spent = 0
+        file.seek(0)
+
+    def spend(self, count: int) -> None:
+        """Count so many bytes. Raises TooLarge where they are too many."""
+        self.spent += count
+        if self.spent > self.allowed:
+            raise TooLarge(f"more than {self.allowed:,} bytes inside, which no patents of this size have")
+
+
+class _Bounded(io.RawIOBase):
+    """A decompressing stream that refuses to give out more than its file's budget."""
+
+    def __init__(self, stream: Any, budget: Budget) -> None:
+        self._stream, self._budget = stream, budget
 
     def readable(self) -> bool:
         return True
@@ -56,15 +73,13 @@ class _Bounded(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         count = int(self._stream.readinto(buffer))
-        self._spent[0] += count
-        if self._spent[0] > self._allowed:
-            raise TooLarge(f"more than {self._allowed:,} bytes inside, which no patents of this size have")
+        self._budget.spend(count)
         return count
 
     def seek(self, offset: int, whence: int = 0) -> int:
         before = int(self._stream.tell())
         after = int(self._stream.seek(offset, whence))
-        self._spent[0] -= max(0, before - after)
+        self._budget.spent -= max(0, before - after)
         return after
 
     def tell(self) -> int:
@@ -72,27 +87,25 @@ class _Bounded(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def gunzipped(file: BinaryIO) -> Iterator[BinaryIO]:
+def gunzipped(file: BinaryIO, budget: Budget) -> Iterator[BinaryIO]:
     """The content of a gzip file of any number of members, seekable.
 
     Raises:
         TooLarge: at a read, where the content is a bomb.
     """
-    size = file.seek(0, io.SEEK_END)
     file.seek(0)
     with gzip.GzipFile(fileobj=file) as stream:
-        yield cast(BinaryIO, io.BufferedReader(_Bounded(stream, size, [0]), _BUFFER))
+        yield cast(BinaryIO, io.BufferedReader(_Bounded(stream, budget), _BUFFER))
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in a zip archive; all of an archive's share one bound."""
+    """A file in a zip archive."""
 
     name: str
     archive: zipfile.ZipFile
     info: zipfile.ZipInfo
-    compressed_bytes: int
-    spent: list[int]
+    budget: Budget
 
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -107,16 +120,15 @@ class Member:
         except (RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
             raise ArchiveError(str(error)) from None
         with stream:
-            yield cast(BinaryIO, io.BufferedReader(_Bounded(stream, self.compressed_bytes, self.spent), _BUFFER))
+            yield cast(BinaryIO, io.BufferedReader(_Bounded(stream, self.budget), _BUFFER))
 
 
-def members(file: BinaryIO) -> Iterator[Member]:
+def members(file: BinaryIO, budget: Budget) -> Iterator[Member]:
     """The files of a zip archive that may hold patents, in its order.
 
     Raises:
         ArchiveError: it is no archive, or there is no such file in it.
     """
-    compressed_bytes, spent = file.seek(0, io.SEEK_END), [0]
     try:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
@@ -127,7 +139,7 @@ def members(file: BinaryIO) -> Iterator[Member]:
         if not found:
             raise ArchiveError(f"no file of a known kind among the {len(infos)} in it")
         for info in found:
-            yield Member(info.filename, archive, info, compressed_bytes, spent)
+            yield Member(info.filename, archive, info, budget)
 
 
 def check_size(file: BinaryIO) -> None:

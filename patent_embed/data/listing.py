@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from patent_embed.folders import Entry, Folder
+from patent_embed.text import visible
 
 # Why something below a data root is not read: reasons of rejects.
 DANGLING_LINK, UNREADABLE_FOLDER, NOT_A_FILE = "dangling_link", "unreadable_folder", "not_a_file"
+NAME_NOT_UTF8 = "name_not_utf8"
 
 
 @dataclass(frozen=True, order=True)
@@ -28,7 +30,8 @@ class Listing:
 
     Attributes:
         entries: its files, by name.
-        unseen: links that lead nowhere or to one another, folders that cannot be opened, pipes, sockets and devices.
+        unseen: links that lead nowhere or to one another, folders that cannot be opened, pipes, sockets and devices,
+            names that are no UTF-8.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -65,6 +68,9 @@ def _walked(root: Path) -> Listing:
         seen.add((stat.st_dev, stat.st_ino))
         for entry in below:
             inside = f"{name}/{entry.name}" if name else entry.name
+            if not _is_text(inside):  # no table, digest or report could name it
+                listing.unseen.append(Unseen(visible(inside), NAME_NOT_UTF8))
+                continue
             try:
                 if entry.is_dir():
                     (links if entry.is_symlink() else waiting).append(inside)
@@ -79,3 +85,12 @@ def _walked(root: Path) -> Listing:
     listing.entries.sort(key=lambda entry: entry.name)
     listing.unseen.sort()
     return listing
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is what Python makes of UTF-8: bytes that are none come as halves of surrogate pairs."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

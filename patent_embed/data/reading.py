@@ -30,7 +30,7 @@ def read_file(name: str, opened: Callable[[], BinaryIO]) -> Iterator[RawRecord]:
     """
     try:
         with opened() as file:
-            yield from _read(file, name, 0)
+            yield from _read(file, name, archives.Budget(file), 0)
     except READ_ERRORS as error:
         yield unreadable(name, error)
     except Exception as error:  # noqa: BLE001 - parsers raise what they do not document: a file is lost, not the run
@@ -57,12 +57,11 @@ def unreadable(name: str, error: Exception) -> RawRecord:
     return rejected(name, reason, f"{type(error).__name__}: {error}")
 
 
-def _read(file: BinaryIO, source: str, depth: int) -> Iterator[RawRecord]:
+def _read(file: BinaryIO, source: str, budget: archives.Budget, depth: int) -> Iterator[RawRecord]:
     head = file.read(HEAD_BYTES)
     if archives.is_gzip(head) and depth < archives.DEEPEST:
-        file.seek(0)
-        with archives.gunzipped(file) as inside:
-            yield from _read(inside, source, depth + 1)
+        with archives.gunzipped(file, budget) as inside:
+            yield from _read(inside, source, budget, depth + 1)
         return
     if len(head) < HEAD_BYTES:
         file = io.BytesIO(head)
@@ -75,18 +74,18 @@ def _read(file: BinaryIO, source: str, depth: int) -> Iterator[RawRecord]:
             raw.format = raw.format or found.name
             yield raw
     elif archives.is_zip(head) and depth < archives.DEEPEST:
-        yield from _members(file, source, depth)
+        yield from _members(file, source, budget, depth)
     else:
         yield rejected(source, "unreadable_file", f"of no known format, starts with {head[:8]!r}")
 
 
-def _members(file: BinaryIO, source: str, depth: int) -> Iterator[RawRecord]:
+def _members(file: BinaryIO, source: str, budget: archives.Budget, depth: int) -> Iterator[RawRecord]:
     """The records of all files in a zip archive that have a known suffix."""
-    for member in archives.members(file):
+    for member in archives.members(file, budget):
         name = f"{source}!{member.name}"
         try:
             with member.open() as inside:
-                yield from _read(inside, name, depth + 1)
+                yield from _read(inside, name, budget, depth + 1)
         except archives.TooLarge:
             raise
         except READ_ERRORS as error:
@@ -101,8 +100,7 @@ def knows(name: str, opened: Callable[[], BinaryIO]) -> bool:
         with opened() as file, contextlib.ExitStack() as stack:
             head = file.read(HEAD_BYTES)
             if archives.is_gzip(head):
-                file.seek(0)
-                head = stack.enter_context(archives.gunzipped(file)).read(HEAD_BYTES)
+                head = stack.enter_context(archives.gunzipped(file, archives.Budget(file))).read(HEAD_BYTES)
             lower = archives.without_gz(name).lower()
             return any(each.recognises(lower, head) for each in FORMATS)
     except READ_ERRORS:

@@ -5,13 +5,13 @@ Only the heads of weight files are read, so that a torn one of many gigabytes is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from patent_embed.encoder.model_folder import read_sentence_transformer_files
 from patent_embed.errors import UserError
+from patent_embed.folders import json_of
 
 _LFS_HEAD, _LFS_BYTES = b"version https://git-lfs.github.com/spec/", 1024  # of a pointer: its beginning, its size
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # each may be in shards, which an index names
@@ -74,7 +74,7 @@ def torn(path: Path) -> str:
         if size < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
             return f"it has {size:,} bytes, which is less than its header"
         try:
-            tensors = json.loads(file.read(length))
+            tensors = json_of(file.read(length))
             ends = [about["data_offsets"][1] for name, about in tensors.items() if name != "__metadata__"]
             expected = _LENGTH_BYTES + length + max(ends, default=0)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
@@ -100,7 +100,7 @@ def _weight_files(folder: Path, inside: Path) -> Iterator[Path]:
 
 def _json(folder: Path, path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        found = json_of(path.read_bytes())
     except (OSError, ValueError) as error:
         raise _unusable(folder, f"{_name(folder, path)} is torn ({type(error).__name__})") from None
     if not isinstance(found, dict):

@@ -7,11 +7,14 @@ and as metrics. They become JSON in one place and are read in one place. A new k
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from patent_embed.folders import json_of
 
 _DIGITS = 3  # of a wall time in seconds
 
@@ -172,6 +175,7 @@ _CLASSES: tuple[type[Event], ...] = (
     *(TrainingStarted, TrainingStep, EpochEnded),
 )
 _BY_KIND = {each.kind: each for each in _CLASSES}
+_TYPES: Mapping[type[Event], TypeAdapter[Any]] = {each: TypeAdapter(each) for each in _CLASSES}
 
 
 def to_json(event: Event) -> dict[str, Any]:
@@ -203,7 +207,7 @@ def read_events(path: Path) -> Iterator[Event]:
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
-                content = json.loads(line)
+                content = json_of(line)
             except ValueError:
                 continue
             event = _from_json(content)
@@ -224,4 +228,7 @@ def _from_json(content: Any) -> Event | None:
             values[each.name] = content[key]
         elif each.default is MISSING:
             return None
-    return cls(**values)
+    try:
+        return _TYPES[cls].validate_python(values)
+    except ValidationError:
+        return None

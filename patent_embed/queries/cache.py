@@ -11,7 +11,8 @@ import pyarrow as pa
 from patent_embed.data.cleaning import clean_text
 from patent_embed.data.files import QUERY_CACHE_NAME
 from patent_embed.errors import UserError
-from patent_embed.folders import Folder, scratch, write_json
+from patent_embed.folders import Folder, write_json
+from patent_embed.scratch import scratch
 
 
 def find_query_cache(data: Folder, explicit: str | None) -> Path | None:

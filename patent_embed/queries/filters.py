@@ -40,6 +40,7 @@ _TITLE_PRAISE = re.compile(r"^(?:一种|一类|新型|改进的?)+|^(?:an?|the)\
 # Lengths are in Chinese characters, see ``LATIN_FACTOR``. Another value of any of these accepts other queries.
 PROMPT_RUN = 10  # characters of the prompt in a row that nobody writes by chance
 SHORTEST_TITLE = 5  # a title from this length on may not stand in a query
+MOST_MET = 256  # queries that are looked at for one hash: the time is not the square of their number
 SAME_FROM = 0.75  # Jaccard similarity of the shingles from which two queries are one
 
 
@@ -72,7 +73,8 @@ def near_duplicates(queries: Sequence[str], abstracts: Sequence[str]) -> list[bo
     """True where a query says nearly the same as an earlier one of another document.
 
     The same document published twice (equal abstracts) may be asked for twice. Candidates are found by the four
-    smallest hashes of a query's character triples, so two queries alike at 0.75 meet with a probability above 0.99.
+    smallest hashes of a query's character triples, so two queries alike at 0.75 meet with a probability above 0.99,
+    unless ``MOST_MET`` others share such a hash with them: a phrase that is in every query tells none apart.
     """
     documents = [abstract_key(abstract) for abstract in abstracts]
     shingles: list[frozenset[int]] = []
@@ -91,7 +93,8 @@ def near_duplicates(queries: Sequence[str], abstracts: Sequence[str]) -> list[bo
         found.append(repeated)
         if not repeated:
             for place in places:
-                meeting[place].append(i)
+                if len(meeting[place]) < MOST_MET:
+                    meeting[place].append(i)
     return found
 
 

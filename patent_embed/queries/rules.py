@@ -103,7 +103,8 @@ def _fit(text: str, max_chars: int) -> str:
     return text[:cut].rstrip("，、 ") + mark if cut > max_chars // 3 else ""
 
 
-_NUMERALS = re.compile(r"\s*[(（\[［【](?:[0-9A-Za-zⅠ-Ⅻ'’]{1,5}[、，,\-~～和至]?\s*){1,8}[)）\]］】]")
+# No search begins within blanks: each of many would look at all that follow.
+_NUMERALS = re.compile(r"(?<!\s)\s*[(（\[［【](?:[0-9A-Za-zⅠ-Ⅻ'’]{1,5}[、，,\-~～和至]?\s*){1,8}[)）\]］】]")
 # A bare numeral behind a noun ("容器1、"), unless it belongs to a quantity.
 _BARE_NUMERAL = re.compile(
     r"(?<=[\u4e00-\u9fff])(?<![为于至约第达在到以近过超有每的共分比按由用加是成])"
@@ -334,14 +335,14 @@ _EN_EFFECT = re.compile(
 )
 _EN_PARTS = re.compile(r"\b(?:compris|includ|hav|provid|contain)(?:es|ing|s|e)\s+(?P<what>[^.;:()]{12,110})")
 _EN_SELF = re.compile(
-    r"\s*\((?:\d+\w?(?:,\s*)?)+\)|\b(?:said|the present|disclosed|at least one|a plurality of)\s+", re.IGNORECASE
+    r"(?<!\s)\s*\((?:\d+\w?(?:,\s*)?)+\)|\b(?:said|the present|disclosed|at least one|a plurality of)\s+", re.IGNORECASE
 )
 
 
 def _english(title: str, abstract: str, choose: int) -> list[RuleQuery]:
     """Possible queries, best first."""
     text = _EN_SELF.sub(" ", abstract).replace("  ", " ")
-    thing = re.split(r"\s+(?:for|and|of|with|using|having|comprising|in|by|to)\s+|,", title.lower())[0]
+    thing = re.split(r"(?<!\s)\s+(?:for|and|of|with|using|having|comprising|in|by|to)\s+|,", title.lower())[0]
     thing = " ".join(re.sub(r"^(?:an?|the)\s+", "", thing).split()[-3:])
     found = []
     for match in list(_EN_EFFECT.finditer(text))[-2:]:

@@ -155,9 +155,10 @@ class Corpus:
     def records(self, rows: Sequence[int], *columns: str) -> list[dict[str, Any]]:
         """Patents as they are shown: ``publication_number``, ``title``, ``abstract``, ``codes``, ``language``, and what
         is kept of them (``data.schemas.KEPT``). ``columns``: only these; none: all."""
-        file = pa.ipc.open_file(self._map)
-        batches = {at: file.get_batch(at) for at in {row // _ROWS_PER_BATCH for row in rows}}
         names = list(columns) or _SHOWN.names
+        only = pa.ipc.IpcReadOptions(included_fields=[_SHOWN.get_field_index(name) for name in names])
+        file = pa.ipc.open_file(self._map, options=only)
+        batches = {at: file.get_batch(at) for at in {row // _ROWS_PER_BATCH for row in rows}}
         return [
             {name: batches[row // _ROWS_PER_BATCH][name][row % _ROWS_PER_BATCH].as_py() for name in names}
             for row in rows

@@ -23,7 +23,7 @@ from patent_embed.serving.engine import BM25, DEPTH, HYBRID, Answer, Engine, Que
 from patent_embed.serving.facts import RunFacts
 from patent_embed.serving.highlight import pieces
 from patent_embed.serving.live import Live
-from patent_embed.serving.messages import DAY, IPC, MOST_CHARS
+from patent_embed.serving.messages import DAY, IPC
 from patent_embed.serving.phrases import LANGUAGES, PHRASES, chosen
 
 _FOLDER = Path(__file__).parent / "static"
@@ -32,6 +32,9 @@ STATIC = {
     "search.js": ((_FOLDER / "search.js").read_bytes(), "text/javascript; charset=utf-8"),
 }
 """Name → content and media type."""
+
+MOST_CHARS_OF_A_LINK = 20_000
+"""Characters of a query that a link holds: nine bytes each, where they are Chinese."""
 
 _VERSION = hashlib.sha256(b"".join(content for content, _ in STATIC.values())).hexdigest()[:12]
 _RESULTS = 10
@@ -64,7 +67,7 @@ class Link:
         given = request.query_params
         ipc = dict.fromkeys(each.strip().upper().replace(" ", "") for each in given.getlist("ipc"))
         return cls(
-            given.get("q", "").strip()[:MOST_CHARS],
+            given.get("q", "").strip(),
             given.get("like", "")[:200],
             tuple(each for each in ipc if IPC.fullmatch(each))[:_MOST_FILTERS],
             _day(given.get("from", "")),
@@ -99,7 +102,9 @@ def search_page(live: Live, request: Request) -> str:
     engine, link = live.engine, Link.of(request)
     systems = [*([HYBRID] if link.hybrid and HYBRID in engine.systems else []), *engine.models, BM25]
     answer, wrong = None, ""
-    if link.asks:
+    if len(link.q) > MOST_CHARS_OF_A_LINK:
+        wrong = _says(_phrases(request)["too_long"], count=f"{len(link.q):,}", most=f"{MOST_CHARS_OF_A_LINK:,}")
+    elif link.asks:
         try:
             text = "" if link.like else link.q
             answer = engine.search(Query(text, link.like, tuple(systems), _RESULTS, link.filters))
@@ -122,7 +127,6 @@ def search_page(live: Live, request: Request) -> str:
         "size": len(engine.corpus),
         "judging": live.judgements is not None,
         "saying": orjson.dumps({key: phrases[key] for key in _SAID_BY_SCRIPT}).decode(),
-        "most_chars": MOST_CHARS,
         "seconds": round(sum(answer.seconds.values()), 3) if answer else 0,
     }
     return _filled("search.html.jinja", request, given)

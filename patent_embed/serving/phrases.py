@@ -42,6 +42,10 @@ _BOTH: Mapping[str, tuple[str, str]] = {
     "seconds": ("{seconds} s", "{seconds} 秒"),
     "parts": ("the text was read in {count} parts", "文本分 {count} 段读取"),
     "cut": ("the end of the text was left out", "文本末尾未读取"),
+    "too_long": (
+        "The text has {count} characters, a link holds {most} at most; the API takes more.",
+        "文本有 {count} 个字符，链接最多 {most} 个；接口可接受更长的文本。",
+    ),
     "figures": ("Figures of the run", "训练结果"),
     "test_queries": ("{count} test queries", "{count} 条测试查询"),
     "system": ("System", "系统"),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from patent_embed.errors import UserError
-from patent_embed.folders import Folder, folder_at
+from patent_embed.folders import Folder, folder_at, json_of
 from patent_embed.hashing import file_digest, stream_digest
 
 STATE_FILE = "state.json"
@@ -114,7 +114,7 @@ def _read(place: Folder) -> dict[str, Any]:
     content = place.read(STATE_FILE)
     if content is None:
         raise FileNotFoundError
-    found = json.loads(content)
+    found = json_of(content)
     if not isinstance(found, dict):
         raise TypeError
     return found

@@ -50,7 +50,6 @@ from patent_embed.training.objective import Objective
 from patent_embed.training.published import toward_base
 from patent_embed.training.query_dropout import QueryDropout
 
-
 _CPU_BYTES = 5 * 2**28  # what a forward pass on a CPU may keep for the backward pass
 
 

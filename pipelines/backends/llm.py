@@ -15,6 +15,7 @@ from typing import Any
 import ray
 
 from patent_embed.config.queries import LlmConfig, QueriesConfig
+from patent_embed.encoder.hub import within
 from patent_embed.errors import UserError
 from patent_embed.progress.clock import Stopwatch
 from patent_embed.queries.prompts import ANSWER_SCHEMA, Message, chat_messages, completion_prompt
@@ -73,7 +74,7 @@ def _tokenizer(model: str) -> Any:
     """The tokenizer of a hub id or a local folder; each worker process loads it once. Raises OSError, ValueError."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(str(Path(model).expanduser()))
+    return within(lambda: AutoTokenizer.from_pretrained(str(Path(model).expanduser())), f"the tokenizer of {model}")
 
 
 def has_chat_template(model: str) -> bool:

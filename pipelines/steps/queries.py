@@ -23,7 +23,7 @@ from patent_embed.hashing import file_digest
 from patent_embed.progress.clock import Stopwatch
 from patent_embed.progress.events import QueriesWritten
 from patent_embed.queries.cache import read_query_cache
-from patent_embed.queries.filters import PROMPT_RUN, SAME_FROM, SHORTEST_TITLE
+from patent_embed.queries.filters import MOST_MET, PROMPT_RUN, SAME_FROM, SHORTEST_TITLE
 from patent_embed.queries.prompts import PROMPT_VERSION
 from patent_embed.queries.rules import LATIN_FACTOR, build_queries
 from patent_embed.queries.store import Answer, QueryStore
@@ -40,6 +40,7 @@ _CONSTANTS = {
     "PROMPT_RUN": PROMPT_RUN,
     "SHORTEST_TITLE": SHORTEST_TITLE,
     "SAME_FROM": SAME_FROM,
+    "MOST_MET": MOST_MET,
     "LATIN_FACTOR": LATIN_FACTOR,
 }
 _FILTERS = 2  # raised when the same answers would be judged in another way
@@ -186,7 +187,7 @@ def queries_step(config: Config, ingest: Input, splits: Input, cache: Path | Non
 
     return StepSpec(
         name=NAME,
-        version=1,
+        version=2,
         settings=digest_settings(settings) | {"seed": seed},
         inputs=inputs,
         work=work,

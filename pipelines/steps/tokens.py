@@ -17,7 +17,8 @@ def tokens_step(config: Config, base: LocalModel, tables: Tables[Input], mark: s
     from patent_embed.training.data import ENOUGH_TO_TRAIN
 
     training = config.training
-    texts = {"train": training.query_sources, "mined": training.mined_negatives, "val": config.evaluation.query_sources}
+    texts: dict[str, object] = {"train": training.query_sources, "mined": training.mined_negatives}
+    texts |= {"val": config.evaluation.query_sources, "validated": training.validate_epochs}
     return StepSpec(
         name=f"{NAME}{mark}",
         version=1,
@@ -42,7 +43,8 @@ def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
     splits, asked, mined = (context.table(name) for name in ("splits", "queries", "negatives"))
     training = config.training
     data = build_triplets(encoder, corpus, splits, asked, mined, training.query_sources, mined=training.mined_negatives)
-    val = build_retrieval_set(encoder, corpus, splits, asked, "val", config.evaluation.query_sources)
+    judges = asked if training.validate_epochs else asked.slice(0, 0)
+    val = build_retrieval_set(encoder, corpus, splits, judges, "val", config.evaluation.query_sources)
     save_training_data(context.folder / "data", data, val)
     counts = {"triplets": len(data.triplets), "tokens": int(data.tokens.lengths.sum())}
     return Outcome(rows=counts | {"val_queries": len(val.queries)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
@@ -14,7 +13,7 @@ from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.settings import Config
 from patent_embed.config.training import TrainingConfig
 from patent_embed.errors import UserError
-from patent_embed.folders import Folder, folder_at
+from patent_embed.folders import Folder, folder_at, json_of
 from patent_embed.progress.terminal import note
 from patent_embed.progress.trackers import Trackers
 from patent_embed.section import Role, names_by_role
@@ -40,7 +39,7 @@ def train_step(config: Config, tokens: StepSpec, base: LocalModel, seed: int, na
     settings = config.training.model_dump(mode="json", exclude=unread)
     return StepSpec(
         name=name,
-        version=1,
+        version=2,
         settings=settings | model_settings(config) | {"seed": seed},
         inputs={"tokens": tokens, "model": base},
         work=lambda context: _work(context, config, seed),
@@ -160,7 +159,7 @@ def _checkpoints(place: Folder) -> list[str]:
 def _read_state(checkpoint: Folder) -> dict[str, Any]:
     """A checkpoint's state as it is written; nothing where it is torn."""
     try:
-        state = json.loads(checkpoint.read(_STATE) or b"")
+        state = json_of(checkpoint.read(_STATE) or b"")
     except (ValueError, OSError):
         return {}
     whole = isinstance(state, dict) and type(state.get("epoch")) is int and isinstance(state.get("fingerprint"), str)

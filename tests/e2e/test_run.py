@@ -205,6 +205,7 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
     assert rerun("--margin", "0.2") == trained
     assert rerun("--set", "training.log_every=3", "--num_workers", "2") == set()
     assert rerun("--set", "evaluation.distributed=true") == set()
+    assert rerun("--set", "training.validate_epochs=false") == {"tokens", *trained}
     assert rerun("--set", "negatives.scoring.pool=8") == {"negatives-scored", "tokens", *trained}
     assert rerun("--set", "negatives.scoring.enabled=false") == {"tokens", *trained}
     assert rerun("--set", "negatives.rounds=2") == {

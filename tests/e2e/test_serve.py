@@ -1,4 +1,4 @@
-"""`patent-embed serve` on a finished run, as a process: asked over HTTP, judged, killed, loaded again, on Ray Serve."""
+"""`patent-embed serve` on a finished run, as a process: asked over HTTP, judged, killed, and loaded again."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import numpy as np
 import openai
+import pyarrow.parquet as pq
 import pytest
 
 from patent_embed.serving.judgements import LOG_NAME, read_judgements
@@ -99,6 +101,10 @@ def test_a_run_is_searched_judged_killed_and_served_again(output: Path) -> None:
             with pytest.raises(openai.BadRequestError, match="not served here"):
                 client.embeddings.create(model="text-embedding-3-small", input="a")
 
+        # A whole description fits into a link.
+        long = quote("一种带滤网的水泵，" * 2000)
+        with urllib.request.urlopen(f"{running.url}/?q={long}", timeout=120) as answer:
+            assert "the text was read in 16 parts" in answer.read().decode()
         body = {"query": queries[0], "publication_number": numbers[1], "relevant": True, "system": "tuned", "rank": 2}
         assert running.client.post("/judgements", json=body).json() == {"judgements": 1}
         os.kill(running.process.pid, signal.SIGKILL)
@@ -111,6 +117,20 @@ def test_a_run_is_searched_judged_killed_and_served_again(output: Path) -> None:
     with server(output) as running:
         assert "judged  1 in" in "".join(running.said)
         assert (index / "manifest.json").stat().st_mtime_ns == written
+
+
+def test_langchain_embeds_as_the_run_did(output: Path) -> None:
+    langchain = pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
+    queries = [line["query"] for line in _queries(output)]
+    (step,) = output.glob("steps/embed-tuned-*")
+    (ingest,) = output.glob("steps/ingest-*")
+    abstracts = pq.read_table(ingest / "corpus")["abstract"].to_pylist()[:3]
+    with server(output) as running:
+        about = {"base_url": f"{running.url}/v1", "api_key": "none", "check_embedding_ctx_length": False}
+        asked = langchain.OpenAIEmbeddings(model="tuned-query", **about).embed_query(queries[0])
+        kept = langchain.OpenAIEmbeddings(model="tuned-document", **about).embed_documents(abstracts)
+    assert np.abs(np.array(asked) - np.load(step / "queries.npy")[0]).max() < 1e-3
+    assert np.abs(np.array(kept) - np.load(step / "passages.npy")[:3]).max() < 1e-3
 
 
 def test_a_changed_run_is_loaded_by_a_signal_and_a_broken_one_is_not(output: Path, tmp_path: Path) -> None:
@@ -147,42 +167,13 @@ def test_what_cannot_be_served_is_said(output: Path, tmp_path: Path) -> None:
         assert said in patent_embed_here("serve", *arguments, check=2).stderr
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_ray_serve_answers_as_one_process_does(output: Path) -> None:
-    serve = pytest.importorskip("ray.serve")
-    from pipelines.serve import SearchOptions, app
-
-    asked = {"query": _queries(output)[0]["query"], "systems": ALL, "count": 20, "ipc": ["G", "H"]}
-    with server(output) as running:
-        expected = running.client.post("/search", json=asked).json()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    serve.start(http_options={"port": port})
-    try:
-        serve.run(app(SearchOptions(output=str(output), shards=3, cpus=0.1)))
-        found = httpx.post(f"http://127.0.0.1:{port}/search", json=asked, timeout=120).json()
-        assert _ranked(found) == _ranked(expected)
-        assert httpx.get(f"http://127.0.0.1:{port}/?q=x", timeout=60).status_code == 200
-    finally:
-        serve.shutdown()
-
-
-def _ranked(found: dict[str, object]) -> dict[str, list[tuple[str, dict[str, int]]]]:
-    systems: dict[str, list[dict[str, object]]] = found["systems"]  # type: ignore[assignment]
-    return {name: [(hit["publication_number"], hit["ranks"]) for hit in hits] for name, hits in systems.items()}  # type: ignore[misc]
-
-
 def _queries(output: Path) -> list[dict[str, str]]:
-    import pyarrow.parquet as pq
-
     (step,) = output.glob("steps/queries-*")
     found: list[dict[str, str]] = pq.read_table(step / "queries.parquet").to_pylist()
     return found
 
 
 def _numbers(output: Path) -> list[str]:
-    import pyarrow.parquet as pq
-
     (step,) = output.glob("steps/ingest-*")
     numbers: list[str] = pq.read_table(step / "corpus")["publication_number"].to_pylist()
     return numbers

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from patent_embed.artifacts import open_artifact
-from patent_embed.folders import Folder, folder_at, scratch
+from patent_embed.folders import Folder, folder_at
 from patent_embed.ownership import MARKER
+from patent_embed.scratch import scratch
 from tests.e2e.commands import begin_from, patent_embed_here, run_here
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_here")]

@@ -10,8 +10,10 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from patent_embed.artifacts import ArtifactStore, Outcome, Step, open_artifact
 from patent_embed.errors import UserError
 from patent_embed.folders import Folder, folder_at, write_atomic, write_json
 from patent_embed.queries.store import Answer, QueryStore
+from patent_embed.scratch import scratch
 from tests.conftest import ROOT
 
 STEP = Step("step", 1, {"margin": 0.3}, {"up": "d"})
@@ -408,3 +411,46 @@ def test_options_of_the_file_system_stay_behind_the_path() -> None:
     assert (folder.inside, folder.name, folder.parent.inside) == ("bucket/x/y", "y", "bucket/x")
     assert folder.everywhere
     assert not folder_at("experiments/s3").everywhere
+
+
+def _link(root: Path) -> None:
+    (root.parent / "elsewhere").mkdir()
+    root.symlink_to(root.parent / "elsewhere")
+
+
+def _dangling(root: Path) -> None:
+    root.symlink_to(root.parent / "nowhere")
+
+
+def _writable(root: Path) -> None:
+    root.mkdir()
+    root.chmod(0o777)
+
+
+def _file(root: Path) -> None:
+    root.write_text("x")
+
+
+def _foreign(root: Path) -> None:
+    root.mkdir(mode=0o700)
+    os.chown(root, 12345, 12345)
+
+
+@pytest.mark.parametrize("planted", [_link, _dangling, _writable, _file, _foreign])
+def test_a_scratch_folder_of_another_user_is_not_used(
+    planted: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    if planted is _foreign and os.getuid() != 0:
+        pytest.skip("only root gives files away")
+    planted(tmp_path / f"patent_embed-{os.getuid()}")
+    with pytest.raises(UserError, match="TMPDIR"):
+        scratch("x")
+
+
+def test_the_scratch_folder_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    root = scratch("x").parent
+    assert root.stat().st_mode & 0o777 == 0o700
+    root.chmod(0o755)  # as an earlier version left it: others could read, not write
+    assert scratch("x").parent.stat().st_mode & 0o777 == 0o700

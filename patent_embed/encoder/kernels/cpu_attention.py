@@ -56,7 +56,9 @@ def attend(qkv: Tensor, heads: int, spans: Spans, keep: Tensor | None, factor: f
         q, k, v = work.inputs(qkv, text)
         weights = work.softmax(q, k)
         if keep is not None:
-            weights.mul_(work.of("mask", weights.shape).copy_(keep[place : place + weights.numel()].view(weights.shape)))
+            weights.mul_(
+                work.of("mask", weights.shape).copy_(keep[place : place + weights.numel()].view(weights.shape))
+            )
             place += weights.numel()
         mixed = torch.bmm(weights, v, out=work.of("mixed", q.shape))
         torch.mul(mixed.transpose(0, 1), factor, out=output[text.first : text.last].view(-1, heads, work.size))

@@ -169,7 +169,8 @@ def _layer(module: Any, before: nn.LayerNorm | None, scratch: Scratch, dtype: to
         dropout = next((dropout for _, adapter, dropout in parts if adapter is not None), None)
         bases, adapters = [base for base, *_ in parts], [adapter for _, adapter, _ in parts]
         factors = (1.0,) if groups else (inner.scaling, 1.0, 1.0)
-        groups.append(Linears(bases, adapters, dropout, scratch, dtype, factors))
+        gelu = layers[0] is module.output.dense
+        groups.append(Linears(bases, adapters, dropout, scratch, dtype, factors, gelu))
     return Layer(
         before,
         *groups[:2],

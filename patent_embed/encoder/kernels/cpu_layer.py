@@ -5,7 +5,8 @@ masking, and keeps 75 kB of a token a layer (384 wide). Here
 
 - an adapter costs no pass over a layer's output: ``x W' + b + h B'`` is the one product ``[x h] [W B]' + b``, and its
   gradient ``dy [W B]`` gives those of ``x`` and ``h`` together;
-- query, key and value are one product, with the scale of attention's scores in its weights, and their adapters read one dropped ``x`` (where PEFT draws anew for each);
+- query, key and value are one product, with the scale of attention's scores in its weights, and their adapters read one
+  dropped ``x`` (where PEFT draws anew for each);
 - what is cheap is computed again in the backward pass: LayerNorms, GELU, attention's weights, and dropout from a seed.
   Kept are 10 times the hidden size of a token (with the usual feed-forward network), without masks.
 
@@ -26,7 +27,7 @@ from patent_embed.encoder.kernels.cpu_dropout import keep_mask, kept_share
 
 
 class Scratch:
-    """Memory by name for what does not outlive a call: made once, so that no page is touched for the first time twice."""
+    """Memory by name for what does not outlive a call: the same pages each time."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self._dtype, self._memory = dtype, {}  # type: torch.dtype, dict[str, Tensor]
@@ -59,6 +60,7 @@ class Linears:
         bases: the layers, of k inputs each.
         adapters: of each; None where it has none. dropout: of their common input.
         factors: of each layer's output.
+        gelu: the input's GELU takes its place.
     """
 
     def __init__(
@@ -69,8 +71,9 @@ class Linears:
         scratch: Scratch,
         dtype: torch.dtype,
         factors: Sequence[float],
+        gelu: bool = False,
     ) -> None:
-        self._scratch, self._dropout = scratch, dropout
+        self._scratch, self._dropout, self._gelu = scratch, dropout, gelu
         self.inputs, outputs = bases[0].in_features, [base.out_features for base in bases]
         self.adapters = [adapter for adapter in adapters if adapter is not None]
         ranks = [len(adapter.down) for adapter in self.adapters]
@@ -111,35 +114,41 @@ class Linears:
             self._weight[self.inputs :][ranks, columns] = adapter.up.t() * factor
 
     def __call__(self, x: Tensor, p: float, seed: int) -> tuple[Tensor, Tensor]:
-        """``y`` (T, n) and ``h`` (T, rank) of ``x`` (T, k)."""
-        if not self.rank:
-            return torch.addmm(self._bias, x, self._weight), x.new_empty((len(x), 0))
-        h = self._dropped(x, self._mask(x, p, seed)) @ self._down.t()
+        """``y`` (T, n) and the adapters' ``h`` (T, rank), of ``x`` (T, k)."""
         both = self._scratch("input", len(x), self.inputs + self.rank)
-        both[:, : self.inputs], both[:, self.inputs :] = x, h
-        return torch.addmm(self._bias, both, self._weight), h
+        rows, h = self._active(x), both[:, self.inputs :]
+        both[:, : self.inputs] = rows
+        if self.rank:
+            h.copy_(self._dropped(rows, self._mask(x, p, seed)) @ self._down.t())
+        return torch.addmm(self._bias, both, self._weight), h.clone()
 
     def backward(
         self, dy: Tensor, x: Tensor, h: Tensor, p: float, seed: int, needs_input: bool = True
     ) -> tuple[Tensor | None, list[Tensor]]:
         """Gradients of ``x``, a view of memory that the next call takes again, and of ``parameters``."""
-        both = None
+        both, dx = None, None
         if needs_input:
             both = torch.mm(dy, self._weight.t(), out=self._scratch("gradient", len(x), self.inputs + self.rank))
-        if not self.rank:
-            return both, []
-        dh = (dy @ self._weight[self.inputs :].t()) if both is None else both[:, self.inputs :].contiguous()
-        mask = self._mask(x, p, seed)
-        ddown = dh.t() @ self._dropped(x, mask)
-        dup = h.t() @ dy
-        gradients = []
-        for adapter, columns, ranks, factor in self._placed():
-            gradients.append(ddown[ranks].float() * (adapter.scale / kept_share(p)))
-            gradients.append(dup[ranks, columns].t().float() * factor)
-        if both is None:
-            return None, gradients
-        dx, more = both[:, : self.inputs], torch.mm(dh, self._down, out=self._scratch("more", *x.shape))
-        return dx.add_(more) if mask is None else dx.addcmul_(more, mask), gradients
+            dx = both[:, : self.inputs]
+        gradients: list[Tensor] = []
+        if self.rank:
+            dh = (dy @ self._weight[self.inputs :].t()) if both is None else both[:, self.inputs :].contiguous()
+            mask = self._mask(x, p, seed)
+            ddown, dup = dh.t() @ self._dropped(self._active(x), mask), h.t() @ dy
+            for adapter, columns, ranks, factor in self._placed():
+                gradients.append(ddown[ranks].float() * (adapter.scale / kept_share(p)))
+                gradients.append(dup[ranks, columns].t().float() * factor)
+            if dx is not None:
+                more = torch.mm(dh, self._down, out=self._scratch("more", *x.shape))
+                dx = dx.add_(more) if mask is None else dx.addcmul_(more, mask)
+        if self._gelu and dx is not None:
+            dx = torch.ops.aten.gelu_backward.grad_input(dx, x, grad_input=self._scratch("input", *x.shape))
+        return dx, gradients
+
+    def _active(self, x: Tensor) -> Tensor:
+        """``x``, or its GELU."""
+        # Written to memory that is not contiguous, torch's result is wrong.
+        return torch.ops.aten.gelu.out(x, out=self._scratch("more", *x.shape)) if self._gelu else x
 
     def _placed(self) -> Iterator[tuple[Adapter, slice, slice, float]]:
         """Each adapter with its columns of the output, its rows of h and the factor of its layer."""
@@ -229,7 +238,7 @@ class _Forward(torch.autograd.Function):
         s1 = _residual(layer, x, y, rates[5], seed + 5)
         x, *_ = _normed(s1, layer.middle)
         wide, h_up = layer.up(x, rates[2], seed + 2)
-        y, h_down = layer.down(nn.functional.gelu(wide), rates[3], seed + 3)
+        y, h_down = layer.down(wide, rates[3], seed + 3)
         ctx.save_for_backward(s, qkv, mixed, s1, wide, h_qkv, h_out, h_up, h_down)
         return _residual(layer, x, y, rates[6], seed + 6)
 
@@ -239,8 +248,7 @@ class _Forward(torch.autograd.Function):
         s, qkv, mixed, s1, wide, h_qkv, h_out, h_up, h_down = ctx.saved_tensors
         ds = grads[0].contiguous()
         dy = _dropped(layer, ds, rates[6], seed + 6)
-        dwide, of_down = layer.down.backward(dy, nn.functional.gelu(wide), h_down, rates[3], seed + 3)
-        dwide = torch.ops.aten.gelu_backward(dwide, wide)
+        dwide, of_down = layer.down.backward(dy, wide, h_down, rates[3], seed + 3)
         x, mean, rstd = _normed(s1, layer.middle)
         dx, of_up = layer.up.backward(dwide, x, h_up, rates[2], seed + 2)
         ds = _norm_backward(dx + ds, s1, mean, rstd, layer.middle)

@@ -40,6 +40,21 @@ def test_bombs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     assert reasons[:-1] == ([] if name.endswith(".gz") else [""])
 
 
+@pytest.mark.parametrize("name", ["x.json.gz", "x.zip"])
+def test_bombs_in_bombs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """What an archive in an archive may hold is measured by the file on the disk: 60 GB would come of these 300 KB."""
+    monkeypatch.setattr(archives, "_SMALL", 1 << 22)
+    inner = gzip.compress(b"[" + b" " * (3 << 20) + b"]")  # below the limit itself
+    if name.endswith(".gz"):
+        content = gzip.compress(gzip.compress(gzip.compress(b"[" + b" " * (40 << 20) + b"]")))
+    else:
+        content = zipped({f"{number}.json.gz": inner for number in range(50)})
+    assert len(content) * archives.LARGEST_RATIO < 3 << 23
+    reasons = [record.reason for record in read(content, name)]
+    assert reasons[-1] == "archive_too_large"
+    assert len(reasons) < 20
+
+
 def test_archives_in_archives_end() -> None:
     content = ONE
     for _ in range(archives.DEEPEST + 2):

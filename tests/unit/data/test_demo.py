@@ -67,7 +67,7 @@ def test_a_query_has_few_words_of_its_abstract(demo: Demo) -> None:
         len(set(words(query)) & set(words(abstract))) / len(set(words(query)))
         for query, abstract in zip(demo.queries, demo.abstracts, strict=True)
     ]
-    assert 0.15 < np.mean(shares) < 0.35
+    assert 0.05 < np.mean(shares) < 0.2
 
 
 def test_words_alone_find_some(demo: Demo) -> None:
@@ -78,11 +78,11 @@ def test_words_alone_find_some(demo: Demo) -> None:
 
 @pytest.mark.encoder
 def test_the_base_encoder_finds_more_but_far_from_all(demo: Demo) -> None:
+    """Among a hundred patents of test, a sixth of what the demo searches: there it finds fewer."""
+    rows = demo.rows["test"][:100]
     encoder = Encoder.load(bundled_encoder(), CONFIG.model)
-    vectors = (
-        encoder.encode(encoder.tokenize(demo.queries, "query")),
-        encoder.encode(encoder.tokenize(demo.abstracts, "passage")),
-    )
-    base = EmbeddingSystem(*vectors)
-    for split in ("val", "test"):
-        assert 0.3 < demo.ndcg(base, split) < 0.8
+    abstracts, queries = ([texts[row] for row in rows] for texts in (demo.abstracts, demo.queries))
+    part = Demo(abstracts, queries, demo.family[rows], {"test": np.arange(len(rows))})
+    vectors = (encoder.encode(encoder.tokenize(*texts)) for texts in ((queries, "query"), (abstracts, "passage")))
+    base, words_alone = (part.ndcg(system, "test") for system in (EmbeddingSystem(*vectors), Bm25(abstracts, queries)))
+    assert words_alone + 0.05 < base < 0.95

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from patent_embed.data.listing import DANGLING_LINK, NOT_A_FILE, UNREADABLE_FOLDER, files_below
+from patent_embed.data.inputs import find_input
+from patent_embed.data.listing import DANGLING_LINK, NAME_NOT_UTF8, NOT_A_FILE, UNREADABLE_FOLDER, files_below
 from patent_embed.folders import folder_at
 
 
@@ -76,3 +77,16 @@ def test_a_store(s3: str) -> None:
     folder = folder_at(f"{s3}/listing")
     folder.write("a/b.json", b"{}")
     assert [entry.name for entry in files_below(folder).entries] == ["a/b.json"]
+
+
+def test_names_that_are_no_utf8_are_named_and_not_read(root: Path) -> None:
+    (root / os.fsdecode(b"\xff.json")).write_text("{}")
+    (root / os.fsdecode(b"\xd6\xd0")).mkdir()
+    (root / os.fsdecode(b"\xd6\xd0") / "f.json").write_text("{}")
+    listing = files_below(folder_at(root))
+    assert [entry.name for entry in listing.entries] == ["a.json", "deep/b.json"]
+    assert [(each.name, each.reason) for each in listing.unseen] == [
+        ("\\udcd6\\udcd0", NAME_NOT_UTF8),
+        ("\\udcff.json", NAME_NOT_UTF8),
+    ]
+    assert [each.name for each in find_input(str(root)).unseen] == [each.name for each in listing.unseen]

@@ -85,6 +85,10 @@ def test_what_patents_and_queries_say_never_becomes_html(tmp_path: Path, tiny_mo
         assert ATTACK in unescape(shown.xpath("//p[@class='abstract']")[0].text_content())
 
 
+def test_a_text_that_no_link_holds_is_said(client: TestClient) -> None:
+    assert "has 20,001 characters, a link holds 20,000" in client.get("/", params={"q": "a" * 20_001}).text
+
+
 def test_both_languages_say_everything() -> None:
     for key, (english, chinese) in _BOTH.items():
         assert english
