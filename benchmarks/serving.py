@@ -35,6 +35,7 @@ from patent_embed.data.schemas import RECORDS
 from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.evaluation.search import exact_search, longest_of
 from patent_embed.serving.corpus import write_corpus
+from patent_embed.serving.threads import calm_threads
 from patent_embed.text import words
 
 DIM, SEED, GROUP = 384, 11, 10_000
@@ -78,6 +79,7 @@ def serve(folder: Path) -> None:
 
     import uvicorn
 
+    calm_threads()
     from patent_embed.encoder.bundled import bundled_encoder
     from patent_embed.encoder.encoder import Encoder
     from patent_embed.serving.app import create_app
@@ -225,6 +227,7 @@ def peers(folder: Path) -> None:
             expected = [set(rows) for rows in ours(asked[:size], k).tolist()]
             for _ in range(15):  # in turns
                 for name, method in methods.items():
+                    time.sleep(0.2)  # the threads of the one before have stopped to wait for more
                     took, found = timed(method, asked[:size], k)
                     times[name].append(took)
             same = {}

@@ -262,6 +262,9 @@ def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:
 
 def _serve(arguments: ServeArguments, settings: Mapping[str, Any]) -> None:
     _quiet_libraries("WARNING")
+    from patent_embed.serving.threads import calm_threads
+
+    calm_threads()
     from pipelines import search_server
 
     search_server.run(arguments)

@@ -33,6 +33,7 @@ from patent_embed.serving.engine import Engine
 from patent_embed.serving.guard import TOKEN, Limits
 from patent_embed.serving.judgements import LOG_NAME, JudgementLog
 from patent_embed.serving.live import Live
+from patent_embed.serving.threads import calm_threads
 from patent_embed.serving.vectors import Found, VectorMatrix
 from pipelines.served import ServedRun
 
@@ -87,6 +88,7 @@ class QueryEncoders:
     """Replicas of a model that embed queries and texts, those at once in one batch."""
 
     def __init__(self, run: ServedRun, name: str) -> None:
+        calm_threads()
         self._encoder = run.encoder(name)
 
     async def dim(self) -> int:
@@ -106,6 +108,7 @@ class Shard:
     """Replicas that search the rows ``begin`` to ``end`` of a model's vectors, requests at once in one pass."""
 
     def __init__(self, run: ServedRun, name: str, begin: int, end: int) -> None:
+        calm_threads()
         corpus, _ = run.open_index()
         self._matrix = VectorMatrix(corpus, run.models[name].matrix()[begin:end], name, begin)
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Protocol, cast
 
 import numpy as np
 
 from patent_embed.arrays import Rows, Vectors
 from patent_embed.errors import UserError
-from patent_embed.evaluation.search import exact_search, longest_of
+from patent_embed.evaluation.search import exact_search, longest_of, merge_top_k
 from patent_embed.serving.batching import Batcher
-from patent_embed.serving.corpus import Corpus, Filters
+from patent_embed.serving.corpus import Corpus, Filters, Mask
+from patent_embed.serving.threads import cores
 
 Found = tuple[Vectors, Rows]
 """Scores (k,) and rows (k,) of one query's best documents, by (-score, row)."""
 
 _REQUESTS_AT_ONCE = 32
-_BLOCK = 1 << 15  # documents at a time: with few queries the threads of BLAS meet after each block, so that it is large
+_BLOCK = 1 << 14  # documents at a time
+_ROWS_OF_A_THREAD = 20_000  # at least: below, a thread costs more than it saves
 _FEW = 4  # where less than this part of the documents may be found, they are copied out; else the others are left out
 
 
@@ -52,6 +55,9 @@ class _Work:
 
     def __init__(self, corpus: Corpus, vectors: Vectors, begin: int, longest: float) -> None:
         self._corpus, self._vectors, self._begin, self._longest = corpus, vectors, begin, longest
+        threads = max(1, min(cores(), len(vectors) // _ROWS_OF_A_THREAD))
+        self._bounds = np.linspace(0, len(vectors), threads + 1).astype(int).tolist()
+        self._threads = ThreadPoolExecutor(threads)
 
     def __call__(self, asked: list[tuple[Vectors, int, Filters]]) -> Sequence[Found]:
         found: list[Found | None] = [None] * len(asked)
@@ -66,17 +72,25 @@ class _Work:
 
     def _search(self, queries: Vectors, k: int, filters: Filters) -> Found:
         mask = self._corpus.mask(filters)
-        if mask is None:
-            scores, rows = exact_search(queries, self._vectors, k, block=_BLOCK, longest=self._longest)
-            return scores, rows + self._begin
-        mask = mask[self._begin : self._begin + len(self._vectors)]
-        chosen = np.flatnonzero(mask)
-        if len(chosen) * _FEW < len(mask):
-            some = cast(Vectors, _Chosen(self._vectors, chosen))
-            scores, rows = exact_search(queries, some, k, block=_BLOCK, longest=self._longest)
-            return scores, chosen[rows] + self._begin
-        scores, rows = exact_search(queries, self._vectors, k, allowed=mask, block=_BLOCK, longest=self._longest)
+        if mask is not None:
+            mask = mask[self._begin : self._begin + len(self._vectors)]
+        parts = self._threads.map(lambda part: self._search_part(queries, k, mask, *part), pairwise(self._bounds))
+        scores, rows = merge_top_k(list(parts), k)
         return scores, rows + self._begin
+
+    def _search_part(self, queries: Vectors, k: int, mask: Mask | None, begin: int, end: int) -> Found:
+        vectors = self._vectors[begin:end]
+        if mask is None:
+            scores, rows = exact_search(queries, vectors, k, block=_BLOCK, longest=self._longest)
+            return scores, rows + begin
+        chosen = np.flatnonzero(mask[begin:end])
+        if len(chosen) * _FEW < len(vectors):
+            some = cast(Vectors, _Chosen(vectors, chosen))
+            scores, rows = exact_search(queries, some, k, block=_BLOCK, longest=self._longest)
+            return scores, chosen[rows] + begin
+        allowed = mask[begin:end]
+        scores, rows = exact_search(queries, vectors, k, block=_BLOCK, allowed=allowed, longest=self._longest)
+        return scores, rows + begin
 
 
 class _Chosen:

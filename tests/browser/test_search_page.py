@@ -52,7 +52,8 @@ def site(folder: Path, found: list[dict[str, Any]], tiny_model: Path, token: str
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Site]:
-    yield from site(tmp_path_factory.mktemp("plain"), records(120), tiny_model)
+    found = [each | {"abstract": each["abstract"] * 6} for each in records(120)]  # longer than what is shown at first
+    yield from site(tmp_path_factory.mktemp("plain"), found, tiny_model)
 
 
 @pytest.fixture(scope="module")
