@@ -39,8 +39,7 @@ class Products:
 
     def mean(self) -> Float32:
         """The mean of all passages, (dim,)."""
-        step = max(1, MAX_PRODUCTS // self._passages.shape[1])
-        total = sum(piece.double().sum(0) for piece in self._passages.split(step))
+        total = self._passages.sum(0, dtype=self._torch.float64)
         mean: Float32 = (total / len(self._passages)).float().cpu().numpy()
         return mean
 

@@ -74,7 +74,8 @@ def _work(context: Context, config: Config) -> Outcome:
     evidence = build_evidence(encoder, corpus, splits, asked, trained_on)
     arguments = (base, ModelRef(trained.address, MODEL), config.model, evidence, config.run.seed)
     if cluster_gpus():
-        task: Any = ray.remote(num_gpus=1, runtime_env={"env_vars": GPU_ENV})(_choose)
+        on_gpu: Any = ray.remote(num_gpus=1, runtime_env={"env_vars": GPU_ENV})
+        task = on_gpu(_choose)
         found: Choice = ray.get(task.remote(*arguments, device="cuda"))
     else:
         found = _choose(*arguments, device="cpu")

@@ -63,7 +63,7 @@ def test_a_job_runs_to_its_end_with_a_token(
     assert refused.returncode != 0  # authentication is on
     done = job(
         *(head, "submit", "--working-dir", ".", "--", *COMMAND, *arguments),
-        *("--num_epochs", "1", "--batch_size", "64"),
+        *("--num_epochs", "1", "--batch_size", "64", "--set", "run.publish=always"),
     )
     assert done.returncode == 0, done.stdout
     assert "[11/11] evaluate-tuned" in done.stdout

@@ -33,6 +33,7 @@ def arguments(sample_folder: Path, tiny_model: Path) -> list[str]:
         # Small batches make epochs of seconds, so that the second is not over before its worker dies.
         *("--data_dir", str(sample_folder), "--model_name", str(tiny_model), "--query_backend", "rules"),
         *("--batch_size", "4", "--num_epochs", "3", "--learning_rate", "1e-3", "--set", "evaluation.bm25=false"),
+        *("--set", "run.publish=always"),  # a random encoder may learn nothing of use
     ]
 
 
@@ -46,7 +47,9 @@ def whole(ray_here: None, finished, tmp_path_factory: pytest.TempPathFactory, ar
 
 def prepared(whole: Path, out: Path) -> Path:
     """An output folder in which all is done but the training and what follows from it."""
-    shutil.copytree(whole / "steps", out / "steps", ignore=shutil.ignore_patterns("train-????????", "*-tuned-*"))
+    shutil.copytree(
+        whole / "steps", out / "steps", ignore=shutil.ignore_patterns("train-????????", "choose-*", "*-tuned-*")
+    )
     return out
 
 

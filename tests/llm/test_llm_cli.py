@@ -30,7 +30,7 @@ def test_the_whole_job(tiny_llm: Path, tiny_model: Path, sample_folder: Path, tm
     done = run(
         *("--data_dir", sample_folder, "--output_dir", out, "--model_name", tiny_model, "--max_samples", "48"),
         *("--query_backend", "llm", "--llm_model", tiny_llm, "--num_epochs", "1"),
-        *("--set", "negatives.scoring.max_ratio=null"),
+        *("--set", "run.publish=always"),
         *(word for setting in settings for word in ("--set", f"queries.{setting}")),
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -171,7 +171,7 @@ def test_the_whole_job_from_the_command_line(tiny_model: Path, sample_folder: Pa
     command += ["--max_samples", "60"]
     for setting in (
         *("queries.export_cache=true", f"queries.round_trip.encoder={tiny_model}", "queries.round_trip.k=120"),
-        "negatives.scoring.max_ratio=null",
+        "run.publish=always",
     ):
         command += ["--set", setting]
     with OpenAiServer({}, say) as server:

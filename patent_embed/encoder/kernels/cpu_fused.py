@@ -171,11 +171,14 @@ def _layer(module: Any, before: nn.LayerNorm | None, scratch: Scratch, dtype: to
         factors = (1.0,) if groups else (inner.scaling, 1.0, 1.0)
         gelu = layers[0] is module.output.dense
         groups.append(Linears(bases, adapters, dropout, scratch, dtype, factors, gelu))
+    qkv, out, up, down = groups
     return Layer(
         before,
-        *groups[:2],
+        qkv,
+        out,
         module.attention.output.LayerNorm,
-        *groups[2:],
+        up,
+        down,
         heads=inner.num_attention_heads,
         dropouts=(inner.dropout, module.attention.output.dropout, module.output.dropout),
         scratch=scratch,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from transformers import AutoTokenizer
 
 from patent_embed.config.model import ModelConfig
 from patent_embed.config.training import LoraConfig
@@ -92,7 +93,9 @@ def test_prompts_of_the_folder_the_family_and_the_user(tiny_model: Path, tmp_pat
 
 def test_plain_decoder_folder_pools_the_last_token(tiny_model: Path, tmp_path: Path) -> None:
     folder = plain_copy(tiny_model, tmp_path / "decoder")
-    random_model("qwen3").save_pretrained(folder)
+    model = random_model("qwen3")
+    model.resize_token_embeddings(len(AutoTokenizer.from_pretrained(folder)))
+    model.save_pretrained(folder)
     assert Encoder.load(folder).pooling == "lasttoken"
 
 

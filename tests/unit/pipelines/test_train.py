@@ -30,7 +30,7 @@ def steps(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
 
 def write(training: Folder, checkpoint: str, epoch: int) -> Folder:
     """A checkpoint of a training."""
-    files = {f"{name}.safetensors": f"{name} {epoch}".encode() for name in ("weights", "kept", "optimizer")}
+    files = {f"{name}.safetensors": f"{name} {epoch}".encode() for name in ("weights", "best", "best-val", "optimizer")}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     state = {"fingerprint": training.name, "epoch": epoch, "sha256": digests}
     for name, content in (files | {"state.json": json.dumps(state).encode()}).items():

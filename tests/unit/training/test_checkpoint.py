@@ -36,7 +36,7 @@ def test_checkpoints_are_refused_by_name(tiny_model: Path, tmp_path: Path) -> No
     other.state.fingerprint = "0" * 64
     with pytest.raises(UserError, match=r"belongs to training f{14}, this is 0{14}:"):
         other.load(folder)
-    for name in ("weights", "kept", "optimizer"):
+    for name in ("weights", "best", "best-val", "optimizer"):
         file = folder / f"{name}.safetensors"
         content = file.read_bytes()
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
