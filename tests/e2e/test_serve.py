@@ -47,9 +47,9 @@ class Server:
         self.said: list[str] = []
         self._came = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
-        self.url = re.search(r"http://[\d.:]+", self.wait_for("page "))[0]  # type: ignore[index]
+        self.url = ""
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        self.client = httpx.Client(base_url=self.url, headers=headers, timeout=120)
+        self.client = httpx.Client(headers=headers, timeout=120)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -71,6 +71,8 @@ class Server:
 def server(*arguments: object, token: str = "") -> Iterator[Server]:
     running = Server(*arguments, token=token)
     try:
+        running.url = re.search(r"http://[\d.:]+", running.wait_for("page "))[0]  # type: ignore[index]
+        running.client.base_url = httpx.URL(running.url)
         yield running
     finally:
         running.process.kill()
