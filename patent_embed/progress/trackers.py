@@ -7,6 +7,7 @@ not end for it.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -29,18 +30,27 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Event files in ``folder``."""
+    """An event file in ``folder``, written at once.
+
+    tensorboardX's ``SummaryWriter`` leaves the writing to a thread. Where that dies, as of a full disk, its queue fills
+    up, and the next point waits for ever.
+    """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Open the files."""
-        from tensorboardX import SummaryWriter
+        """Open the file."""
+        from tensorboardX.event_file_writer import EventsWriter
 
-        self._writer = SummaryWriter(str(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"))
 
     def log(self, scalars: Mapping[str, float], step: int) -> None:
         """Add scalars."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
         for name, value in scalars.items():
-            self._writer.add_scalar(name, value, step)
+            self._writer.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+        self._writer.flush()
 
     def close(self) -> None:
         """Write what is held back."""

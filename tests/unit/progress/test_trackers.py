@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import struct
 from pathlib import Path
 
@@ -91,3 +92,18 @@ def test_wandb_gets_the_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     feed(["wandb"], tmp_path / "train-1")
     (record,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     assert b"val/ndcg_at_10" in record.read_bytes()
+
+
+def test_a_full_disk_ends_the_curves_and_holds_nothing_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trackers = Trackers(["tensorboard"], tmp_path, {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))  # no file gets larger: as on a disk that is full
+    try:
+        for _ in range(100):
+            for event in EVENTS:
+                trackers.on_event(event)
+        trackers.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert "nothing more goes to tensorboard: OSError" in warning
