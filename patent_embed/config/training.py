@@ -79,7 +79,11 @@ class TrainingConfig(_LossSettings, _Schedule):
         description="train on the mined negatives; false: on the other passages of a batch alone (infonce), which are "
         "half as many texts a query",
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU, fp32 on a CPU")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="auto: bf16 on a GPU, and on a CPU that multiplies bf16 natively, with LoRA on a BERT's layers; "
+        "fp32 elsewhere",
+    )
     max_tokens_per_forward: int | None = Field(
         None,
         ge=512,

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from patent_embed.arrays import pieces_within
 from patent_embed.config.training import TrainingConfig
-from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.encoder import Encoder, native_bf16
 from patent_embed.encoder.kernels import cpu_fused, fused
 from patent_embed.encoder.kernels.cpu_dropout import use_fast_dropout
 from patent_embed.encoder.kernels.cpu_fused import CpuFused
@@ -101,7 +101,8 @@ class Trainer:
         self.state = TrainState(fingerprint)
         self.parameters: dict[str, torch.nn.Parameter] = dict(encoder.trainable_parameters())
         self.device = next(iter(self.parameters.values())).device
-        self.precision = precision_on(self.device, config.precision)
+        layers = self.device.type == "cpu" and cpu_fused.supported(encoder.model)
+        self.precision = precision_on(self.device, config.precision, layers)
         self.steps_per_epoch = math.ceil(len(data.triplets) / config.batch_size)
         self.total_steps = self.steps_per_epoch * config.epochs
         self.objective = Objective(config, encoder.dim)
@@ -113,7 +114,7 @@ class Trainer:
             self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
         if self.device.type == "cpu":
             use_fast_dropout(encoder.model)
-            if cpu_fused.supported(encoder.model):
+            if layers:
                 self._fused = CpuFused(encoder.model, torch.bfloat16 if self.precision == "bf16" else torch.float32)
         self._most_tokens = config.max_tokens_per_forward or _most_tokens(self.device, self._fused)
         self._drop_words = QueryDropout(encoder, config.query_dropout) if config.query_dropout else None
@@ -326,11 +327,14 @@ class Trainer:
         self.encoder.load_adapter_state(toward_base(kept, self._base, self._base_share))
 
 
-def precision_on(device: torch.device, asked: str) -> str:
-    """``fp32`` or ``bf16``: the ``training.precision`` that is asked for, or, for ``auto``, what fits the device."""
+def precision_on(device: torch.device, asked: str, layers: bool = False) -> str:
+    """``fp32`` or ``bf16``: the ``training.precision`` that is asked for, or, for ``auto``, what fits the device.
+
+    ``layers``: ``CpuFused`` computes; plain PyTorch casts so much in bf16 on a CPU that it gains nothing.
+    """
     if asked != "auto":
         return asked
-    return "bf16" if device.type == "cuda" else "fp32"
+    return "bf16" if device.type == "cuda" or (layers and native_bf16(device)) else "fp32"
 
 
 def _most_tokens(device: torch.device, forward: Fused | CpuFused | None) -> int:

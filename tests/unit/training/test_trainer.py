@@ -12,7 +12,7 @@ import torch
 
 from patent_embed.config.model import ModelConfig
 from patent_embed.config.training import TrainingConfig
-from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.encoder import Encoder, native_bf16
 from patent_embed.errors import UserError
 from patent_embed.training.data import TripletData
 from patent_embed.training.trainer import Trainer, precision_on
@@ -26,9 +26,17 @@ def test_learning_rate_warms_up_and_decays_to_zero(tiny_model: Path) -> None:
     assert rates[8:] == pytest.approx([(32 - i) / 24 for i in range(8, 33)])
 
 
-@pytest.mark.parametrize(("device", "auto"), [("cpu", "fp32"), ("cuda", "bf16")])
-def test_the_precision_follows_the_device_unless_it_is_set(device: str, auto: str) -> None:
-    assert [precision_on(torch.device(device), asked) for asked in ("auto", "fp32", "bf16")] == [auto, "fp32", "bf16"]
+@pytest.mark.parametrize(
+    ("device", "layers", "auto"),
+    [
+        ("cpu", False, "fp32"),
+        ("cpu", True, "bf16" if native_bf16(torch.device("cpu")) else "fp32"),
+        ("cuda", False, "bf16"),
+    ],
+)
+def test_the_precision_follows_the_device_unless_it_is_set(device: str, layers: bool, auto: str) -> None:
+    found = [precision_on(torch.device(device), asked, layers) for asked in ("auto", "fp32", "bf16")]
+    assert found == [auto, "fp32", "bf16"]
 
 
 def test_training_reduces_the_loss_and_changes_only_adapters(tiny_model: Path) -> None:

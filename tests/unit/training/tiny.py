@@ -56,7 +56,7 @@ def make_trainer(
     model: Path, val: Sequence[float] | None = None, dropout: float = 0.1, queries: int = 20, **settings: Any
 ) -> Trainer:
     """``val``: what each evaluation finds on every one of so many ``queries``; None: there is no validation."""
-    settings = {"batch_size": 8, "learning_rate": 1e-3, "epochs": 4, **settings}
+    settings = {"batch_size": 8, "learning_rate": 1e-3, "epochs": 4, "precision": "fp32", **settings}
     torch.manual_seed(0)
     encoder = Encoder.load(model, ModelConfig(), device=torch.device("cpu"))
     for module in encoder.model.modules():
