@@ -61,7 +61,7 @@ def test_a_second_run_reuses_what_a_store_holds(stored: Stored) -> None:
     arguments, place, _ = stored
     first, metrics = summary(place), place.read("metrics.json")
     again = run_here(*arguments)
-    assert again.stdout.count("reused") == 12
+    assert again.stdout.count("reused") == 13
     assert place.read("metrics.json") == metrics
     second = summary(place)
     assert [step["reused"] for step in second["steps"].values()] == [True] * 12
