@@ -64,12 +64,12 @@ def test_a_second_run_reuses_what_a_store_holds(stored: Stored) -> None:
     assert again.stdout.count("reused") == 13
     assert place.read("metrics.json") == metrics
     second = summary(place)
-    assert [step["reused"] for step in second["steps"].values()] == [True] * 12
+    assert [step["reused"] for step in second["steps"].values()] == [True] * 13
     for steps in (first["steps"], second["steps"]):  # folders that are there, whoever made them
         made = {name: open_artifact(place / "steps" / step["folder"]).manifest.step for name, step in steps.items()}
         assert made == {name: name for name in steps}
     events = [json.loads(line) for line in (place.read("progress.jsonl") or b"").splitlines()]
-    assert sum(event["event"] == "stage" for event in events) == 24
+    assert sum(event["event"] == "stage" for event in events) == 26
 
 
 def test_models_are_compared_on_the_test_set_of_a_run_in_a_store(
