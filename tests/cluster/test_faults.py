@@ -73,7 +73,7 @@ def test_three_nodes_and_a_store_give_what_one_machine_gives(world: World, s3: s
         (*world.arguments, "--data_dir", data.address, "--output_dir", out.address), {}
     )  # from another machine
     assert again.wait() == 0, again.output
-    assert sum(line.endswith(" reused") and line.startswith("[") for line in again.lines) == 10
+    assert sum(line.endswith(" reused") and line.startswith("[") for line in again.lines) == 11
 
 
 @pytest.mark.parametrize("step", FAULTS)

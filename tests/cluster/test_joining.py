@@ -15,7 +15,7 @@ import pytest
 from patent_embed.errors import UserError
 from pipelines.cluster import cluster_to_join
 from tests.conftest import ROOT
-from tests.ray_nodes import RayNodes
+from tests.ray_nodes import RayNodes, wait_for
 
 pytestmark = pytest.mark.ray
 # Dies as a command does, with what its user would see. Four CPUs are nobody's but the cluster's.
@@ -45,7 +45,9 @@ def left_behind(cluster: RayNodes) -> Iterator[dict[str, str]]:
     """The environment in which Ray finds the cluster's address."""
     folder = Path(tempfile.mkdtemp(prefix="pe-"))
     (folder / "ray").mkdir()
-    shutil.copy(cluster.folder / "ray_current_cluster", folder / "ray")
+    address = cluster.folder / "ray_current_cluster"
+    wait_for(address.exists, 60, str(address))  # written once the nodes are there
+    shutil.copy(address, folder / "ray")
     yield {"RAY_TMPDIR": str(folder)}
     shutil.rmtree(folder, ignore_errors=True)
 
