@@ -150,11 +150,6 @@ class Output:
         """The folder itself on this machine, a workspace for one in a store."""
         return self._work.workspace("output")
 
-    @property
-    def made_elsewhere(self) -> bool:
-        """Whether what is made ``here`` has to be brought to the folder."""
-        return self.folder.everywhere or bool(self.beside)
-
     def publish(self, *names: str) -> None:
         """Bring files and folders of ``here`` to the output folder."""
         for name in names:

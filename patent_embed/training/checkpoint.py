@@ -101,7 +101,7 @@ def read_state(folder: Path | Folder, fingerprint: str) -> TrainState:
     try:
         content = _read(place)
         del content[_SHA256]
-        _STATE.validate_json(json.dumps(content))  # raises for other types
+        _STATE.validate_python(content)  # raises for other types
         state = TrainState(**content)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _not_whole(place, f"{type(error).__name__} at {STATE_FILE}") from None
