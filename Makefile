@@ -27,10 +27,13 @@ demo: setup
 	$(BIN)/patent-embed sample $(DEMO)/patents
 	$(BIN)/python pipelines/run.py --config configs/demo.yaml --data_dir $(DEMO)/patents --output_dir $(DEMO)/output
 	@echo
-	@echo "next    open $(DEMO)/output/report.html in a browser: what became better, and how sure that is"
-	@echo "        search the patents: $(BIN)/pip install -e '.[serve]', then $(BIN)/patent-embed serve $(DEMO)/output"
-	@echo "        your own patents: $(BIN)/patent-embed inspect DIR shows what would be read of a folder, then"
-	@echo "        $(BIN)/patent-embed run --data_dir DIR --output_dir OUT --quick_test"
+	@echo "next: what became better, and how sure that is"
+	@echo "    open $(DEMO)/output/report.html"
+	@echo "search in these patents, in a browser"
+	@echo "    $(BIN)/patent-embed serve $(DEMO)/output"
+	@echo "your own patents: what would be read of a folder, then a first run"
+	@echo "    $(BIN)/patent-embed inspect DIR"
+	@echo "    $(BIN)/patent-embed run --data_dir DIR --output_dir OUT --quick_test"
 
 # Two files of tests at a time, in their order, in which the long ones come first; one thread each on two cores. Those of
 # whole runs stay together (tests/conftest.py): they share one run and one Ray.
