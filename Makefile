@@ -1,6 +1,7 @@
 # make demo   sets up and runs the main job on generated patents with the bundled encoder (no model hub)
 # make test   sets up and runs the tests but the slow ones: some minutes
 # make test-all   all tests that need no GPU and no vLLM
+# make test-slow   of these, the slow ones on one Ray node: whole runs, a local Ray, a browser
 # make docs   writes docs/settings.md from the settings
 # make test-cluster   of these, the tests on several Ray nodes of this machine
 # make test-llm   the tests that start vLLM engines, on a CPU, in an environment of their own
@@ -11,7 +12,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 DEMO ?= build/demo
 
-.PHONY: setup demo test test-all test-cluster test-llm docs lint format clean
+.PHONY: setup demo test test-all test-slow test-cluster test-llm docs lint format clean
 
 setup: $(READY)
 
@@ -42,9 +43,14 @@ TWO_AT_ONCE = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/cluster -
 test: $(VENV)/.kernels
 	$(TWO_AT_ONCE) -m "not slow"
 
-test-all: $(VENV)/.kernels
-	$(TWO_AT_ONCE)
+# One after the other, also with "make -j": each fills the machine.
+test-all:
+	$(MAKE) test
+	$(MAKE) test-slow
 	$(MAKE) test-cluster
+
+test-slow: $(VENV)/.kernels
+	$(TWO_AT_ONCE) -m slow
 
 # 285 MB that only the tests of the GPU's kernels need.
 $(VENV)/.kernels: $(READY)

@@ -1,9 +1,10 @@
 """One writer at a time in an output folder: a lock that names its owner, and is taken over when the owner is dead.
 
 The lock is a file, ``run.lock``. On this machine it comes into being as a whole or not at all (a hard link). A store
-offers no such thing through pyarrow: there the lock is written, and counts when it is still ours after a moment; the
-last of several writers wins, and the others see it. A writer that was delayed for longer than that moment would be
-seen only by the owner's next heartbeat, which then ends the owner.
+offers no such thing through pyarrow: there whoever wants the lock first writes a claim of its own beside it, and goes
+on only when it then sees no other; whoever sees one withdraws and tries again a random moment later. Who writes the
+later of two claims sees the earlier one, because S3, GCS and Azure list all that was written before: two never go on
+at once. A claim stands for moments; one that is older than ``_CLAIM_S`` by the store's own clock is a dead process's.
 
 An owner on this machine is dead when its process is: number and start time are compared, so a number that was given
 again deceives nobody, and a process that is only stopped keeps its lock. An owner elsewhere is dead when its lock was
@@ -17,6 +18,7 @@ import contextlib
 import json
 import logging
 import os
+import random
 import signal
 import socket
 import threading
@@ -33,7 +35,9 @@ log = logging.getLogger("patent_embed")
 LOCK = "run.lock"
 HEARTBEAT_S = 15.0
 STALE_S = 120.0  # without a heartbeat
-_SETTLES_S = 1.0  # until what was written to a store at the same time is there, too
+_CLAIMS = f"{LOCK}.claims"
+_CLAIM_S = 60.0
+_BACKS_OFF_S = 0.5  # at most, the first time that others claim the lock at the same moment
 
 
 @dataclass(frozen=True)
@@ -122,18 +126,44 @@ class RunLock:
                 self._place.delete(LOCK)
 
     def _take(self) -> Owner | None:
-        before = read_owner(self._place)
-        if before is not None and is_alive(self._place, before):
-            raise Held(self._place, before)
+        before = self._dead_owner()
         if self._place.everywhere:
-            self._write()
-            time.sleep(_SETTLES_S)
+            before = self._claim(before)
         else:
             self._link(before)
         holder = read_owner(self._place)
         if holder is None or holder.token != self.owner.token:
             raise Held(self._place, holder or self.owner)
         return before
+
+    def _dead_owner(self) -> Owner | None:
+        """Whose lock is there, though its owner is dead; None where none is."""
+        before = read_owner(self._place)
+        if before is not None and is_alive(self._place, before):
+            raise Held(self._place, before)
+        return before
+
+    def _claim(self, dead: Owner | None) -> Owner | None:
+        """Write the lock into a store when no other claim is there; gives the dead owner whose lock it replaced."""
+        claims, mine = self._place / _CLAIMS, self.owner.token
+        pause = _BACKS_OFF_S
+        while True:
+            try:
+                claims.write(mine, b"")
+                found = {each.name: each.mtime_ns for each in claims.entries()}
+                written = found.pop(mine, None)  # None: somebody took it for a dead one's
+                if written is not None and all(each < written - _CLAIM_S * 1e9 for each in found.values()):
+                    if read_owner(self._place) != dead:  # a rival has come and may have gone
+                        dead = self._dead_owner()
+                    self._write()
+                    for name in found:
+                        claims.delete(name)
+                    return dead
+            finally:
+                claims.delete(mine)
+            time.sleep(random.uniform(0, pause))
+            pause = min(1.5 * pause, 20 * _BACKS_OFF_S)
+            dead = self._dead_owner()
 
     def _link(self, dead: Owner | None) -> None:
         """Make the lock file of this machine, whole; the one of a ``dead`` owner is put aside first."""

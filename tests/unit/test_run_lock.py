@@ -31,7 +31,7 @@ time.sleep(600)
 
 @pytest.fixture(params=["here", "store"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    monkeypatch.setattr(run_lock, "_SETTLES_S", 0.05)
+    monkeypatch.setattr(run_lock, "_BACKS_OFF_S", 0.05)
     if request.param == "here":
         return folder_at(tmp_path / "out")
     return folder_at(f"{request.getfixturevalue('s3')}/{tmp_path.name}/out")
@@ -63,7 +63,7 @@ def test_of_several_at_once_one_has_it(place: Folder) -> None:
     def take() -> None:
         start.wait()
         try:
-            held.append(RunLock(place, "run"))
+            held.append(RunLock(place, "run", lost=lambda _: None))  # the default would interrupt all tests
         except Held as error:
             refused.append(error)
 
@@ -155,3 +155,15 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match=r"file/out' cannot be written \(Not a directory\).*set --output_dir"):
         RunLock(folder_at(tmp_path / "file" / "out"), "run")
+
+
+def test_the_claim_of_a_dead_process_is_passed(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not place.everywhere:
+        pytest.skip("claims are for stores")
+    monkeypatch.setattr(run_lock, "_CLAIM_S", 2.5)  # a store counts whole seconds
+    claims = place / run_lock._CLAIMS
+    claims.write("a dead process's", b"")
+    begun = time.monotonic()
+    RunLock(place, "run").release()
+    assert time.monotonic() - begun > 1.0  # it may have lived, until then
+    assert claims.entries() == []
