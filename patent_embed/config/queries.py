@@ -42,6 +42,20 @@ class ApiConfig(Section):
     max_total_tokens: Annotated[int | None, Role.LOGISTICS] = Field(
         None, ge=1, description="no request is sent once this many tokens are used; None: no limit"
     )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict,
+        description="further parameters of each request, as the endpoint names them, e.g. reasoning_effort",
+    )
+
+    @field_validator("extra_body")
+    @classmethod
+    def _leaves_the_question(cls, body: dict[str, Any]) -> dict[str, Any]:
+        if ours := sorted({"model", "messages", "n", "tools"} & body.keys()):
+            raise ValueError(
+                f"extra_body holds {', '.join(ours)}, which say what is asked: answers would be kept under another "
+                "question; set queries.api.model for the model, and leave the others out"
+            )
+        return body
 
     @field_validator("base_url")
     @classmethod
@@ -148,6 +162,12 @@ class QueriesConfig(Section):
         0.9, gt=0, le=1, description="the model chooses among the likeliest tokens that together have this probability"
     )
     max_tokens: int = Field(128, ge=16, description="tokens of one answer, at most")
+    max_tokens_again: int = Field(
+        2048,
+        ge=16,
+        description="tokens of an answer that is asked for again because max_tokens cut it short, as models that think "
+        "need; at least twice max_tokens are given",
+    )
     max_prompt_chars: int = Field(
         3000, ge=200, description="characters of an abstract in a prompt; the rest is left out"
     )
