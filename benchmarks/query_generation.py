@@ -36,8 +36,8 @@ from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.data import sample
 from patent_embed.folders import folder_at
 from patent_embed.progress.events import QueriesWritten
-from patent_embed.queries.prompts import chat_messages
 from patent_embed.queries.asking import Asking, Patent
+from patent_embed.queries.prompts import chat_messages
 from pipelines.backends.llm import CPU_ENV
 
 QWEN_7B = {
