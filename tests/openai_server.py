@@ -76,6 +76,9 @@ class OpenAiServer:
             def do_POST(self) -> None:
                 server.handle(self)
 
+            def do_GET(self) -> None:
+                server.look(self)
+
             def log_message(self, *args: Any) -> None:
                 pass
 
@@ -97,6 +100,10 @@ class OpenAiServer:
     ) -> None:
         self._http.shutdown()
         self._http.server_close()
+
+    def look(self, http: BaseHTTPRequestHandler) -> None:
+        """Nothing is to be looked at here."""
+        self._send(http, 404, '{"error": {"message": "no such page"}}')
 
     def handle(self, http: BaseHTTPRequestHandler) -> None:
         body = json.loads(http.rfile.read(int(http.headers["Content-Length"])))

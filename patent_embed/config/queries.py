@@ -42,10 +42,25 @@ class ApiConfig(Section):
     max_total_tokens: Annotated[int | None, Role.LOGISTICS] = Field(
         None, ge=1, description="no request is sent once this many tokens are used; None: no limit"
     )
+    batch: Annotated[bool, Role.LOGISTICS] = Field(
+        False, description="use the endpoint's Batch API: answers within a day, mostly for half the price"
+    )
+    batch_poll_s: Annotated[float, Role.LOGISTICS] = Field(
+        30, gt=0, description="seconds between looks at batches that are not answered yet"
+    )
     extra_body: dict[str, Any] = Field(
         default_factory=dict,
         description="further parameters of each request, as the endpoint names them, e.g. reasoning_effort",
     )
+
+    @model_validator(mode="after")
+    def _a_batch_has_no_such_limit(self) -> ApiConfig:
+        if self.batch and self.max_total_tokens is not None:
+            raise ValueError(
+                f"max_total_tokens {self.max_total_tokens} cannot stop a batch, which is paid for as it is submitted; "
+                "leave it out, or set batch to false and data.max_samples lower"
+            )
+        return self
 
     @field_validator("extra_body")
     @classmethod

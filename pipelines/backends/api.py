@@ -66,11 +66,8 @@ class AskApi:
 def api_backend(asking: Asking) -> Iterator[Backend]:
     """A backend for ``write_queries``. Raises UserError when there is no usable key or no client."""
     api = asking.config.api
-    secret = _checked(api.key)
-    try:
-        import openai  # noqa: F401
-    except ImportError:
-        raise UserError("query backend 'api' needs the openai package: pip install 'patent-embed[api]'") from None
+    secret = checked_key(api.key)
+    checked_client()
     public = replace(asking, config=without_key(asking.config))
 
     keys = cast(Any, KeyHolder).options(scheduling_strategy=here()).remote(secret)
@@ -106,10 +103,10 @@ def api_backend(asking: Asking) -> Iterator[Backend]:
             yield found  # what was paid for is kept, whatever the others say
         if answered == 0 and errors and errors.keys() <= {"http_403"}:
             words.setdefault("forbidden", words.get("http_403", ""))
-            raise UserError(_fatal_message("forbidden", api, words))
+            raise UserError(fatal_message("forbidden", api, words))
         for error in FATAL:
             if errors[error]:
-                raise UserError(_fatal_message(error, api, words))
+                raise UserError(fatal_message(error, api, words))
 
     try:
         yield ask
@@ -118,7 +115,15 @@ def api_backend(asking: Asking) -> Iterator[Backend]:
         ray.kill(keys)
 
 
-def _checked(key: SecretStr | None) -> SecretStr:
+def checked_client() -> None:
+    """Raises UserError where the client's package is missing."""
+    try:
+        import openai  # noqa: F401
+    except ImportError:
+        raise UserError("query backend 'api' needs the openai package: pip install 'patent-embed[api]'") from None
+
+
+def checked_key(key: SecretStr | None) -> SecretStr:
     """The key, without blanks around it. Raises UserError where there is none, or none that a header can hold."""
     text = key.get_secret_value().strip() if key is not None else ""
     if not text:
@@ -136,7 +141,8 @@ def _checked(key: SecretStr | None) -> SecretStr:
     return SecretStr(text)
 
 
-def _fatal_message(error: str, api: ApiConfig, words: dict[str, str]) -> str:
+def fatal_message(error: str, api: ApiConfig, words: dict[str, str]) -> str:
+    """What is said of an error that ends the run; ``words`` are the endpoint's, by error."""
     where = api.base_url or "the default endpoint"
     said = f": {words[error]!r}" if words.get(error) else ""
     kept = "; what was answered before is kept"

@@ -54,7 +54,8 @@ class Client:
     The first request goes alone: what the endpoint says to it about parameters, model and key is known before others
     are sent. A request that fails is an answer with an error: ``http_<status>``, ``error_body``, ``timeout``,
     ``connection``, ``malformed``, ``token_cap``, those of ``read_answer``, and of ``FATAL``. ``words`` is what the
-    endpoint said with the first error of each kind, and about parameters that it does not take.
+    endpoint said with the first error of each kind, and about parameters that it does not take; ``parameters`` is what
+    is sent since.
     """
 
     def __init__(self, asking: Asking, key: SecretStr) -> None:
@@ -69,7 +70,7 @@ class Client:
             timeout=self._api.timeout_s,
             max_retries=0,  # the retries are ours: counted, paced, and with Retry-After
         )
-        self._parameters = Parameters(self._config)
+        self.parameters = Parameters(self._config)
         self._slots = asyncio.Semaphore(self._api.requests_in_flight)
         self._pace = Pace(self._api.requests_per_minute)
         self._first, self._tried = asyncio.Lock(), False
@@ -98,10 +99,10 @@ class Client:
             if self._api.max_total_tokens is not None and self._tokens >= self._api.max_total_tokens:
                 answer = Answer(request.key, error="token_cap")
                 break
-            version = self._parameters.version
+            version = self.parameters.version
             answer, wait = await self._in_turn(request, attempt)
             spent.update(prompt=answer.prompt_tokens, output=answer.output_tokens)
-            if answer.error and version != self._parameters.version:
+            if answer.error and version != self.parameters.version:
                 continue  # it was sent as the endpoint does not want it; bounded by the number of parameters
             if wait is None:
                 break
@@ -121,17 +122,17 @@ class Client:
             if self._tried:
                 await stack.aclose()
             await self._pace.turn()
-            version = self._parameters.version
+            version = self.parameters.version
             answer, wait = await self._try(request, attempt)
-            self._tried = self._tried or version == self._parameters.version
+            self._tried = self._tried or version == self.parameters.version
             return answer, wait
 
     async def _try(self, request: Request, attempt: int) -> tuple[Answer, float | None]:
         """One request: the answer, and the pause before the next try, None when there should be none."""
         # Doubling pauses with jitter, so that requests that failed together do not come back together.
         wait = min(self._api.max_wait_s, 0.5 * 2**attempt) * random.uniform(0.5, 1.5)
-        key, patent, version = request.key, request.patent, self._parameters.version
-        body = self._parameters.body(request.seed, room(self._config, longer=request.longer))
+        key, patent, version = request.key, request.patent, self.parameters.version
+        body = self.parameters.body(request.seed, room(self._config, longer=request.longer))
         limit = self._config.max_prompt_chars
         messages = chat_messages(patent.title, patent.abstract, request.kind, patent.language, limit)
         model = self._api.model or self._config.llm.model
@@ -170,10 +171,10 @@ class Client:
         self.words.setdefault(error, found.words)
         if found.fatal:
             self._fatal = found.fatal
-        elif found.error in ("http_400", "http_422", "error_body") and version == self._parameters.version:
+        elif found.error in ("http_400", "http_422", "error_body") and version == self.parameters.version:
             told = content[:20_000].decode(errors="replace")
-            if change := self._parameters.adapt(told):
-                self.words[f"parameter {self._parameters.version}"] = f"{found.words!r}, so {change}"
+            if change := self.parameters.adapt(told):
+                self.words[f"parameter {self.parameters.version}"] = f"{found.words!r}, so {change}"
         asked = retry_after(response.headers.get("retry-after"))
         if found.retried and asked is not None:
             wait = min(max(wait, asked), self._api.max_wait_s)

@@ -103,7 +103,7 @@ def write_all(
         emit(QueriesWritten(done, asked, watch.seconds - timings.get("engine_start_s", 0.0)))
 
     asking = Asking(model_identity(config), config, seed)
-    with _backend(asking, timings) if uncached else contextlib.nullcontext(_no_requests) as backend:
+    with _backend(asking, store, timings) if uncached else contextlib.nullcontext(_no_requests) as backend:
         written = write_queries(
             corpus,
             asking,
@@ -120,7 +120,11 @@ def write_all(
     return Outcome(rows={"queries": len(written.table)}, rejects=dict(sorted(rejects.items())), report=report)
 
 
-def _backend(asking: Asking, timings: dict[str, float]) -> AbstractContextManager[Backend]:
+def _backend(asking: Asking, store: Folder, timings: dict[str, float]) -> AbstractContextManager[Backend]:
+    if asking.config.backend == "api" and asking.config.api.batch:
+        from pipelines.backends.batches import batch_backend
+
+        return batch_backend(asking, store)
     if asking.config.backend == "api":
         from pipelines.backends.api import api_backend
 

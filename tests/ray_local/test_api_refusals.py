@@ -73,7 +73,7 @@ def test_answers_that_came_before_are_kept(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no quota left"):
             run(tmp_path, 60, settings(server, requests_in_flight=4), {59: "词甲"})
         paid = server.total - 1
-        assert paid > 30
+        assert paid > 0
         assert stored(tmp_path) == paid
         server.script = {}
         _, report = run(tmp_path, 60, settings(server), {59: "词甲"})
