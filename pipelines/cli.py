@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from patent_embed import __version__
 from patent_embed.config.commands import (
     COMMANDS,
+    AdaptArguments,
     Command,
     CompareArguments,
     EncodeArguments,
@@ -260,6 +261,13 @@ def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:
     export_run(arguments.output_dir, arguments.format, force=arguments.force, max_documents=arguments.max_documents)
 
 
+def _adapt(arguments: AdaptArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines import adapt
+
+    adapt.run(arguments)
+
+
 def _serve(arguments: ServeArguments, settings: Mapping[str, Any]) -> None:
     _quiet_libraries("WARNING")
     from patent_embed.serving.threads import calm_threads
@@ -293,6 +301,7 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "encode": _encode,
     "serve": _serve,
     "export": _export,
+    "adapt": _adapt,
     "inspect": _inspect,
     "sample": _sample,
 }

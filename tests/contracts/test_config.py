@@ -45,6 +45,7 @@ FROZEN = {
     "encode": (OF_ENCODE, []),
     "serve": ({"data_dir", "host", "port", "judgements", "max_requests"}, ["output_dir"]),
     "export": ({"format", "force", "max_documents"}, ["output_dir"]),
+    "adapt": ({"output_dir", "force", "max_documents"}, ["OLD", "NEW"]),
     "inspect": ({"config", "set", "json", "limit"}, ["DIR"]),
     "sample": ({"count", "seed", "layout"}, ["folder"]),
 }
