@@ -24,6 +24,7 @@ from patent_embed.config.commands import (
     CompareArguments,
     EncodeArguments,
     ExportArguments,
+    IndexArguments,
     InspectArguments,
     RunArguments,
     SampleArguments,
@@ -278,6 +279,13 @@ def _serve(arguments: ServeArguments, settings: Mapping[str, Any]) -> None:
     search_server.run(arguments)
 
 
+def _index(arguments: IndexArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines.index import index_run
+
+    index_run(arguments.output_dir, arguments.to, arguments.data_dir)
+
+
 def _inspect(arguments: InspectArguments, settings: Mapping[str, Any]) -> None:
     config = _resolved(arguments, settings)
     from pipelines import inspect
@@ -302,6 +310,7 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "serve": _serve,
     "export": _export,
     "adapt": _adapt,
+    "index": _index,
     "inspect": _inspect,
     "sample": _sample,
 }
