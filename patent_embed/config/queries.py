@@ -146,6 +146,11 @@ class QueriesConfig(Section):
     cache: Annotated[str | None, UserPath, Role.LOGISTICS] = Field(
         None, description="an llm_queries_cache.json to read; None: the one in the data folder, where there is one"
     )
+    judgements: Annotated[str | None, UserPath, Role.LOGISTICS] = Field(
+        None,
+        description="a log of judgements that serve wrote: what was judged relevant is trained and measured on as a "
+        "query, what was judged not relevant becomes its negative; None: no judgements",
+    )
     min_chars: int = Field(
         8, ge=1, description="queries with fewer characters are rejected; Latin text: three times as many"
     )
