@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from patent_embed import __version__
 from patent_embed.config.commands import (
     COMMANDS,
+    AdaptArguments,
     Command,
     CompareArguments,
     EncodeArguments,
@@ -261,6 +262,13 @@ def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:
     export_run(arguments.output_dir, arguments.format, force=arguments.force, max_documents=arguments.max_documents)
 
 
+def _adapt(arguments: AdaptArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines import adapt
+
+    adapt.run(arguments)
+
+
 def _serve(arguments: ServeArguments, settings: Mapping[str, Any]) -> None:
     _quiet_libraries("WARNING")
     from patent_embed.serving.threads import calm_threads
@@ -301,6 +309,7 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "encode": _encode,
     "serve": _serve,
     "export": _export,
+    "adapt": _adapt,
     "index": _index,
     "inspect": _inspect,
     "sample": _sample,

@@ -171,6 +171,27 @@ class ExportArguments(Section):
     )
 
 
+class AdaptArguments(Section):
+    """What ``adapt`` takes."""
+
+    old: Annotated[str, UserPath, Cli("old", metavar="OLD", positional=True)] = Field(
+        description="model that wrote the index: hub id or folder"
+    )
+    new: Annotated[str, UserPath, Cli("new", metavar="NEW", positional=True)] = Field(
+        description="model whose queries shall search it: hub id or folder"
+    )
+    output_dir: Annotated[str, UserPath, Cli("output_dir")] = Field(
+        "./experiments",
+        description="output folder of a finished run, whose patents and queries fit and measure the map",
+    )
+    force: Annotated[bool, Cli("force", value=True)] = Field(
+        False, description="also write a map that keeps less than 97 % of the new model's nDCG@10"
+    )
+    max_documents: Annotated[int, Cli("max_documents")] = Field(
+        20_000, ge=1, description="documents that are embedded by both models, at most"
+    )
+
+
 class SampleArguments(Section):
     """What ``sample`` takes."""
 
@@ -208,6 +229,7 @@ _COMMANDS = (
     Command("serve", "search what a run trained, in a browser and by an API", ServeArguments),
     Command("index", "write patents and vectors into a vector store", IndexArguments),
     Command("export", "a run's model in other formats", ExportArguments),
+    Command("adapt", "queries of a new model for the index of an old one", AdaptArguments),
     Command("inspect", "show what would be read of a folder, and what would not", InspectArguments),
     Command("sample", "write generated sample patents", SampleArguments),
 )

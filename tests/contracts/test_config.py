@@ -46,6 +46,7 @@ FROZEN = {
     "serve": ({"data_dir", "host", "port", "judgements", "max_requests"}, ["output_dir"]),
     "index": ({"to", "data_dir"}, ["output_dir"]),
     "export": ({"format", "force", "max_documents"}, ["output_dir"]),
+    "adapt": ({"output_dir", "force", "max_documents"}, ["OLD", "NEW"]),
     "inspect": ({"config", "set", "json", "limit"}, ["DIR"]),
     "sample": ({"count", "seed", "layout"}, ["folder"]),
 }
