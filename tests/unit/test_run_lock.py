@@ -199,7 +199,8 @@ def test_locks_of_two_names_are_two(place: Folder) -> None:
 def test_of_several_who_find_a_dead_owner_one_has_it(tmp_path: Path) -> None:
     """None sees the folder without a lock meanwhile, either."""
     place = folder_at(tmp_path)
-    lock = RunLock(place, "run"); lock.release()
+    lock = RunLock(place, "run")
+    lock.release()
     if 1:
         me = lock.owner
     for _ in range(30):
