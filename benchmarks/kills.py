@@ -1,11 +1,11 @@
 """Kills at random moments of a whole run, each continued by the same command: what comes out must be the same bytes.
 
 A small run is done once without a fault. Then it begins in a new folder; its driver is killed by SIGKILL at a moment
-that the number of the kill draws from all that is left of the run; the same command is given again at once, while what the dead driver had started may
-still be at it, and is killed in its turn, and so on until a command comes to its end. After each kill, every step that
-has a manifest must be whole and hold the bytes of the first run; at the end all files of all steps, the published
-model and adapter, and the figures must. So a kill costs its start and what it lost, not a run of its own, and what
-was killed before is what the next kill hits. Every second run goes on with ``--resume``.
+that the number of the kill draws from all that is left of the run; the same command is given again at once, while what
+the dead driver had started may still be at it, and is killed in its turn, and so on until a command comes to its end.
+After each kill, every step that has a manifest must be whole and hold the bytes of the first run; at the end all files
+of all steps, the published model and adapter, and the figures must. So a kill costs its start and what it lost, not a
+run of its own, and what was killed before is what the next kill hits. Every second run goes on with ``--resume``.
 
     python benchmarks/kills.py --kills 50                                 # the kills
     python benchmarks/kills.py --kills 5 --first 20 --keep DIR            # from number 20; the first run stays in DIR
