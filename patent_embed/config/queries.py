@@ -152,6 +152,11 @@ class QueriesConfig(Section):
         description="a log of judgements that serve wrote: what was judged relevant is trained and measured on as a "
         "query, what was judged not relevant becomes its negative; None: no judgements",
     )
+    log: Annotated[str | None, UserPath, Role.LOGISTICS] = Field(
+        None,
+        description="a real log of queries with the patents that were clicked or cited for them, as JSON lines, CSV or "
+        "TSV: they are trained and measured on, with or without a model's queries; None: no log",
+    )
     min_chars: int = Field(
         8, ge=1, description="queries with fewer characters are rejected; Latin text: three times as many"
     )
