@@ -240,6 +240,11 @@ def _compare(arguments: CompareArguments, settings: Mapping[str, Any]) -> None:
         arguments.config[:0] = [kept] if kept.is_file() else []
     config = _resolved(arguments, settings)
     _quiet_libraries(config.run.log_level)
+    if arguments.benchmark is not None:
+        from pipelines import judging
+
+        (judging.print_plan if arguments.plan else judging.run)(config, arguments.models, arguments.benchmark)
+        return
     from pipelines import compare
 
     (compare.print_plan if arguments.plan else compare.run)(config, arguments.models, of_run=of_run)

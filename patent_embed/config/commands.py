@@ -77,6 +77,11 @@ class CompareArguments(RunArguments):
     models: Annotated[list[str], UserPath, Cli("models", metavar="MODEL", positional=True)] = Field(
         min_length=1, description="hub ids or folders; the first is the baseline"
     )
+    benchmark: Annotated[str | None, UserPath, Cli("benchmark", metavar="DIR")] = Field(
+        None,
+        description="measure on this benchmark: a BEIR folder, TREC qrels and queries, or mteb:TASK; without it: on "
+        "the test set of the run in --output_dir, or of --data_dir",
+    )
 
 
 class EncodeArguments(SettingsArguments):
