@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from patent_embed import __version__
 from patent_embed.config.commands import (
     COMMANDS,
+    BenchmarkArguments,
     Command,
     CompareArguments,
     EncodeArguments,
@@ -275,6 +276,13 @@ def _serve(arguments: ServeArguments, settings: Mapping[str, Any]) -> None:
     search_server.run(arguments)
 
 
+def _benchmark(arguments: BenchmarkArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines import benchmark
+
+    benchmark.run(arguments)
+
+
 def _inspect(arguments: InspectArguments, settings: Mapping[str, Any]) -> None:
     config = _resolved(arguments, settings)
     from pipelines import inspect
@@ -298,6 +306,7 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "encode": _encode,
     "serve": _serve,
     "export": _export,
+    "benchmark": _benchmark,
     "inspect": _inspect,
     "sample": _sample,
 }

@@ -131,8 +131,8 @@ def print_plan(config: Config, models: Sequence[str], benchmark: str) -> None:
 
 
 def run(config: Config, models: Sequence[str], benchmark: str) -> None:
-    """Compare, and write ``compare/<benchmark>-<names>/`` into the output folder: the report, metrics.json, and runs and
-    judgements in the formats of trec_eval."""
+    """Compare, and write ``compare/<benchmark>-<names>/`` into the output folder: what a comparison writes, and runs
+    and judgements in the formats of trec_eval."""
     started = time.time()
     before_models(models)
     judging = judging_recipe(config, models, benchmark)

@@ -30,7 +30,7 @@ from pipelines.steps.tables import Tables
 INTERVALS = ("ndcg@10", "recall@100")  # metrics of a benchmark that are shown with intervals
 JUDGED_RELEVANCE = (
     "What the benchmark grades 1 or more counts as a right answer, and the grades are the gains of nDCG, as in "
-    "trec_eval. A part, such as test-in, judges the same rankings by some of the right answers; the others count as "
+    "trec_eval. A part, such as test_in, judges the same rankings by some of the right answers; the others count as "
     "wrong there."
 )
 _PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "peft", "pyarrow", "numpy")

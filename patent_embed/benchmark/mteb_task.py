@@ -60,10 +60,10 @@ class MtebTask:
             task.convert_v1_dataset_format_to_v2(num_proc=None)
         # Hub clients raise a dozen kinds: offline, unreachable, gated, moved.
         except Exception as error:  # noqa: BLE001
-            said = str(error).strip().splitlines()
+            said = next(iter(str(error).strip().splitlines()), "")
             raise UserError(
-                f"the data of mteb task {self.name!r} cannot be had: {type(error).__name__}: {said[0] if said else ''}; "
-                "set HF_ENDPOINT to a mirror that you reach, or name a BEIR folder instead"
+                f"the data of mteb task {self.name!r} cannot be had: {type(error).__name__}: {said}; set HF_ENDPOINT "
+                "to a mirror that you reach, or name a BEIR folder instead"
             ) from None
         subset = self.subset or (DEFAULT if DEFAULT in task.dataset else "")
         if not subset and len(task.dataset) == 1:

@@ -1,10 +1,10 @@
 """Benchmarks as others publish them: a BEIR folder, or judgements and queries as TREC has them.
 
 A folder holds ``queries.jsonl`` (``_id``, ``text``, ``metadata``) or ``queries.tsv`` or ``topics.tsv`` (id, tab, text);
-judgements in ``qrels/NAME.tsv`` or in one file ``qrels.tsv``, ``qrels.txt`` or ``qrels``, whose lines are BEIR's (query,
-document, grade) or TREC's (query, iteration, document, grade); and documents in ``corpus.jsonl`` (``_id``, ``title``,
-``text``), ``corpus.tsv`` or ``collection.tsv``. Without documents, those of a run are meant. Any may end in ``.gz``.
-``excluded.tsv`` (query, document) names what is no candidate of a query.
+judgements in ``qrels/test.tsv`` and ``qrels/test_PART.tsv``, or in one file ``qrels.tsv``, ``qrels.txt`` or ``qrels``,
+whose lines are BEIR's (query, document, grade) or TREC's (query, iteration, document, grade); and documents in
+``corpus.jsonl`` (``_id``, ``title``, ``text``), ``corpus.tsv`` or ``collection.tsv``. Without documents, those of a run
+are meant. Any may end in ``.gz``. ``excluded.tsv`` (query, document) names what is no candidate of a query.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ CORPUS = ("corpus.jsonl", "corpus.tsv", "collection.tsv")
 QUERIES = ("queries.jsonl", "queries.tsv", "topics.tsv")
 QRELS_FOLDER, QRELS = "qrels", ("qrels.tsv", "qrels.txt", "qrels")
 EXCLUDED = "excluded.tsv"
+_ENDS = (".tsv", ".txt", ".qrels")  # of judgements in their folder
 _SHOWN = 80  # characters of a line that cannot be read
 
 
@@ -34,7 +35,7 @@ class BenchmarkFolder:
 
     Attributes:
         corpus: None: the documents are those of a run.
-        qrels: split → its judgements; ``TEST`` and its parts (``test-...``).
+        qrels: split → its judgements; ``TEST`` and its parts (``test_...``).
     """
 
     root: Path
@@ -70,20 +71,20 @@ def find_benchmark(folder: Path) -> BenchmarkFolder:
     """What lies in a benchmark's folder. Raises UserError where queries or judgements are missing."""
     if not folder.is_dir():
         raise UserError(f"--benchmark {str(folder)!r} is no folder; name a BEIR folder, or one with queries and qrels")
-    queries, qrels = _first(folder, QUERIES), _qrels(folder)
+    queries = _first(folder, QUERIES)
     if queries is None:
         raise UserError(f"{str(folder)!r} holds no queries; a benchmark has one of {', '.join(QUERIES)}")
-    return BenchmarkFolder(folder, _first(folder, CORPUS), queries, qrels, _first(folder, (EXCLUDED,)))
+    return BenchmarkFolder(folder, _first(folder, CORPUS), queries, _qrels(folder), _first(folder, (EXCLUDED,)))
 
 
 def _qrels(folder: Path) -> dict[str, Path]:
     inside = folder / QRELS_FOLDER
     files = sorted(path for path in inside.iterdir() if path.is_file()) if inside.is_dir() else []
-    named = {path.name.partition(".")[0]: path for path in files if not path.name.startswith(".")}
+    named = {path.name.partition(".")[0]: path for path in files if path.name.removesuffix(".gz").endswith(_ENDS)}
     if not named and (single := _first(folder, QRELS)):
         return {TEST: single}
     if TEST in named:
-        return {name: named[name] for name in (TEST, *named) if name == TEST or name.startswith(f"{TEST}-")}
+        return {name: named[name] for name in (TEST, *named) if name == TEST or name.startswith(f"{TEST}_")}
     if len(named) == 1:
         return {TEST: next(iter(named.values()))}
     found = f"it has judgements of {', '.join(named)}, none of which is {TEST!r}" if named else "it has no judgements"
@@ -101,7 +102,8 @@ def _first(folder: Path, names: Sequence[str]) -> Path | None:
 def read_qrels(path: Path, split: str = TEST) -> Iterator[Judgement]:
     """The lines of a file of judgements, of BEIR or TREC. Raises UserError for a line of neither."""
     for number, line in _lines(path):
-        fields = line.split("\t") if "\t" in line else line.split()
+        fields = line.split("\t")
+        fields = fields if len(fields) in (3, 4) else line.split()  # TREC's have any white space
         if len(fields) in (3, 4) and (grade := _grade(fields[-1])) is not None:
             yield split, fields[0].strip(), fields[-2].strip(), grade
         elif number > 1 or len(fields) != 3:  # the first line of BEIR's names the columns
@@ -162,9 +164,9 @@ def _excluded(path: Path | None) -> Iterator[tuple[str, str]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of the lines that are not empty."""
-    opened = gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig")
+    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened as file:
+        with opened(path, "rt", encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line.rstrip("\r\n")

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from patent_embed.arrays import Vectors
 
+_SPACE = re.compile(r"\s+")
+
 
 def run_lines(table: pa.Table, queries: pa.ChunkedArray, documents: pa.ChunkedArray, tag: str) -> Iterable[str]:
     """The lines of a run: query, ``Q0``, document, rank from 1, score, name of the system.
@@ -22,8 +24,8 @@ def run_lines(table: pa.Table, queries: pa.ChunkedArray, documents: pa.ChunkedAr
         queries, documents: their ids.
     """
     query, score = table["query"].to_numpy(), falling(table["query"].to_numpy(), table["score"].to_numpy())
-    named = (queries.take(table["query"]).to_pylist(), documents.take(table["document"]).to_pylist())
-    tag = re.sub(r"\s+", "_", tag)
+    named = [_plain(ids.take(table[name])) for ids, name in ((queries, "query"), (documents, "document"))]
+    tag = _SPACE.sub("_", tag)
     rank = np.arange(len(query)) - np.searchsorted(query, query) + 1
     for asked, document, place, value in zip(*named, rank.tolist(), score, strict=True):
         yield f"{asked} Q0 {document} {place} {np.format_float_positional(value, unique=True)} {tag}\n"
@@ -40,5 +42,11 @@ def falling(query: np.ndarray, scores: Vectors) -> Vectors:
 
 def qrels_lines(table: pa.Table) -> Iterable[str]:
     """The lines of judgements: query, ``0``, document, grade. ``table``: ``query_id, doc_id, grade``."""
-    for row in table.select(["query_id", "doc_id", "grade"]).to_pylist():
-        yield f"{row['query_id']} 0 {row['doc_id']} {row['grade']}\n"
+    ids = (_plain(table[name]) for name in ("query_id", "doc_id"))
+    for query, document, grade in zip(*ids, table["grade"].to_pylist(), strict=True):
+        yield f"{query} 0 {document} {grade}\n"
+
+
+def _plain(ids: pa.ChunkedArray) -> list[str]:
+    """Ids without white space, which separates the columns."""
+    return [_SPACE.sub("_", each) for each in ids.to_pylist()]

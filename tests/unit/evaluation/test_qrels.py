@@ -90,8 +90,9 @@ def test_figures_are_those_of_trec_eval(world: tuple) -> None:
     names = {"ndcg_cut.10,100", "recip_rank", "map", "recall.10,100,1000"}
     evaluator = pytrec_eval.RelevanceEvaluator(qrels, names)
     # The scores themselves, ties and all; and the lines that we write of them.
-    scored = {q: dict(zip([i.id for i in documents], map(float, scores[int(q[1:]), [int(i.text[5:]) for i in documents]])))
-              for q in qrels}  # fmt: skip
+    scored = {
+        query: {each.id: float(scores[int(query[1:]), int(each.text[5:])]) for each in documents} for query in qrels
+    }
     lines = list(run_lines(ranking.table(), found.queries["query_id"], found.documents["doc_id"], "made"))
     for theirs in (evaluator.evaluate(scored), evaluator.evaluate(pytrec_eval.parse_run(lines))):
         for name in JUDGED_METRICS:
