@@ -1,8 +1,8 @@
 """A benchmark as a BEIR folder, which mteb and ir_datasets read, too.
 
 Beside BEIR's files there are ``excluded.tsv``, ``benchmark.json`` with counts, licence and digest, and ``README.md``,
-by whose header Hugging Face's ``datasets``, and so mteb, find the files. It takes files of one format, so judgements are
-written a second time, as JSON lines.
+by whose header Hugging Face's ``datasets``, and so mteb, find the files. It takes files of one format only, so
+judgements are written a second time, as JSON lines.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ def benchmark_step(source: Mapping[str, Input], read: Callable[[Context], Benchm
 
 def load_benchmark(artifact: Artifact) -> Benchmark:
     """What ``benchmark_step`` wrote."""
-    return Benchmark(*(artifact.table(name) for name in _PARTS), dropped=artifact.manifest.rejects)
+    documents, queries, qrels, excluded = (artifact.table(name) for name in _PARTS)
+    return Benchmark(documents, queries, qrels, excluded, artifact.manifest.rejects)
 
 
 def embed_judged_step(config: Config, name: str, model: Input, benchmark: Input) -> StepSpec:

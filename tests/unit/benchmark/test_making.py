@@ -172,4 +172,4 @@ def test_domains_of_real_citations(shared_data: Path) -> None:
                 expected[bool(classes[asks] & classes[cited])].add((asks, cited))
     assert {pair[:2] for pair in rows(made, "test_in")} == expected[True]
     assert {pair[:2] for pair in rows(made, "test_out")} == expected[False]
-    assert len(expected[True]) > len(expected[False]) > 100
+    assert len(expected[True]) > len(expected[False]) > 5
