@@ -242,9 +242,11 @@ def _compare(arguments: CompareArguments, settings: Mapping[str, Any]) -> None:
     config = _resolved(arguments, settings)
     _quiet_libraries(config.run.log_level)
     if arguments.benchmark is not None:
-        from pipelines import judging
+        from pipelines import compare_benchmark
 
-        (judging.print_plan if arguments.plan else judging.run)(config, arguments.models, arguments.benchmark)
+        (compare_benchmark.print_plan if arguments.plan else compare_benchmark.run)(
+            config, arguments.models, arguments.benchmark
+        )
         return
     from pipelines import compare
 

@@ -17,18 +17,18 @@ from patent_embed.benchmark.tables import Benchmark
 from patent_embed.config.settings import Config
 from patent_embed.evaluation.comparison import Comparison, compare
 from patent_embed.evaluation.forgetting import compare_general
-from patent_embed.evaluation.judged import mean_intervals
 from patent_embed.evaluation.measure import EvalResult
 from patent_embed.evaluation.rank_changes import rank_changes
+from patent_embed.evaluation.rankings import mean_intervals
 from patent_embed.evaluation.slices import compare_slices, query_labels
 from patent_embed.report.content import RunReport
 from pipelines.engine import Input, Results
+from pipelines.steps.benchmark import load_benchmark
 from pipelines.steps.choose import choice_of
-from pipelines.steps.judged import load_benchmark
 from pipelines.steps.tables import Tables
 
 INTERVALS = ("ndcg@10", "recall@100")  # metrics of a benchmark that are shown with intervals
-JUDGED_RELEVANCE = (
+BENCHMARK_RELEVANCE = (
     "What the benchmark grades 1 or more counts as a right answer, and the grades are the gains of nDCG, as in "
     "trec_eval. A part, such as test_in, judges the same rankings by some of the right answers; the others count as "
     "wrong there."
@@ -84,7 +84,7 @@ def make_report(
     )
 
 
-def judged_report(
+def benchmark_report(
     config: Config, done: Results, tables: Input, systems: list[EvalResult], pairs: Sequence[tuple[str, str]]
 ) -> RunReport:
     """What a report of a benchmark is made of.
@@ -105,9 +105,9 @@ def judged_report(
     return RunReport(
         results=systems,
         comparisons=comparisons,
-        **(_judged_evidence(comparisons[0], by_name, found, seed) if comparisons else {}),
+        **(_benchmark_evidence(comparisons[0], by_name, found, seed) if comparisons else {}),
         intervals=[each for result in systems for each in mean_intervals(result, INTERVALS, seed)],
-        relevance=JUDGED_RELEVANCE,
+        relevance=BENCHMARK_RELEVANCE,
         data=done[tables].manifest.rows,
         rejects=found.dropped,
         query_sources=kinds,
@@ -119,7 +119,7 @@ def judged_report(
     )
 
 
-def _judged_evidence(
+def _benchmark_evidence(
     verdict: Comparison, results: Mapping[str, EvalResult], found: Benchmark, seed: int
 ) -> dict[str, Any]:
     """What stands behind the verdict on a benchmark: slices by what it says of its queries, and general sentences."""

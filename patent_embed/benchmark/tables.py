@@ -46,7 +46,7 @@ class Benchmark:
     """Documents, queries and judgements.
 
     Attributes:
-        documents: as in ``DOCUMENTS``, from the largest id down (``evaluation.judged``).
+        documents: as in ``DOCUMENTS``, from the largest id down (``evaluation.rankings``).
         queries: as in ``QUERIES``, and a text column for each property that makes slices; only judged ones.
         qrels: as in ``QRELS``. A document that is not among ``documents`` is one that nobody can find.
         excluded: as in ``EXCLUDED``: what is no candidate of a query.

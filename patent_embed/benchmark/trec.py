@@ -20,7 +20,7 @@ def run_lines(table: pa.Table, queries: pa.ChunkedArray, documents: pa.ChunkedAr
     below the one before it is lowered by the least step of float32, in which trec_eval reads them.
 
     Args:
-        table: as in ``evaluation.judged.RANKING``.
+        table: as in ``evaluation.rankings.RANKING``.
         queries, documents: their ids.
     """
     query, score = table["query"].to_numpy(), falling(table["query"].to_numpy(), table["score"].to_numpy())

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from patent_embed.arrays import Rows, matches, numbered, rows_of, starts_of
-from patent_embed.data.schemas import GRADED, JUDGED_METRICS, PER_QUERY, RETRIEVAL_METRICS
+from patent_embed.data.schemas import BENCHMARK_METRICS, GRADED, PER_QUERY, RETRIEVAL_METRICS
 from patent_embed.evaluation import metrics
 from patent_embed.evaluation.patent_map import PatentMap
 from patent_embed.evaluation.relevance import IpcRelevance
@@ -40,7 +40,7 @@ class EvalResult:
 
     Attributes:
         scale: unit of its scores, see ``System``.
-        per_query: the columns of ``PER_QUERY``, or of ``JUDGED`` where answers are judged; queries in their order.
+        per_query: the columns of ``PER_QUERY``, or of ``PER_BENCHMARK_QUERY`` where answers are judged; queries in their order.
         general: of an encoder: similarities of general sentence pairs (``forgetting.PAIRS``).
         map: of an encoder: where it puts the test patents.
     """
@@ -85,12 +85,12 @@ def headline_mask(source: pa.ChunkedArray, wanted: Sequence[str] | None, split: 
 
 
 def summarise(per_query: pa.Table) -> dict[str, Any]:
-    """``{"queries": n, "metrics": {name: mean or None}}`` of some rows of ``PER_QUERY`` or ``JUDGED``.
+    """``{"queries": n, "metrics": {name: mean or None}}`` of some rows of ``PER_QUERY`` or ``PER_BENCHMARK_QUERY``.
 
     Triplet accuracy and the similarity of negatives are means over triplets, everything else over queries.
     """
     if "triplets" not in per_query.column_names:
-        judged = {name: pc.mean(per_query[name]).as_py() for name in JUDGED_METRICS}
+        judged = {name: pc.mean(per_query[name]).as_py() for name in BENCHMARK_METRICS}
         return {"queries": len(per_query), "metrics": judged}
     triplets = pc.sum(per_query["triplets"]).as_py() or 0
     means: dict[str, float | None] = {

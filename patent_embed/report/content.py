@@ -11,9 +11,9 @@ import yaml
 
 from patent_embed.evaluation.comparison import Comparison
 from patent_embed.evaluation.forgetting import LANGUAGES, Forgetting
-from patent_embed.evaluation.judged import MeanInterval
 from patent_embed.evaluation.measure import EVALUATED_SPLITS, HEADLINE, EvalResult
 from patent_embed.evaluation.rank_changes import RankChanges
+from patent_embed.evaluation.rankings import MeanInterval
 from patent_embed.evaluation.slices import ENOUGH_FOR_A_SLICE, SliceReport
 from patent_embed.progress.clock import duration
 

@@ -25,23 +25,23 @@ from pipelines.engine import Context, Digest, Input, LocalModel, Results, StepSp
 from pipelines.job import execute, print_steps
 from pipelines.output_folder import looking_at, working_in
 from pipelines.preflight import before_models
-from pipelines.reporting import judged_report
+from pipelines.reporting import benchmark_report
 from pipelines.run_folder import COMPARED, open_run
-from pipelines.steps.evaluate import BM25, load_result
-from pipelines.steps.judged import (
+from pipelines.steps.benchmark import (
+    benchmark_bm25_step,
     benchmark_step,
-    embed_judged_step,
+    embed_benchmark_step,
     fused_step,
-    judged_bm25_step,
-    judged_step,
     load_benchmark,
+    measured_step,
 )
+from pipelines.steps.evaluate import BM25, load_result
 
 RUNS, QRELS = "runs", "qrels"
 
 
 @dataclass(frozen=True)
-class Judging:
+class BenchmarkComparison:
     """The steps that measure systems on a benchmark.
 
     Attributes:
@@ -69,7 +69,7 @@ class Judging:
             yield from ((fused, BM25) for fused in self.fusions.values())
 
 
-def judging_recipe(config: Config, models: Sequence[str], benchmark: str) -> Judging:
+def benchmark_recipe(config: Config, models: Sequence[str], benchmark: str) -> BenchmarkComparison:
     """Measure ``models`` (hub ids or folders), BM25, and each model fused with BM25 on ``benchmark``.
 
     Raises:
@@ -78,21 +78,21 @@ def judging_recipe(config: Config, models: Sequence[str], benchmark: str) -> Jud
     names = plain_names(models, least=1)
     name, tables = _source(config, benchmark)
     steps, systems, fusions = [tables], dict[str, StepSpec](), dict[str, str]()
-    words = judged_bm25_step(tables) if config.evaluation.bm25 else None
+    words = benchmark_bm25_step(tables) if config.evaluation.bm25 else None
     if words is not None:
         systems[BM25] = words
         steps.append(words)
     for model_name, model in zip(names, models, strict=True):
         folder = resolve_model(model, trust_remote_code=config.model.trust_remote_code).resolve()
-        vectors = embed_judged_step(config, model_name, LocalModel(folder), tables)
-        measured = judged_step(config, model_name, vectors, tables)
+        vectors = embed_benchmark_step(config, model_name, LocalModel(folder), tables)
+        measured = measured_step(config, model_name, vectors, tables)
         systems[model_name] = measured
         steps += [vectors, measured]
         if words is not None:
             fusions[model_name] = f"{model_name} + {BM25}"
             systems[fusions[model_name]] = fused_step(model_name, measured, words, tables)
             steps.append(systems[fusions[model_name]])
-    return Judging(name, names, steps, tables, systems, fusions)
+    return BenchmarkComparison(name, names, steps, tables, systems, fusions)
 
 
 def _source(config: Config, benchmark: str) -> tuple[str, StepSpec]:
@@ -125,9 +125,9 @@ def _patents(context: Context) -> list[Item]:
 
 def print_plan(config: Config, models: Sequence[str], benchmark: str) -> None:
     """What a comparison would run or reuse."""
-    judging = judging_recipe(config, models, benchmark)
+    comparison = benchmark_recipe(config, models, benchmark)
     with looking_at(config) as output:
-        print_steps(config, output, judging.steps)
+        print_steps(config, output, comparison.steps)
 
 
 def run(config: Config, models: Sequence[str], benchmark: str) -> None:
@@ -135,17 +135,17 @@ def run(config: Config, models: Sequence[str], benchmark: str) -> None:
     and judgements in the formats of trec_eval."""
     started = time.time()
     before_models(models)
-    judging = judging_recipe(config, models, benchmark)
+    comparison = benchmark_recipe(config, models, benchmark)
     with working_in(config, "compare", [COMPARED], reads=True) as output:
         claim(output.folder, [COMPARED])
-        done = execute(config, output, judging.steps)
-        results = [load_result(name, done[step]) for name, step in judging.systems.items()]
-        report = judged_report(config, done, judging.tables, results, list(judging.pairs()))
-        name = f"{COMPARED}/{'-'.join([judging.name, *judging.models])}"
+        done = execute(config, output, comparison.steps)
+        results = [load_result(name, done[step]) for name, step in comparison.systems.items()]
+        report = benchmark_report(config, done, comparison.tables, results, list(comparison.pairs()))
+        name = f"{COMPARED}/{'-'.join([comparison.name, *comparison.models])}"
         (output.here / name).mkdir(parents=True, exist_ok=True)
-        title = f"Retrieval compared on {judging.name}: " + ", ".join(judging.models)
+        title = f"Retrieval compared on {comparison.name}: " + ", ".join(comparison.models)
         publish.write_report(output.here / name, replace(report, title=title))
-        _write_trec(output.here / name, judging, done)
+        _write_trec(output.here / name, comparison, done)
         publish.say_results(report)
         say(f"done in {duration(time.time() - started)}")
         say(f"report  {config.run.output_dir.rstrip('/')}/{name}/report.html")
@@ -153,12 +153,12 @@ def run(config: Config, models: Sequence[str], benchmark: str) -> None:
         output.publish(name)
 
 
-def _write_trec(folder: Path, judging: Judging, done: Results) -> None:
+def _write_trec(folder: Path, comparison: BenchmarkComparison, done: Results) -> None:
     """A run file a system, and a file of judgements for each part."""
-    found = load_benchmark(done[judging.tables])
+    found = load_benchmark(done[comparison.tables])
     for place in (RUNS, QRELS):
         (folder / place).mkdir(exist_ok=True)
-    for system, step in judging.systems.items():
+    for system, step in comparison.systems.items():
         tag = system.replace(f" + {BM25}", f"-{BM25}")
         ranking = done[step].table("ranking")
         lines = run_lines(ranking, found.queries["query_id"], found.documents["doc_id"], tag)

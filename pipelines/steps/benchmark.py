@@ -13,13 +13,13 @@ from patent_embed.config.settings import Config
 from patent_embed.evaluation.bm25 import K1, B
 from patent_embed.evaluation.forgetting import pair_similarities
 from patent_embed.evaluation.fusion import FUSION
-from patent_embed.evaluation.judged import DEPTH, Ranking, fused, judge, retrieve
+from patent_embed.evaluation.rankings import DEPTH, Ranking, fused, judge, retrieve
 from patent_embed.evaluation.systems import Bm25, System
 from pipelines.engine import Context, Input, StepSpec, rate
 from pipelines.steps.embed import model_settings, vectors_rate, write_vectors
 from pipelines.steps.evaluate import BM25, encoder_system
 
-NAME, TABLES = "judged", "benchmark"
+NAME = "benchmark"
 _PARTS = ("documents", "queries", "qrels", "excluded")
 
 
@@ -33,7 +33,7 @@ def benchmark_step(source: Mapping[str, Input], read: Callable[[Context], Benchm
         rows = {"documents": len(found.documents), "queries": len(found.queries), "judgements": len(found.qrels)}
         return Outcome(rows=rows, rejects=dict(found.dropped))
 
-    return StepSpec(TABLES, 1, {}, source, work, rate=rate)
+    return StepSpec(NAME, 1, {}, source, work, rate=rate)
 
 
 def load_benchmark(artifact: Artifact) -> Benchmark:
@@ -42,7 +42,7 @@ def load_benchmark(artifact: Artifact) -> Benchmark:
     return Benchmark(documents, queries, qrels, excluded, artifact.manifest.rejects)
 
 
-def embed_judged_step(config: Config, name: str, model: Input, benchmark: Input) -> StepSpec:
+def embed_benchmark_step(config: Config, name: str, model: Input, benchmark: Input) -> StepSpec:
     """The vectors of a benchmark's texts by the encoder ``model``."""
 
     def work(context: Context) -> Outcome:
@@ -50,10 +50,10 @@ def embed_judged_step(config: Config, name: str, model: Input, benchmark: Input)
         return write_vectors(context, config.model, found.documents["text"], found.queries["text"])
 
     inputs = {"model": model, "benchmark": benchmark}
-    return StepSpec(f"embed-{NAME}-{name}", 1, model_settings(config), inputs, work, rate=vectors_rate, announced=True)
+    return StepSpec(f"{NAME}-embed-{name}", 1, model_settings(config), inputs, work, rate=vectors_rate, announced=True)
 
 
-def judged_bm25_step(benchmark: Input) -> StepSpec:
+def benchmark_bm25_step(benchmark: Input) -> StepSpec:
     """BM25 on a benchmark: over the texts that encoders see."""
 
     def work(context: Context) -> Outcome:
@@ -65,7 +65,7 @@ def judged_bm25_step(benchmark: Input) -> StepSpec:
     return StepSpec(f"{NAME}-{BM25}", 1, {}, {"benchmark": benchmark}, work, constants, rate=rate)
 
 
-def judged_step(config: Config, name: str, vectors: Input, benchmark: Input) -> StepSpec:
+def measured_step(config: Config, name: str, vectors: Input, benchmark: Input) -> StepSpec:
     """An encoder on a benchmark, whose embedding step is ``vectors``; and on general sentences."""
 
     def work(context: Context) -> Outcome:
@@ -81,7 +81,7 @@ def judged_step(config: Config, name: str, vectors: Input, benchmark: Input) -> 
 
 
 def fused_step(name: str, encoder: StepSpec, words: StepSpec, benchmark: Input) -> StepSpec:
-    """The ranking of the encoder ``name`` (``judged_step``) fused with that of BM25."""
+    """The ranking of the encoder ``name`` (``measured_step``) fused with that of BM25."""
 
     def work(context: Context) -> Outcome:
         found = load_benchmark(context.inputs["benchmark"])

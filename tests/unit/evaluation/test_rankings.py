@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from patent_embed.benchmark.tables import Item, assemble
 from patent_embed.benchmark.trec import qrels_lines, run_lines
-from patent_embed.data.schemas import JUDGED_METRICS
+from patent_embed.data.schemas import BENCHMARK_METRICS
 from patent_embed.evaluation.fusion import fuse
-from patent_embed.evaluation.judged import DEPTH, Ranking, fused, judge, mean_intervals, retrieve
 from patent_embed.evaluation.qrels import Qrels
+from patent_embed.evaluation.rankings import DEPTH, Ranking, fused, judge, mean_intervals, retrieve
 from patent_embed.evaluation.systems import Bm25, EmbeddingSystem
 
 THEIRS = {
@@ -95,7 +95,7 @@ def test_figures_are_those_of_trec_eval(world: tuple) -> None:
     }
     lines = list(run_lines(ranking.table(), found.queries["query_id"], found.documents["doc_id"], "made"))
     for theirs in (evaluator.evaluate(scored), evaluator.evaluate(pytrec_eval.parse_run(lines))):
-        for name in JUDGED_METRICS:
+        for name in BENCHMARK_METRICS:
             expected = [theirs[query][THEIRS[name]] for query in asked]
             np.testing.assert_allclose(ours.per_query[name].to_numpy(), expected, atol=1e-9, rtol=0, err_msg=name)
     assert pytrec_eval.parse_qrel(qrels_lines(found.qrels)) == qrels
@@ -118,7 +118,7 @@ def test_more_documents_than_a_run_holds() -> None:
     theirs = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut", "recip_rank", "map", "recall"}).evaluate(
         pytrec_eval.parse_run(lines)
     )
-    for name in JUDGED_METRICS:
+    for name in BENCHMARK_METRICS:
         expected = [theirs[f"q{q}"][THEIRS[name]] for q in range(3)]
         np.testing.assert_allclose(ours.per_query[name].to_numpy(), expected, atol=1e-9, rtol=0, err_msg=name)
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from patent_embed.arrays import Rows, Vectors, matches, numbered, owners_of, places_in
-from patent_embed.data.schemas import JUDGED, JUDGED_METRICS
+from patent_embed.data.schemas import BENCHMARK_METRICS, PER_BENCHMARK_QUERY
 from patent_embed.evaluation import metrics, significance
 from patent_embed.evaluation.fusion import fuse
 from patent_embed.evaluation.measure import EvalResult
@@ -116,9 +116,9 @@ def _judged(split: str, qrels: Qrels, ranking: Ranking, queries: pa.Table, docum
         "relevant": pa.array(qrels.relevant(asked)),
         "rank": pa.array(metrics.first_rank(qrels.grades(asked, ranked) > 0)),
         "first": documents.take(pa.array(first, mask=first < 0)),
-        **{name: pa.array(each) for name, each in graded_metrics(qrels, asked, ranked, JUDGED_METRICS).items()},
+        **{name: pa.array(each) for name, each in graded_metrics(qrels, asked, ranked, BENCHMARK_METRICS).items()},
     }
-    return pa.table([columns[field.name].cast(field.type) for field in JUDGED], schema=JUDGED)
+    return pa.table([columns[field.name].cast(field.type) for field in PER_BENCHMARK_QUERY], schema=PER_BENCHMARK_QUERY)
 
 
 @dataclass(frozen=True)
