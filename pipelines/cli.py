@@ -19,11 +19,13 @@ from pydantic import ValidationError
 from patent_embed import __version__
 from patent_embed.config.commands import (
     COMMANDS,
+    AdaptArguments,
     BenchmarkArguments,
     Command,
     CompareArguments,
     EncodeArguments,
     ExportArguments,
+    IndexArguments,
     InspectArguments,
     RunArguments,
     SampleArguments,
@@ -268,6 +270,13 @@ def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:
     export_run(arguments.output_dir, arguments.format, force=arguments.force, max_documents=arguments.max_documents)
 
 
+def _adapt(arguments: AdaptArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines import adapt
+
+    adapt.run(arguments)
+
+
 def _serve(arguments: ServeArguments, settings: Mapping[str, Any]) -> None:
     _quiet_libraries("WARNING")
     from patent_embed.serving.threads import calm_threads
@@ -283,6 +292,13 @@ def _benchmark(arguments: BenchmarkArguments, settings: Mapping[str, Any]) -> No
     from pipelines import benchmark
 
     benchmark.run(arguments)
+
+
+def _index(arguments: IndexArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines.index import index_run
+
+    index_run(arguments.output_dir, arguments.to, arguments.data_dir)
 
 
 def _inspect(arguments: InspectArguments, settings: Mapping[str, Any]) -> None:
@@ -309,6 +325,8 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "serve": _serve,
     "export": _export,
     "benchmark": _benchmark,
+    "adapt": _adapt,
+    "index": _index,
     "inspect": _inspect,
     "sample": _sample,
 }

@@ -20,9 +20,9 @@ from patent_embed.ownership import claim
 from patent_embed.progress.clock import duration
 from patent_embed.progress.terminal import say
 from pipelines import publish
-from pipelines.compare import plain_names
 from pipelines.engine import Context, Digest, Input, LocalModel, Results, StepSpec
 from pipelines.job import execute, print_steps
+from pipelines.model_names import plain_names
 from pipelines.output_folder import looking_at, working_in
 from pipelines.preflight import before_models
 from pipelines.reporting import benchmark_report

@@ -6,6 +6,7 @@ from patent_embed.artifacts import Outcome
 from patent_embed.config.settings import Config
 from pipelines.engine import Context, Input, LocalModel, StepSpec, rate
 from pipelines.steps.embed import model_settings
+from pipelines.steps.judged import judgements_of
 from pipelines.steps.tables import Tables
 
 NAME = "tokens"
@@ -42,7 +43,9 @@ def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
     corpus = context.table("ingest", "corpus", "publication_number", "abstract", "codes")
     splits, asked, mined = (context.table(name) for name in ("splits", "queries", "negatives"))
     training = config.training
-    data = build_triplets(encoder, corpus, splits, asked, mined, training.query_sources, mined=training.mined_negatives)
+    judged = judgements_of(context.inputs["queries"])
+    sources, with_mined = training.query_sources, training.mined_negatives
+    data = build_triplets(encoder, corpus, splits, asked, mined, sources, mined=with_mined, judged=judged)
     judges = asked if training.validate_epochs else asked.slice(0, 0)
     val = build_retrieval_set(encoder, corpus, splits, judges, "val", config.evaluation.query_sources)
     save_training_data(context.folder / "data", data, val)
