@@ -2,8 +2,9 @@
 
 A title, a written query or a first claim asks for its own patent, and the patent's family is right, too. A citing
 patent (its title and abstract) asks for what it cites, with the families of that; its own family is no candidate.
-Documents are abstracts: a title among them would be its own answer. A cited patent is IN the domain of the citing one
-where they share a three-character class of the classification (``G06``), else OUT (Ayaou et al., DAPFAM, 2025).
+Documents are titles and abstracts, or abstracts where titles ask, which would be answers to themselves. A cited patent
+is IN the domain of the citing one where they share a three-character class of the classification (``G06``), else OUT
+(Ayaou et al., DAPFAM, 2025).
 """
 
 from __future__ import annotations
@@ -112,8 +113,13 @@ def make(
         UserError: no query of these kinds can be made.
     """
     made, families = Made(), _families(patents)
-    overlap = WordOverlap(Bm25Index.build(patent.abstract for patent in patents))
-    made.documents = [_document(patent) for patent in patents]
+    made.documents = [_document(patent, titled=TITLE not in kinds) for patent in patents]
+    texts = {each["_id"]: f"{each['title']} {each['text']}".strip() for each in made.documents}
+    overlap = WordOverlap(Bm25Index.build(texts.values()))
+
+    def ask(patent: Patent, kind: str, name: str, text: str, right: Sequence[Patent]) -> None:
+        _ask(made, patent, kind, name, text, right, overlap.of(text, (texts[each.id] for each in right)))
+
     by_id = {patent.id: patent for patent in patents}
     outside = 0
     for patent in patents:
@@ -121,13 +127,13 @@ def make(
             continue
         for kind, name, text in _known_items(patent, written.get(patent.id, ())):
             if kind in kinds:
-                _ask(made, overlap, patent, kind, name, text, families[patent.family])
+                ask(patent, kind, name, text, families[patent.family])
         cited = [number for number in patent.citations if number in by_id]
         outside += len(patent.citations) - len(cited)
         answers = {each.id: each for number in cited for each in families[by_id[number].family]}
         right = [each for each in answers.values() if each.family != patent.family]
         if right and CITING in kinds:
-            _ask(made, overlap, patent, CITING, patent.id, f"{patent.title} {patent.abstract}".strip(), right)
+            ask(patent, CITING, patent.id, f"{patent.title} {patent.abstract}".strip(), right)
             made.excluded += [(patent.id, each.id) for each in families[patent.family]]
     if not made.queries:
         raise UserError(
@@ -153,11 +159,8 @@ def _known_items(patent: Patent, written: Sequence[str]) -> Iterator[tuple[str, 
         yield CLAIM, f"{patent.id}#{CLAIM}", patent.claims[0]
 
 
-def _ask(
-    made: Made, overlap: WordOverlap, patent: Patent, kind: str, name: str, text: str, right: Sequence[Patent]
-) -> None:
-    """Add a query and its judgements."""
-    share = overlap.of(text, (each.abstract for each in right))
+def _ask(made: Made, patent: Patent, kind: str, name: str, text: str, right: Sequence[Patent], share: float) -> None:
+    """Add a query, whose overlap with what is ``right`` is ``share``, and its judgements."""
     about = {
         "kind": kind,
         "publication_number": patent.id,
@@ -176,9 +179,9 @@ def _ask(
             made.qrels[f"{TEST}_{part}"].append((name, each.id, 1))
 
 
-def _document(patent: Patent) -> dict[str, Any]:
+def _document(patent: Patent, *, titled: bool) -> dict[str, Any]:
     about = {"title": patent.title, "codes": list(patent.codes), "family": patent.family, "language": patent.language}
-    return {"_id": patent.id, "title": "", "text": patent.abstract, "metadata": about}
+    return {"_id": patent.id, "title": patent.title if titled else "", "text": patent.abstract, "metadata": about}
 
 
 def _families(patents: Sequence[Patent]) -> dict[str, list[Patent]]:

@@ -110,7 +110,7 @@ def _card(about: dict[str, Any]) -> str:
         f"{about['counts']['documents']:,} patents, {about['counts']['queries']:,} queries. "
         f"Licence: {about['license']}. SHA-256 of the content: `{about['digest']}`.\n\n"
         f"| part | judgements | what is asked |\n| --- | ---: | --- |\n{parts}\n\n"
-        "A document is the abstract of a patent. A query's own family, named in `excluded.tsv`, is no candidate for "
+        "A query's own family, named in `excluded.tsv`, is no candidate for "
         "what the patent cites: a program that does not read that file finds it there, and its figures are lower.\n"
         f"\n```json\n{json.dumps(about['source'], indent=1, ensure_ascii=False)}\n```\n"
     )

@@ -23,7 +23,7 @@ PATENTS = [
         *(["F04B1/00", "G06T1/00"], ["1. A pump."], ["B", "C1", "X"]),
     ),
     Patent("A2", "pump two", "a pump with a red valve", "fA", "test", ["F04B1/00"], (), ["A1"]),
-    Patent("B", "lamp", "a lamp that shines", "fB", "train", ["F04D3/00"]),
+    Patent("B", "lamp with valve", "a lamp that shines", "fB", "train", ["F04D3/00"]),
     Patent("C1", "motor", "a motor", "fC", "train", ["H02K1/00"]),
     Patent("C2", "", "a motor, again", "fC", "train", ["G06T9/00"]),
     Patent("D", "gear", "a gear", "fD", "val", (), (), ["B"]),
@@ -49,6 +49,10 @@ def test_who_asks_for_what() -> None:
     assert made.excluded == [("A1", "A1"), ("A1", "A2")]
     assert made.counts["citations_outside"] == 1
     assert all(document["title"] == "" for document in made.documents)  # a title would be the answer to itself
+    titled = make(PATENTS, {}, "test", [CITING])
+    assert [document["title"] for document in titled.documents] == [patent.title for patent in PATENTS]
+    overlaps = [next(q["metadata"]["overlap"] for q in m.queries if q["_id"] == "A1") for m in (made, titled)]
+    assert overlaps[0] < overlaps[1]  # counted with the text that is searched
 
 
 def test_whose_patents_ask() -> None:
