@@ -138,6 +138,7 @@ def run(config: Config, models: Sequence[str], benchmark: str) -> None:
     comparison = benchmark_recipe(config, models, benchmark)
     with working_in(config, "compare", [COMPARED], reads=True) as output:
         claim(output.folder, [COMPARED])
+        say(f"on      {benchmark}")
         done = execute(config, output, comparison.steps)
         results = [load_result(name, done[step]) for name, step in comparison.systems.items()]
         report = benchmark_report(config, done, comparison.tables, results, list(comparison.pairs()))
@@ -145,7 +146,7 @@ def run(config: Config, models: Sequence[str], benchmark: str) -> None:
         (output.here / name).mkdir(parents=True, exist_ok=True)
         title = f"Retrieval compared on {comparison.name}: " + ", ".join(comparison.models)
         publish.write_report(output.here / name, replace(report, title=title))
-        _write_trec(output.here / name, comparison, done)
+        write_trec(output.here / name, comparison, done)
         publish.say_results(report)
         say(f"done in {duration(time.time() - started)}")
         say(f"report  {config.run.output_dir.rstrip('/')}/{name}/report.html")
@@ -153,7 +154,7 @@ def run(config: Config, models: Sequence[str], benchmark: str) -> None:
         output.publish(name)
 
 
-def _write_trec(folder: Path, comparison: BenchmarkComparison, done: Results) -> None:
+def write_trec(folder: Path, comparison: BenchmarkComparison, done: Results) -> None:
     """A run file a system, and a file of judgements for each part."""
     found = load_benchmark(done[comparison.tables])
     for place in (RUNS, QRELS):
