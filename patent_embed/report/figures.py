@@ -75,6 +75,8 @@ def score_panels(results: Sequence[EvalResult]) -> list[Figure]:
     found = {}
     for result in results:
         rows = result.rows("test")
+        if "negative_similarities" not in rows.column_names:  # of a benchmark, which has no negatives
+            continue
         negatives = pc.list_flatten(rows["negative_similarities"])
         if result.scale == "cosine" and len(rows) and len(negatives):
             positives = rows["positive_similarity"].to_numpy()
