@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import torch
 
 from patent_embed.config.commands import Format
+from patent_embed.data.views import view_columns, viewed
 from patent_embed.encoder.encoder import Encoder, without_bars
 from patent_embed.encoder.export import ONNX_FILE, Encode, export_format, load_format, require_packages
 from patent_embed.errors import UserError
@@ -137,7 +138,8 @@ class _TestSet:
         room = max(0, max_documents - int(relevant.sum()))
         rows = np.sort(np.concatenate([np.flatnonzero(relevant), others[_lowest(ids, room, config.run.seed)]]))
         self._splits = splits.take(pa.array(rows))
-        self.documents = tables.ingest.table("corpus", "abstract")["abstract"].take(pa.array(rows))
+        corpus = viewed(tables.ingest.table("corpus", *view_columns(config.model)), config.model)
+        self.documents = corpus["abstract"].take(pa.array(rows))
         self._no_negatives = tables.negatives.table("negatives").slice(0, 0)
 
     def measure(self, encode: Encode) -> tuple[float, np.ndarray]:
