@@ -160,6 +160,8 @@ def data_figures(report: RunReport) -> list[Figure]:
             "Queries, by source": report.query_sources,
             "Queries, by kind": report.queries.get("kinds", {}),
             "Written answers rejected, by filter": report.queries.get("rejected_answers", {}),
+            "Triplets of the training, by source": report.training_triplets,
+            "Texts of the training": report.training_texts,
         }
     )
 
