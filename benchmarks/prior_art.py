@@ -156,7 +156,11 @@ class Benchmark:
         trainer = start_training(self.model, data, val, config, fingerprint="", device=torch.device(self.device))
         state = trainer.fit(Silent())
         trainer.load_kept()
-        about = {"triplets": counts, "contamination": contamination(data, splits), "kept_epoch": state.kept_epoch}
+        about = {
+            "triplets": counts,
+            "contamination": contamination(data, splits, known.family),
+            "kept_epoch": state.kept_epoch,
+        }
         return trainer.encoder, about | {"val": [round(each["val_ndcg@10"], 4) for each in state.history]}
 
     def run(self, seed: int, rows: list[str], more: list[str]) -> list[dict[str, Any]]:
@@ -166,10 +170,11 @@ class Benchmark:
         # Right answers are found without a limit: one is for training.
         every = whole.relevance.model_copy(update={"answers_per_patent": 1000, "citations": 1.0})
         found = find_relevance(self.table, splits, every, seed)
-        known = Known(self.table, splits, found.table, found.links)
+        family = numbered(splits["family"])[0].astype(np.int64)
+        known = Known(self.table, splits, family, found.table, found.links)
         held_out = pc.and_(pc.equal(found.table["source"], "citations"), pc.not_equal(found.table["split"], "train"))
         judged = found.table.filter(held_out)
-        asked, family = self.asked(known, "test"), numbered(splits["family"])[0]
+        asked = self.asked(known, "test")
         base = Encoder.load(self.model, whole.model, device=self.device)
         lines = [("bm25", self.measured(self.bm25(asked), asked, family), {})]
         for kind in ("query", "passage"):
@@ -179,7 +184,7 @@ class Benchmark:
             trained = find_relevance(self.table, splits, config.relevance, seed).table
             # Epochs of every row are judged by the same links of val.
             table = pa.concat_tables([trained.filter(trained["trains"]), judged])
-            known = Known(self.table, splits, table, found.links)
+            known = Known(self.table, splits, family, table, found.links)
             encoder, about = self.train(config, splits, known)
             about["seconds"] = round(time.perf_counter() - started)
             for kind in ("query", "passage"):

@@ -19,10 +19,12 @@ from pydantic import ValidationError
 from patent_embed import __version__
 from patent_embed.config.commands import (
     COMMANDS,
+    AdaptArguments,
     Command,
     CompareArguments,
     EncodeArguments,
     ExportArguments,
+    IndexArguments,
     InspectArguments,
     RunArguments,
     SampleArguments,
@@ -260,6 +262,13 @@ def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:
     export_run(arguments.output_dir, arguments.format, force=arguments.force, max_documents=arguments.max_documents)
 
 
+def _adapt(arguments: AdaptArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines import adapt
+
+    adapt.run(arguments)
+
+
 def _serve(arguments: ServeArguments, settings: Mapping[str, Any]) -> None:
     _quiet_libraries("WARNING")
     from patent_embed.serving.threads import calm_threads
@@ -268,6 +277,13 @@ def _serve(arguments: ServeArguments, settings: Mapping[str, Any]) -> None:
     from pipelines import search_server
 
     search_server.run(arguments)
+
+
+def _index(arguments: IndexArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines.index import index_run
+
+    index_run(arguments.output_dir, arguments.to, arguments.data_dir)
 
 
 def _inspect(arguments: InspectArguments, settings: Mapping[str, Any]) -> None:
@@ -293,6 +309,8 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "encode": _encode,
     "serve": _serve,
     "export": _export,
+    "adapt": _adapt,
+    "index": _index,
     "inspect": _inspect,
     "sample": _sample,
 }

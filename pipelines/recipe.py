@@ -17,6 +17,7 @@ from pipelines.steps.choose import choose_step
 from pipelines.steps.embed import embed_step
 from pipelines.steps.evaluate import BM25, bm25_step, evaluate_step
 from pipelines.steps.ingest import ingest_step
+from pipelines.steps.judged import judged_step
 from pipelines.steps.negatives import negatives_step
 from pipelines.steps.negatives_scored import negatives_scored_step, scores_are_used
 from pipelines.steps.queries import queries_step
@@ -77,7 +78,11 @@ def data_tables(config: Config) -> tuple[tuple[StepSpec, ...], Tables[Input]]:
     splits = splits_step(config, ingest)
     queries = queries_step(config, ingest, splits, cache)
     negatives = negatives_step(config, ingest, splits)
-    return (ingest, splits, queries, negatives), Tables(ingest, splits, queries, negatives)
+    steps = (ingest, splits, queries, negatives)
+    if config.queries.judgements is None:
+        return steps, Tables(*steps)
+    judged = judged_step(config.queries.judgements, queries, splits)
+    return (*steps, judged), Tables(ingest, splits, judged, negatives)
 
 
 def run_recipe(config: Config, tuned: Path | None = None) -> Recipe:

@@ -19,6 +19,7 @@ from patent_embed.config.options import Option, options_of
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
 from patent_embed.section import Choices, Cli, Section, UserPath
+from patent_embed.stores.base import STORES
 
 Format = Literal["fp32", "fp16", "bf16", "onnx", "onnx-int8"]
 Layout = Literal["files", "jsonl", "jsonl.gz"]
@@ -125,6 +126,20 @@ class ServeArguments(Section):
     )
 
 
+class IndexArguments(Section):
+    """What ``index`` takes."""
+
+    output_dir: Annotated[str, UserPath, Cli("output_dir", positional=True)] = Field(
+        description="output folder of a finished run"
+    )
+    to: Annotated[list[str], Choices(lambda: STORES.names()), Cli("to")] = Field(
+        min_length=1, description="one store or more"
+    )
+    data_dir: Annotated[str | None, UserPath, Cli("data_dir")] = Field(
+        None, description="another corpus, which the run's models embed first; without it: the run's own patents"
+    )
+
+
 class InspectArguments(SettingsArguments):
     """What ``inspect`` takes."""
 
@@ -153,6 +168,27 @@ class ExportArguments(Section):
     )
     max_documents: Annotated[int, Cli("max_documents")] = Field(
         20_000, ge=1, description="documents that are searched to measure the formats, at most"
+    )
+
+
+class AdaptArguments(Section):
+    """What ``adapt`` takes."""
+
+    old: Annotated[str, UserPath, Cli("old", metavar="OLD", positional=True)] = Field(
+        description="model that wrote the index: hub id or folder"
+    )
+    new: Annotated[str, UserPath, Cli("new", metavar="NEW", positional=True)] = Field(
+        description="model whose queries shall search it: hub id or folder"
+    )
+    output_dir: Annotated[str, UserPath, Cli("output_dir")] = Field(
+        "./experiments",
+        description="output folder of a finished run, whose patents and queries fit and measure the map",
+    )
+    force: Annotated[bool, Cli("force", value=True)] = Field(
+        False, description="also write a map that keeps less than 97 % of the new model's nDCG@10"
+    )
+    max_documents: Annotated[int, Cli("max_documents")] = Field(
+        20_000, ge=1, description="documents that are embedded by both models, at most"
     )
 
 
@@ -191,7 +227,9 @@ _COMMANDS = (
     Command("compare", "measure any models on one test set", CompareArguments, _OF_A_RUN),
     Command("encode", "embed a corpus", EncodeArguments, _OF_ENCODE),
     Command("serve", "search what a run trained, in a browser and by an API", ServeArguments),
+    Command("index", "write patents and vectors into a vector store", IndexArguments),
     Command("export", "a run's model in other formats", ExportArguments),
+    Command("adapt", "queries of a new model for the index of an old one", AdaptArguments),
     Command("inspect", "show what would be read of a folder, and what would not", InspectArguments),
     Command("sample", "write generated sample patents", SampleArguments),
 )

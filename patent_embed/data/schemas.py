@@ -45,6 +45,15 @@ QUERIES = pa.schema(
     ]
 )
 
+JUDGED = pa.schema(
+    [
+        ("query", pa.string()),  # white space as one blank
+        ("publication_number", pa.string()),
+        ("relevant", pa.bool_()),  # as a person said
+        ("split", pa.string()),  # of the query
+    ]
+)
+
 NEGATIVES = pa.schema(
     [
         ("publication_number", pa.string()),

@@ -1,8 +1,8 @@
 """Retrieval measured: a system on the queries of val and test, against the whole corpus.
 
-A query's relevant set is its own patent and that patent's family; ``GRADED`` is a second view, through the
-classification (``relevance``). Everything is kept as one row a query (``PER_QUERY``): summaries, ``slices`` and paired
-tests (``comparison``) are views of that table.
+A query's relevant set is its own patent, those that people judged relevant to it, and their families; ``GRADED`` is a
+second view, through the classification (``relevance``). Everything is kept as one row a query (``PER_QUERY``):
+summaries, ``slices`` and paired tests (``comparison``) are views of that table.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from patent_embed.arrays import Rows, matches, numbered, rows_of, starts_of
 from patent_embed.data.schemas import GRADED, PER_QUERY, RETRIEVAL_METRICS
 from patent_embed.evaluation import metrics
+from patent_embed.evaluation.judged import JudgedAnswers
 from patent_embed.evaluation.patent_map import PatentMap
 from patent_embed.evaluation.relevance import IpcRelevance
 from patent_embed.evaluation.systems import System
@@ -102,6 +103,7 @@ def evaluate(
     negatives: pa.Table,
     query_sources: Sequence[str] | None = None,
     codes: pa.ChunkedArray | None = None,
+    judged: pa.Table | None = None,
 ) -> EvalResult:
     """Measure ``system`` on the queries of val and test.
 
@@ -113,6 +115,8 @@ def evaluate(
         negatives: ``publication_number, negative``.
         query_sources: of the headline set, see ``headline_mask``.
         codes: full codes of each document, rows as in ``splits``; None: graded relevance is not measured.
+        judged: ``JUDGED``: more right answers. Their queries are left out of graded relevance, whose best ranking
+            they would change.
     """
     ids = splits["publication_number"]
     own = rows_of(queries["publication_number"], ids)
@@ -127,6 +131,13 @@ def evaluate(
     hit = metrics.hits(ranked, family[own], family)
     relevant = metrics.group_sizes(family[own], family)
     graded = None if codes is None else _graded(IpcRelevance(codes, family), own, ranked)
+    place, negative = _negatives_of(own, negatives, ids)
+    several = np.zeros(len(own), np.bool_)
+    if judged is not None:
+        answers = JudgedAnswers(judged, table, split, ids, family)
+        hit, relevant = answers.added(hit, relevant, ranked, family[own])
+        kept, several = ~answers.are_answers(place, negative), answers.has
+        place, negative = place[kept], negative[kept]
     first = ranked[:, 0] if ranked.shape[1] else np.full(len(own), -1)
     columns: dict[str, Any] = {
         "publication_number": table["publication_number"],
@@ -139,8 +150,8 @@ def evaluate(
         "rank": metrics.first_rank(hit),
         "first": ids.take(pa.array(first, mask=first < 0)),
         **{metric: _METRIC[metric.partition("@")[0]](hit, relevant, metric) for metric in RETRIEVAL_METRICS},
-        GRADED: pa.nulls(len(own)) if graded is None else graded,
-        **_similarities(system, chosen, own, *_negatives_of(own, negatives, ids)),
+        GRADED: pa.nulls(len(own)) if graded is None else pa.array(graded, mask=several),
+        **_similarities(system, chosen, own, place, negative),
     }
     arrays = [_column(columns[field.name]).cast(field.type) for field in PER_QUERY]
     return EvalResult(name, system.scale, pa.table(arrays, schema=PER_QUERY))

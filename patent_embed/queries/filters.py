@@ -15,9 +15,12 @@ from patent_embed.data.cleaning import detect_language
 from patent_embed.data.splits import abstract_key
 from patent_embed.queries.prompts import EXAMPLES, chat_messages
 from patent_embed.queries.rules import LATIN_FACTOR
+from patent_embed.queries.store import CUT
 from patent_embed.text import plain
 
 REASONS = (
+    *CUT,
+    "no_query",
     "empty",
     "too_short",
     "too_long",

@@ -1,4 +1,4 @@
-"""What a language model is asked, and how its answer is read.
+"""What a language model is asked.
 
 The instruction and the examples are the same for every patent of a language and come first, so that an engine with
 prefix caching reads them once. Then comes the patent, between tags, then the kind of query that is wanted.
@@ -7,7 +7,6 @@ Raise PROMPT_VERSION with every change of wording: answers to older prompts are 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -166,23 +165,6 @@ def completion_prompt(title: str, abstract: str, kind: str, language: str, max_c
     """The same for a base model without a chat template: it continues the examples."""
     system, user = chat_messages(title, abstract, kind, language, max_chars)
     return f"{system['content']}\n\n{user['content']}\n{_answer('')[:-2]}"
-
-
-def parse_answer(text: str) -> str:
-    """The query in an answer: of a JSON object if there is one (also a torn one), else the first line that is text."""
-    text = re.sub(r"<think>.*?(?:</think>|$)", "", text, flags=re.DOTALL).strip()
-    text = re.sub(r"^```(?:json)?\s*|\s*```$", "", text)
-    match = re.search(r'\{\s*"query"\s*:\s*"((?:[^"\\]|\\.)*)', text)
-    if match is None and not text.lstrip().startswith("{"):  # a continuation of our own opening, or plain words
-        match = re.match(r'((?:[^"\\\n]|\\.)+)"\s*\}', text)
-    if match is not None:
-        try:
-            return " ".join(str(json.loads(f'"{match[1]}"', strict=False)).split())
-        except ValueError:
-            return ""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    line = re.sub(r"^(?:[-*•]|\d+[.、)])\s*|^(?:检索语句|查询|问题|query)\s*[:：]\s*", "", line, flags=re.IGNORECASE)
-    return line.strip().strip("\"'“”‘’「」`").strip() if not line.startswith("{") else ""
 
 
 def _patent(title: str, abstract: str, language: str) -> str:

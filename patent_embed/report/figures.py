@@ -159,6 +159,8 @@ def data_figures(report: RunReport) -> list[Figure]:
             "Patents, by split": report.splits,
             "Queries, by source": report.query_sources,
             "Queries, by kind": report.queries.get("kinds", {}),
+            "Judged queries, by split": report.queries.get("judged_queries", {}),
+            "Judgements, by use": report.queries.get("judgements", {}),
             "Written answers rejected, by filter": report.queries.get("rejected_answers", {}),
             "Triplets of the training, by source": report.training_triplets,
             "Texts of the training": report.training_texts,

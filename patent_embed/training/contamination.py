@@ -6,22 +6,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patent_embed.arrays import numbered
+from patent_embed.arrays import Rows, numbered
 from patent_embed.training.data import TripletData
 
 
-def contamination(data: TripletData, splits: pa.Table) -> dict[str, int]:
+def contamination(data: TripletData, splits: pa.Table, family: Rows) -> dict[str, int]:
     """Counts of a training's ``texts`` and of the ``families`` they are of, and of what must be 0 for figures on val
     and test to mean anything: ``families_in_two_splits``, and ``held_out_texts``, training texts of a patent whose
     family is in val or test.
 
-    ``splits``: ``family, split`` of every patent; the families of ``data`` are numbered in their order.
+    Args:
+        splits: ``split`` of every patent.
+        family: (patents,) their families, as ``data`` numbers them.
     """
-    family, names = numbered(splits["family"])
+    size = int(family.max(initial=-1)) + 1
     split, parts = numbered(splits["split"])
-    held_out = np.zeros(len(names), np.bool_)
+    held_out = np.zeros(size, np.bool_)
     held_out[family[pc.not_equal(splits["split"], "train").to_numpy()]] = True
-    seen = np.zeros((len(names), len(parts)), np.bool_)
+    seen = np.zeros((size, len(parts)), np.bool_)
     seen[family, split] = True
     used = np.unique(data.triplets)
     texts = data.family[used]

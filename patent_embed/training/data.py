@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patent_embed.arrays import changes, matches, numbered, ranges_of, rows_of
+from patent_embed.arrays import Rows, changes, matches, numbered, ranges_of, rows_of
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 from patent_embed.queries.sources import mask_by_source
+from patent_embed.training.judged import TrainingJudgements
 from patent_embed.training.mixture import Mixture
 from patent_embed.training.validation import RetrievalSet
 
@@ -30,6 +31,7 @@ def build_triplets(
     sources: Sequence[str] | None,
     *,
     mined: bool = True,
+    judged: pa.Table | None = None,
 ) -> TripletData:
     """Triplets of the train split: each query with its patent's abstract and each of that patent's negatives.
 
@@ -37,7 +39,8 @@ def build_triplets(
     batch.
 
     ``corpus`` and ``splits`` are row-aligned (both sorted by id). ``sources`` limits the queries used; None: all but
-    those of rules where at least ``ENOUGH_TO_TRAIN`` are left.
+    those of rules where at least ``ENOUGH_TO_TRAIN`` are left. ``judged`` (``JUDGED``): what was judged not relevant
+    becomes a negative of its query, what was judged relevant is none.
     """
     ids = corpus["publication_number"]
     queries = training_queries(splits, queries, sources)
@@ -50,16 +53,27 @@ def build_triplets(
         patents = np.stack([query_rows[query], others[position]], axis=1)
     else:
         query, patents = np.arange(len(query_rows)), np.stack([query_rows, query_rows], axis=1)
+    family = numbered(splits["family"])[0].astype(np.int64)
+    if judged is not None:
+        judgements = TrainingJudgements(judged, splits, queries)
+        family = judgements.family
+        query, patents = judgements.applied(query, patents)
 
     used, compact = np.unique(patents, return_inverse=True)
     passages = encoder.tokenize(corpus["abstract"].take(pa.array(used)).to_pylist(), "passage")
     tokens = Tokens.concat([encoder.tokenize(queries["query"].to_pylist(), "query"), passages])
-    family = numbered(splits["family"])[0].astype(np.int64)
     return TripletData(
         tokens=tokens,
         triplets=np.column_stack([query, compact.reshape(-1, 2) + len(queries)]),
         family=np.concatenate([family[query_rows], family[used]]),
     )
+
+
+def training_families(splits: pa.Table, queries: pa.Table, judged: pa.Table | None) -> Rows:
+    """(patents,) the family of each patent as ``TripletData`` numbers it. ``queries``: those that are trained on."""
+    if judged is not None:
+        return TrainingJudgements(judged, splits, queries).family
+    return numbered(splits["family"])[0].astype(np.int64)
 
 
 def training_queries(splits: pa.Table, queries: pa.Table, sources: Sequence[str] | None) -> pa.Table:

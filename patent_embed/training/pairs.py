@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patent_embed.arrays import Rows, numbered, rows_of
+from patent_embed.arrays import Rows, rows_of
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 from patent_embed.losses.base import link_keys
@@ -25,19 +25,17 @@ class Known:
 
     Attributes:
         corpus: ``publication_number, codes``, and of each patent its passage, ``abstract``.
-        splits: ``publication_number, family, split``, rows as in ``corpus``.
+        splits: ``publication_number, split``, rows as in ``corpus``.
+        family: (patents,) the number of each patent's family: ``training_families``.
         table: the columns of ``data.schemas.RELEVANCE``.
         links: the columns of ``data.schemas.LINKS``.
     """
 
     corpus: pa.Table
     splits: pa.Table
+    family: Rows
     table: pa.Table
     links: pa.Table
-
-    def family(self) -> Rows:
-        """(patents,) the number of each patent's family."""
-        return numbered(self.splits["family"])[0].astype(np.int64)
 
     def rows(self, column: pa.ChunkedArray) -> Rows:
         """The row of each publication number."""
@@ -50,8 +48,7 @@ class Known:
 
     def linked(self) -> np.ndarray:
         """(l, 2) families that are no negatives of one another, both ways round, each pair once."""
-        family = self.family()
-        pairs = np.stack([family[self.rows(self.links[name])] for name in self.links.column_names], axis=1)
+        pairs = np.stack([self.family[self.rows(self.links[name])] for name in self.links.column_names], axis=1)
         return np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
 
 
@@ -98,7 +95,6 @@ def _nothing(like: TripletData) -> TripletData:
 
 def _triplets(encoder: Encoder, known: Known, pairs: pa.Table) -> TripletData:
     """Triplets of some rows of the table, all of one source: every distinct text once, asking ones by their prompt."""
-    family, number = known.family(), 0
     texts: dict[tuple[str, int, str | None], int] = {}  # kind, patent and text (None: its passage) → row
     sides = []
     for patent, text, kind in (("publication_number", "query", "kind"), ("patent", "answer", "")):
@@ -115,7 +111,7 @@ def _triplets(encoder: Encoder, known: Known, pairs: pa.Table) -> TripletData:
     tokens = _tokenized(encoder, strings, kinds)
     asking, answer = (np.array(side, np.int64) for side in sides)
     owner = np.array([row for _, row, _ in texts], np.int64)
-    return TripletData(tokens, np.column_stack([asking, answer, answer]), family[owner])
+    return TripletData(tokens, np.column_stack([asking, answer, answer]), known.family[owner])
 
 
 def _tokenized(encoder: Encoder, texts: list[str], kinds: list[str]) -> Tokens:
@@ -152,12 +148,11 @@ def linked_set(encoder: Encoder, known: Known, split: str) -> RetrievalSet:
     pool[answer] = True
     asked, query = np.unique(asking, return_inverse=True)
     searched = np.flatnonzero(pool)
-    family = known.family()
     return RetrievalSet(
         queries=encoder.tokenize(known.passages(asked), "passage"),
         passages=encoder.tokenize(known.passages(searched), "passage"),
-        query_family=family[asked],
-        passage_family=family[searched],
+        query_family=known.family[asked],
+        passage_family=known.family[searched],
         links=np.unique(np.column_stack([query, np.searchsorted(searched, answer)]), axis=0),
     )
 

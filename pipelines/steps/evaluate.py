@@ -28,6 +28,7 @@ from pipelines.engine import Context, Emit, Input, StepSpec, ignore, rate
 from pipelines.resources import cluster_nodes
 from pipelines.session import GPU_ENV
 from pipelines.steps.embed import corpus_of
+from pipelines.steps.judged import judgements_of
 from pipelines.steps.tables import Tables
 
 NAME, BM25 = "evaluate", "bm25"
@@ -156,6 +157,7 @@ def _measure(context: Context, name: str, system: System, config: Config) -> Out
         context.table("negatives"),
         config.evaluation.query_sources,
         context.table("ingest", "corpus", "codes")["codes"],
+        judgements_of(context.inputs["queries"]),
     )
     pq.write_table(result.per_query, context.folder / "per_query.parquet", compression="zstd")
     return Outcome(rows={"queries": len(result.per_query)}, report={"scale": result.scale})

@@ -22,12 +22,13 @@ from patent_embed.folders import Folder
 from patent_embed.hashing import file_digest
 from patent_embed.progress.clock import Stopwatch
 from patent_embed.progress.events import QueriesWritten
+from patent_embed.queries.asking import ATTEMPTS, Asking, Request
 from patent_embed.queries.cache import read_query_cache
 from patent_embed.queries.filters import MOST_MET, PROMPT_RUN, SAME_FROM, SHORTEST_TITLE
 from patent_embed.queries.prompts import PROMPT_VERSION
 from patent_embed.queries.rules import LATIN_FACTOR, build_queries
 from patent_embed.queries.store import Answer, QueryStore
-from patent_embed.queries.writing import ATTEMPTS, Backend, Request, RoundTrip, answers_to_come, write_queries
+from patent_embed.queries.writing import Backend, RoundTrip, answers_to_come, write_queries
 from pipelines.embedders import embed_texts
 from pipelines.engine import Context, Digest, Emit, Input, LocalModel, StepSpec, ignore, rate
 from pipelines.resources import free_resources
@@ -43,7 +44,7 @@ _CONSTANTS = {
     "MOST_MET": MOST_MET,
     "LATIN_FACTOR": LATIN_FACTOR,
 }
-_FILTERS = 2  # raised when the same answers would be judged in another way
+_FILTERS = 3  # raised when the same answers would be judged in another way
 Share = Callable[[LocalModel], ModelRef]
 
 
@@ -52,10 +53,12 @@ def digest_settings(config: QueriesConfig) -> dict[str, Any]:
     limits = config.model_dump(mode="json", include={"backend", "min_chars", "max_chars"})
     if config.backend == "rules":
         return limits
-    content = {"queries_per_patent", "kinds", "fallback", "copy_chars", "temperature", "top_p", "max_tokens"}
-    chosen = config.model_dump(mode="json", include=content | {"max_prompt_chars"})
+    content = {"queries_per_patent", "kinds", "fallback", "copy_chars", "temperature", "top_p", "max_prompt_chars"}
+    chosen = config.model_dump(mode="json", include=content | {"max_tokens", "max_tokens_again"})
     fresh = {} if config.use_cache else {"fresh": True}  # what was written without a store is another artifact
     sampled = {"sampling": config.llm.sampling} if config.backend == "llm" and config.llm.sampling else {}
+    if config.backend == "api" and config.api.extra_body:
+        sampled = {"extra_body": config.api.extra_body}
     checked = {"round_trip": config.round_trip.k} if config.round_trip.encoder else {}
     return limits | chosen | fresh | sampled | checked | {"model": model_identity(config), "filters": _FILTERS}
 
@@ -99,15 +102,14 @@ def write_all(
     def progress(done: int, asked: int) -> None:
         emit(QueriesWritten(done, asked, watch.seconds - timings.get("engine_start_s", 0.0)))
 
-    with _backend(config, timings) if uncached else contextlib.nullcontext(_no_requests) as backend:
+    asking = Asking(model_identity(config), config, seed)
+    with _backend(asking, store, timings) if uncached else contextlib.nullcontext(_no_requests) as backend:
         written = write_queries(
             corpus,
-            config,
+            asking,
             cached,
             backend,
-            model_identity(config),
             QueryStore(store),
-            seed,
             round_trip=round_trip,
             on_progress=progress,
         )
@@ -118,14 +120,18 @@ def write_all(
     return Outcome(rows={"queries": len(written.table)}, rejects=dict(sorted(rejects.items())), report=report)
 
 
-def _backend(config: QueriesConfig, timings: dict[str, float]) -> AbstractContextManager[Backend]:
-    if config.backend == "api":
+def _backend(asking: Asking, store: Folder, timings: dict[str, float]) -> AbstractContextManager[Backend]:
+    if asking.config.backend == "api" and asking.config.api.batch:
+        from pipelines.backends.batches import batch_backend
+
+        return batch_backend(asking, store)
+    if asking.config.backend == "api":
         from pipelines.backends.api import api_backend
 
-        return api_backend(config)
+        return api_backend(asking)
     from pipelines.backends.llm import llm_backend
 
-    return llm_backend(config, timings)
+    return llm_backend(asking, timings)
 
 
 def _round_trip(corpus: pa.Table, splits: pa.Table, config: RoundTripConfig, share: Share) -> RoundTrip:

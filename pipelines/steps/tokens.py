@@ -14,6 +14,7 @@ from patent_embed.hashing import hash_strings
 from pipelines.engine import Context, Input, LocalModel, StepSpec, rate
 from pipelines.steps import relevance as relevance_step
 from pipelines.steps.embed import corpus_of, model_settings
+from pipelines.steps.judged import judgements_of
 from pipelines.steps.tables import Tables, counted
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
 
     from patent_embed.encoder.encoder import Encoder
     from patent_embed.training.contamination import contamination
-    from patent_embed.training.data import build_triplets, save_training_data
+    from patent_embed.training.data import build_triplets, save_training_data, training_families, training_queries
     from patent_embed.training.pairs import Known, with_relevance
 
     disable_progress_bar()  # of a load of seconds, on the run's own terminal
@@ -66,16 +67,19 @@ def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
     corpus = corpus_of(context, config.model, "publication_number", "codes")
     splits, asked, mined = (context.table(name) for name in ("splits", "queries", "negatives"))
     training = config.training
-    data = build_triplets(encoder, corpus, splits, asked, mined, training.query_sources, mined=training.mined_negatives)
+    judged = judgements_of(context.inputs["queries"])
+    sources, with_mined = training.query_sources, training.mined_negatives
+    data = build_triplets(encoder, corpus, splits, asked, mined, sources, mined=with_mined, judged=judged)
+    family = training_families(splits, training_queries(splits, asked, sources), judged)
     known, report = None, dict[str, Any]()
     if relevance_step.NAME in context.inputs:
         found = (context.table(relevance_step.NAME, name) for name in (relevance_step.NAME, relevance_step.LINKS))
-        known = Known(corpus, splits, *found)
+        known = Known(corpus, splits, family, *found)
         data, report["triplets"] = with_relevance(encoder, data, known, config.relevance.weights())
     val = _validation(encoder, context, config, corpus, known)
     save_training_data(context.folder / "data", data, val)
     counts = {"triplets": len(data.triplets), "tokens": int(data.tokens.lengths.sum())}
-    report |= {"contamination": contamination(data, splits), "cut": _cut(encoder, corpus, config.run.seed)}
+    report |= {"contamination": contamination(data, splits, family), "cut": _cut(encoder, corpus, config.run.seed)}
     return Outcome(rows=counts | {"val_queries": len(val.queries)}, report=report)
 
 

@@ -44,7 +44,9 @@ FROZEN = {
     "compare": (OF_A_RUN, ["MODEL"]),
     "encode": (OF_ENCODE, []),
     "serve": ({"data_dir", "host", "port", "judgements", "max_requests"}, ["output_dir"]),
+    "index": ({"to", "data_dir"}, ["output_dir"]),
     "export": ({"format", "force", "max_documents"}, ["output_dir"]),
+    "adapt": ({"output_dir", "force", "max_documents"}, ["OLD", "NEW"]),
     "inspect": ({"config", "set", "json", "limit"}, ["DIR"]),
     "sample": ({"count", "seed", "layout"}, ["folder"]),
 }
@@ -247,6 +249,7 @@ def test_an_id_column_needs_a_text_column(capsys: pytest.CaptureFixture[str]) ->
         (("export", "out", "--format", "fp16", "--max_documents", "-1"), "-1 is not at least 1"),
         (("export", "out", "--format", "int4"), "argument --format: invalid choice: 'int4'"),
         (("export", "--format", "fp16"), "the following arguments are required: output_dir"),
+        (("index", "out", "--to", "faiss", "pinecone"), "argument --to: invalid choice: 'pinecone'"),
         (("export", "out"), "the following arguments are required: --format"),
         (("sample", "out", "--count", "x"), "argument --count: invalid int value: 'x'"),
         (("compare",), "the following arguments are required: MODEL"),

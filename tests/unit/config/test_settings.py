@@ -41,7 +41,7 @@ LOGISTICS = {
     "data": {"data_dir"},
     "splits": set(),
     "queries": {
-        *("cache", "export_cache", "round_trip.encoder"),
+        *("cache", "judgements", "export_cache", "round_trip.encoder"),
         *(f"llm.{name}" for name in ("replicas", "tensor_parallel_size", "batch_size", "max_concurrent_batches")),
         *("llm.max_model_len", "llm.engine", "llm.node_wait_s"),
         *(f"api.{name}" for name in ("key", "requests_in_flight", "timeout_s", "retries", "max_wait_s")),

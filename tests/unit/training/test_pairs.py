@@ -54,7 +54,7 @@ def known() -> Known:
     linked = pa.table([[IDS[link[side]] for link in links] for side in (0, 1)], schema=LINKS)
     corpus = pa.table({"publication_number": IDS, "abstract": ABSTRACTS, "codes": [["A01B1/02"]] * 6})
     splits = pa.table({"publication_number": IDS, "family": IDS, "split": SPLIT})
-    return Known(corpus, splits, table, linked)
+    return Known(corpus, splits, np.arange(6), table, linked)
 
 
 def own(encoder: Encoder) -> TripletData:
@@ -91,7 +91,7 @@ def test_only_links_inside_of_train_become_triplets_each_text_with_its_prompt(en
     assert data.mixture is not None
     assert data.mixture.grade.tolist() == [1, 1, 1, 0.5, 1, 1, 1]
     assert data.mixture.passes.tolist() == [1, 0.5, 2]
-    assert contamination(data, known().splits)["held_out_texts"] == 0
+    assert contamination(data, known().splits, known().family)["held_out_texts"] == 0
 
 
 def test_a_cited_patent_is_no_mined_negative(encoder: Encoder) -> None:
@@ -114,9 +114,9 @@ def test_links_are_of_families_both_ways_round() -> None:
 def test_a_training_text_of_val_is_counted(encoder: Encoder) -> None:
     given = known()
     leaking = given.table.set_column(given.table.column_names.index("trains"), "trains", pa.array([True] * 6))
-    torn_table = Known(given.corpus, given.splits, leaking, given.links)
+    torn_table = Known(given.corpus, given.splits, given.family, leaking, given.links)
     data, _ = with_relevance(encoder, own(encoder), torn_table, {"citations": 1.0})
-    assert contamination(data, given.splits) == {
+    assert contamination(data, given.splits, given.family) == {
         "texts": 6,
         "families": 6,
         "families_in_two_splits": 0,
@@ -124,7 +124,7 @@ def test_a_training_text_of_val_is_counted(encoder: Encoder) -> None:
     }
     another = pa.table({"publication_number": ["CN6"], "family": ["CN0"], "split": ["val"]})
     torn = pa.concat_tables([given.splits, another])
-    assert contamination(data, torn)["families_in_two_splits"] == 1
+    assert contamination(data, torn, np.append(given.family, 0))["families_in_two_splits"] == 1
 
 
 def test_val_patents_are_judged_by_what_they_cite_and_never_find_themselves(encoder: Encoder) -> None:
