@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from patent_embed.arrays import Int64, changes, ranges_of
+from patent_embed.arrays import Int64, changes, matches, ranges_of
 from patent_embed.losses.base import Relations, link_keys
 
 
@@ -18,7 +18,7 @@ class Mixture:
         source: (m,) number of each triplet's source; those of a source stand together.
         grade: (m,) of its right answer, above 0.
         passes: (sources,) over the triplets of each source in an epoch.
-        linked: (l, 2) families that are no negatives of one another, both ways round.
+        linked: (2, l) families that are no negatives of one another, both ways round, the first ones ascending.
     """
 
     source: np.ndarray
@@ -29,7 +29,8 @@ class Mixture:
     def sizes(self) -> Int64:
         """(sources,) triplets of an epoch."""
         counts = np.bincount(self.source, minlength=len(self.passes))
-        return np.rint(counts * self.passes).astype(np.int64)
+        sizes: Int64 = np.rint(counts * self.passes).astype(np.int64)
+        return sizes
 
     def batches(self, queries: np.ndarray, size: int, rng: np.random.Generator) -> list[Int64]:
         """The triplets of an epoch, ``size`` in a batch and fewer in the last of a source, batches in random order.
@@ -49,5 +50,8 @@ class Mixture:
 
     def relations(self, triplets: np.ndarray, family: np.ndarray) -> Relations:
         """What a batch of ``triplets`` (rows) is told, whose texts are of the families ``family``."""
-        inside = np.isin(self.linked, family).all(axis=1)
-        return Relations(self.grade[triplets], np.sort(link_keys(*self.linked[inside].T)))
+        here = np.unique(family)
+        first, place = matches(here, self.linked[0])
+        other = self.linked[1][place]
+        inside = np.isin(other, here)
+        return Relations(self.grade[triplets], np.sort(link_keys(here[first[inside]], other[inside])))

@@ -47,9 +47,9 @@ class Known:
         return found
 
     def linked(self) -> np.ndarray:
-        """(l, 2) families that are no negatives of one another, both ways round, each pair once."""
-        pairs = np.stack([self.family[self.rows(self.links[name])] for name in self.links.column_names], axis=1)
-        return np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
+        """(2, l) families that are no negatives of one another, both ways round, each pair once, in order."""
+        pairs = np.stack([self.family[self.rows(self.links[name])] for name in self.links.column_names])
+        return np.unique(np.concatenate([pairs, pairs[::-1]], axis=1), axis=1)
 
 
 def with_relevance(
@@ -84,7 +84,7 @@ def with_relevance(
 def _without_linked(own: TripletData, linked: np.ndarray) -> tuple[TripletData, int]:
     """Mined negatives that are linked to what asks are no negatives: the positive stands in their place."""
     asking, positive, negative = own.triplets.T
-    wrong = np.isin(link_keys(own.family[asking], own.family[negative]), link_keys(*linked.T))
+    wrong = np.isin(link_keys(own.family[asking], own.family[negative]), link_keys(*linked))
     triplets = np.column_stack([asking, positive, np.where(wrong, positive, negative)])
     return TripletData(own.tokens, triplets, own.family), int(wrong.sum())
 

@@ -15,7 +15,7 @@ from tests.unit.training.tiny import Silent, make_trainer
 # Source 0: four queries with two triplets each; source 1: six with one; source 2: five with one.
 SOURCE = np.repeat([0, 1, 2], [8, 6, 5])
 QUERIES = np.concatenate([np.repeat(np.arange(4), 2), np.arange(4, 15)])
-LINKED = np.array([[1, 2], [1, 9], [2, 1], [9, 1]])
+LINKED = np.array([[1, 1, 2, 9], [2, 9, 1, 1]])
 
 
 def mixture(*passes: float) -> Mixture:

@@ -108,7 +108,7 @@ def test_queries_are_left_out_where_their_weight_is_0(encoder: Encoder) -> None:
 
 def test_links_are_of_families_both_ways_round() -> None:
     one_way = [[0, 1], [0, 2], [1, 3], [2, 5], [3, 4]]
-    assert known().linked().tolist() == sorted([*one_way, *([b, a] for a, b in one_way)])
+    assert known().linked().T.tolist() == sorted([*one_way, *([b, a] for a, b in one_way)])
 
 
 def test_a_training_text_of_val_is_counted(encoder: Encoder) -> None:
