@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,26 @@ from pipelines.steps.train import MODEL
 _CHECKS = 8  # queries of the run, spread over it
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """A corpus with its vectors by a run's models, the tuned one first."""
+
+    run: FinishedRun
+    output: Output
+    corpus: Artifact
+    models: dict[str, ServedModel]
+
+
 def served_run(output_dir: str, data_dir: str | None = None) -> ServedRun:
-    """Find what search needs in the output folder of a run; make there, once, what is missing.
+    """Find what search needs in the output folder of a run; make there, once, what is missing. See ``embedded``."""
+    with embedded(output_dir, data_dir) as found:
+        index = search_index(found.output.store, found.corpus)
+        return ServedRun(found.run.config, index, found.models, _facts(output_dir))
+
+
+@contextlib.contextmanager
+def embedded(output_dir: str, data_dir: str | None = None) -> Iterator[Embedded]:
+    """A corpus and its vectors, which are made in the output folder where they are missing.
 
     Args:
         output_dir: of a finished run.
@@ -53,8 +72,7 @@ def served_run(output_dir: str, data_dir: str | None = None) -> ServedRun:
         corpus = run.tables.ingest
         if data_dir is not None:
             corpus, found = _other_corpus(run, output, found, data_dir)
-        index = search_index(output.store, corpus)
-    return ServedRun(run.config, index, found, _facts(output_dir))
+        yield Embedded(run, output, corpus, found)
 
 
 def _models(run: FinishedRun, output: Output) -> Iterator[tuple[str, ServedModel]]:
@@ -97,10 +115,10 @@ def _model(run: FinishedRun, output: Output, name: str, digest: str) -> ModelRef
 def _other_corpus(
     run: FinishedRun, output: Output, models: dict[str, ServedModel], data_dir: str
 ) -> tuple[Artifact, dict[str, ServedModel]]:
-    """Read and embed another corpus by the steps of ``patent-embed encode``."""
+    """Read and embed another corpus by the steps of ``patent-embed encode``, with all that a page shows."""
     config = run.config.model_copy(deep=True)
     config.data.data_dir, config.run.output_dir, config.data.max_samples = data_dir, output.folder.address, None
-    texts = texts_step(config, EncodeArguments(), find_input(data_dir))
+    texts = texts_step(config, EncodeArguments(), find_input(data_dir), whole_records=True)
     steps = {
         name: embeddings_step(config, texts, LocalModel(model.model.folder()), "passage")
         for name, model in models.items()
