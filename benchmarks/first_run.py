@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
 import psutil
@@ -48,9 +50,9 @@ def sample_peaks(process: psutil.Process, peaks: dict[str, int]) -> None:
             peaks[name] = max(peaks[name], each.memory_info().rss)
 
 
-def measure(name: str, patents: Path, output: Path) -> dict[str, object]:
-    """Run ``name`` and say what it cost and found."""
-    command = [sys.executable, "pipelines/run.py", *RUNS[name], "--data_dir", patents, "--output_dir", output]
+def measure(name: str, more: list[str], patents: Path, output: Path) -> dict[str, object]:
+    """Run ``name`` with ``more`` options and say what it cost and found."""
+    command = [sys.executable, "pipelines/run.py", *RUNS[name], *more, "--data_dir", patents, "--output_dir", output]
     begun, peaks = time.perf_counter(), defaultdict[str, int](int)
     with (output.parent / f"{name}.log").open("w") as log:
         running = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
@@ -60,13 +62,14 @@ def measure(name: str, patents: Path, output: Path) -> dict[str, object]:
                 sample_peaks(process, peaks)
                 time.sleep(_PAUSE)
     seconds = time.perf_counter() - begun
-    if running.returncode:
+    if running.returncode not in (0, 3):  # 3: the base model is published
         raise SystemExit(Path(log.name).read_text())
     summary = json.loads((output / "run_summary.json").read_text())
     worker = max((each for each in peaks if each != "driver"), key=lambda each: peaks[each])
     tuned = [v for v in summary["verdicts"] if (v["system"], v["baseline"]) == ("tuned", "base")]
     return {
         "run": name,
+        "exit_code": running.returncode,
         "seconds": round(seconds, 1),
         "driver_gib": round(peaks["driver"] / 2**30, 2),
         "largest_worker_gib": round(peaks[worker] / 2**30, 2),
@@ -89,13 +92,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="RUN", help=f"of {', '.join(RUNS)} (default: demo)")
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the generated patents, one run each")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of every run")
     arguments = parser.parse_args()
     print(f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}")
-    for name in [each for each in arguments.runs or ["demo"] for _ in range(arguments.repeat)]:
+    more = [part for setting in arguments.set for part in ("--set", setting)]
+    for name, seed, _ in product(arguments.runs or ["demo"], arguments.seeds, range(arguments.repeat)):
         with tempfile.TemporaryDirectory() as folder:
             patents, output = Path(folder) / "patents", Path(folder) / "output"
-            write_sample(patents, SampleArguments.model_fields["count"].default, queries=True)
-            print(json.dumps(measure(name, patents, output)), flush=True)
+            write_sample(patents, SampleArguments.model_fields["count"].default, seed=seed, queries=True)
+            result = {"sample_seed": seed, "load": round(os.getloadavg()[0], 1)}  # of what else ran before
+            print(json.dumps(result | measure(name, more, patents, output)), flush=True)
 
 
 if __name__ == "__main__":

@@ -78,8 +78,11 @@ def make_model(folder: Path, shape: str) -> Path:
     return folder
 
 
-def make_texts(triplets: int, shared: int, toy: bool) -> list[tuple[str, str, str]]:
-    """Distinct triplets of random characters; ``shared`` in a row have one query and one positive."""
+def make_texts(triplets: int, shared: int, toy: bool, tokens: int | None = None) -> list[tuple[str, str, str]]:
+    """Distinct triplets of random characters; ``shared`` in a row have one query and one positive.
+
+    ``tokens``: of every text, queries among them.
+    """
     rng = np.random.default_rng(0)
 
     def text(low: int, high: int) -> str:
@@ -87,6 +90,8 @@ def make_texts(triplets: int, shared: int, toy: bool) -> list[tuple[str, str, st
         return _CHARACTERS[rng.integers(0, len(HAN), length)].tobytes().decode("utf-32-le")
 
     query, passage = ((5, 9), (12, 24)) if toy else ((18, 42), (130, 332))
+    if tokens is not None:
+        query = passage = (tokens, tokens)
     rows: list[tuple[str, str, str]] = []
     while len(rows) < triplets:
         head = (text(*query), text(*passage))
@@ -306,6 +311,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=list(SHAPES), default="bert-base")
     parser.add_argument("--precision", nargs="+", choices=["auto", "fp32", "bf16"], default=["auto"])
     parser.add_argument("--plain", action="store_true", help="also PEFT's layers as they are, on a CPU")
+    parser.add_argument("--tokens", type=int, help="of every text, as 512 for the memory of the longest")
     parser.add_argument("--toy", action="store_true", help="tiny sizes on the CPU")
     args = parser.parse_args()
     if args.toy:
@@ -337,7 +343,7 @@ def measured(folder: Path, args: argparse.Namespace, kind: str, batch: int, prec
         2 if args.toy else max(4 if device == "cuda" else 1, args.triplets // batch // (3 if kind == "stock" else 1))
     )
     clock = Clock(2 if args.toy else args.warmup or 8, steps, device)
-    rows = make_texts(batch * (clock.warmup + args.windows * steps + 1), args.shared, args.toy)
+    rows = make_texts(batch * (clock.warmup + args.windows * steps + 1), args.shared, args.toy, args.tokens)
     prepared = None
     if kind != "stock":
         prepared = prepare(folder, rows, batch, device, precision=precision, plain=kind == "plain")

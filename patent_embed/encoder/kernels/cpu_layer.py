@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +105,14 @@ class Linears:
             torch.mm(self._dropped(rows, self._mask(x, p, seed)), self._down.t(), out=h)
             both[:, self.inputs :] = h
         torch.addmm(self._bias, both, self._weight, out=y)
+
+    @overload
+    def backward(self, dy: Tensor, x: Tensor, h: Tensor, p: float, seed: int) -> tuple[Tensor, list[Tensor]]: ...
+
+    @overload
+    def backward(
+        self, dy: Tensor, x: Tensor, h: Tensor, p: float, seed: int, needs_input: bool
+    ) -> tuple[Tensor | None, list[Tensor]]: ...
 
     def backward(
         self, dy: Tensor, x: Tensor, h: Tensor, p: float, seed: int, needs_input: bool = True

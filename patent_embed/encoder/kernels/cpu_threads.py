@@ -12,7 +12,8 @@ from typing import TypeVar
 
 import torch
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 def each_alone(work: Callable[[A], B], pieces: Iterable[A]) -> Iterator[B]:
