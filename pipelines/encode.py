@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 from patent_embed.config.commands import EncodeArguments
 from patent_embed.config.settings import Config
 from patent_embed.data.inputs import find_input
 from patent_embed.encoder.hub import resolve_model
-from patent_embed.progress.clock import duration
+from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
 from pipelines.engine import LocalModel
 from pipelines.job import execute
@@ -20,7 +18,7 @@ from pipelines.steps.texts import texts_step
 
 def run(config: Config, arguments: EncodeArguments) -> None:
     """Embed the texts of ``data.data_dir`` by ``model.name``, and say where the vectors lie."""
-    started = time.time()
+    watch = Stopwatch()
     before_models([config.model.name])
     texts = texts_step(config, arguments, find_input(config.data.data_dir))
     model = resolve_model(config.model.name, trust_remote_code=config.model.trust_remote_code).resolve()
@@ -33,5 +31,5 @@ def run(config: Config, arguments: EncodeArguments) -> None:
         f"{read.rows['records']:,} records: {found.manifest.rows[NAME]:,} embedded, "
         f"{sum(read.rejects.values()):,} rejected{sampled}"
     )
-    say(f"done in {duration(time.time() - started)}")
+    say(f"done in {duration(watch.seconds)}")
     say(f"vectors {found.address}/{VECTORS}")
