@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, Self, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
@@ -86,7 +86,8 @@ class Cli:
 
 @dataclass(frozen=True)
 class Choices:
-    """The values that a text may have, where they are not known before a registry or a folder is read.
+    """The values that a text, or each of a list of texts, may have, where they are not known before a registry or a
+    folder is read.
 
     A ``Literal`` for what is known when it is asked for: other values are refused with the same words.
     """
@@ -94,7 +95,11 @@ class Choices:
     names: Callable[[], Sequence[str]]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self._checked, handler(source))
+        check = self._each_checked if get_origin(source) is list else self._checked
+        return core_schema.no_info_before_validator_function(check, handler(source))
+
+    def _each_checked(self, value: Any) -> Any:
+        return [self._checked(each) for each in value] if isinstance(value, list) else value
 
     def _checked(self, value: Any) -> Any:
         names = self.names()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from pathlib import Path
 
 from patent_embed.artifacts import Artifact
 from patent_embed.config.settings import Config
@@ -18,6 +16,7 @@ from patent_embed.progress.terminal import say
 from pipelines import publish
 from pipelines.engine import Done, Input, LocalModel, Results, StepSpec, rate
 from pipelines.job import execute, print_steps
+from pipelines.model_names import plain_names
 from pipelines.output_folder import looking_at, working_in
 from pipelines.preflight import before_models
 from pipelines.recipe import data_tables
@@ -26,6 +25,7 @@ from pipelines.run_folder import COMPARED, FinishedRun, open_run
 from pipelines.steps import splits
 from pipelines.steps.embed import embed_step
 from pipelines.steps.evaluate import BM25, bm25_step, evaluate_step, load_result
+from pipelines.steps.judged import judged_step, people_are_asked
 from pipelines.steps.tables import Tables
 
 
@@ -55,6 +55,9 @@ def comparison_recipe(config: Config, models: Sequence[str], *, of_run: bool) ->
     if of_run:
         run = _finished_run(config.run.output_dir)
         tables, given = run.tables, _given(run.tables)
+        if people_are_asked(config.queries):
+            asked = judged_step(config.queries, run.written_queries, tables.splits, before=tables.queries)
+            data, tables = (asked,), Tables(tables.ingest, tables.splits, asked, tables.negatives)
     else:
         data, tables = data_tables(config)
     steps, systems = list(data), dict[str, StepSpec]()
@@ -119,20 +122,3 @@ def _given(tables: Tables[Artifact]) -> Results:
         Done(artifact, True, rates.get(name, rate)(artifact)) for name, artifact in zip(names, artifacts, strict=True)
     ]
     return Results(by_name=dict(zip(names, done, strict=True)))
-
-
-def plain_names(models: Sequence[str]) -> list[str]:
-    """What models are called: the last part of their names where that tells them apart.
-
-    Raises:
-        UserError: there are not two different ones at least.
-    """
-    short, full = ([_plain(name) for name in names] for names in ([Path(m).name for m in models], models))
-    if len(set(full)) < max(2, len(full)):
-        raise UserError(f"{list(models)} are not two or more different models; name each once")
-    return short if len({*short, BM25}) > len(short) else full
-
-
-def _plain(name: str) -> str:
-    """A name that can be part of a folder's."""
-    return re.sub(r"[^\w.]+", "-", name).strip("-.")

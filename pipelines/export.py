@@ -9,24 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from patent_embed.config.commands import Format
 from patent_embed.encoder.encoder import Encoder, without_bars
 from patent_embed.encoder.export import ONNX_FILE, Encode, export_format, load_format, require_packages
 from patent_embed.errors import UserError
-from patent_embed.evaluation.measure import HEADLINE, evaluate, headline_mask
-from patent_embed.evaluation.systems import EmbeddingSystem
+from patent_embed.evaluation.measure import HEADLINE
 from patent_embed.folders import folder_at, write_atomic, write_json
-from patent_embed.hashing import folder_digest, hash64
+from patent_embed.hashing import folder_digest
 from patent_embed.ownership import claim
 from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
 from pipelines.delivery import switch
+from pipelines.measured_texts import Encoded, MeasuredTexts
 from pipelines.reporting import versions
-from pipelines.run_folder import FinishedRun, open_run, require_together
+from pipelines.run_folder import open_run, require_together
 from pipelines.steps.train import MODEL
 
 EXPORT = "export"
@@ -55,10 +53,11 @@ def export_run(output_dir: str, formats: Sequence[Format], *, force: bool = Fals
         )
     require_together(found, model)
     claim(folder_at(output_dir), [EXPORT])
-    texts = _TestSet(found, max_documents)
+    texts = MeasuredTexts(found, max_documents)
     say(f"{len(texts.queries):,} test queries against {len(texts.documents):,} of {texts.corpus:,} documents")
     encoder = Encoder.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
-    reference, vectors = texts.measure(lambda rows, kind: encoder.encode(rows, kind, precision="fp32"))
+    vectors = texts.encoded(lambda rows, kind: encoder.encode(rows, kind, precision="fp32"))
+    reference = texts.ndcg(*vectors)
     say(f"{'fp32':10} nDCG@10 {reference:.4f}  (the model itself)")
     refused = []
     for format in dict.fromkeys(formats):
@@ -80,10 +79,11 @@ def export_run(output_dir: str, formats: Sequence[Format], *, force: bool = Fals
         )
 
 
-def _measure(texts: _TestSet, encode: Encode, reference: float, vectors: np.ndarray) -> dict[str, Any]:
+def _measure(texts: MeasuredTexts, encode: Encode, reference: float, vectors: Encoded) -> dict[str, Any]:
     """Figures of a format beside those of the model itself: its nDCG@10 and its ``vectors``."""
-    ndcg, own = texts.measure(encode)
-    cosine = (own * vectors).sum(axis=1)
+    own = texts.encoded(encode)
+    ndcg = texts.ndcg(*own)
+    cosine = np.concatenate([(a * b).sum(axis=1) for a, b in zip(own, vectors, strict=True)])
     return {
         HEADLINE: ndcg,
         f"fp32_{HEADLINE}": reference,
@@ -115,48 +115,6 @@ def _publish(model: Path, fresh: Path, target: Path, format: Format, figures: di
     shutil.rmtree(aside, ignore_errors=True)
     shutil.copytree(fresh, aside)
     switch(aside, target)
-
-
-class _TestSet:
-    """Test queries of a run and the documents that they are searched in."""
-
-    def __init__(self, run: FinishedRun, max_documents: int) -> None:
-        config, tables = run.config, run.tables
-        splits, asked = tables.splits.table("splits"), tables.queries.table("queries")
-        test = splits.filter(pc.equal(splits["split"], "test"))
-        asked = asked.filter(pc.is_in(asked["publication_number"], value_set=test["publication_number"]))
-        self._sources, self.corpus = config.evaluation.query_sources, len(splits)
-        asked = asked.filter(pa.array(headline_mask(asked["source"], self._sources)))
-        if not len(asked):
-            raise UserError("the run has no test queries, so an export could not be measured; give splits.test a share")
-        self.queries = asked.take(_lowest(asked["publication_number"], max_documents, config.run.seed))
-        families = test.filter(pc.is_in(test["publication_number"], value_set=self.queries["publication_number"]))
-        relevant = pc.is_in(splits["family"], value_set=families["family"]).to_numpy(zero_copy_only=False)
-        others = np.flatnonzero(~relevant)
-        ids = splits["publication_number"].take(pa.array(others))
-        room = max(0, max_documents - int(relevant.sum()))
-        rows = np.sort(np.concatenate([np.flatnonzero(relevant), others[_lowest(ids, room, config.run.seed)]]))
-        self._splits = splits.take(pa.array(rows))
-        self.documents = tables.ingest.table("corpus", "abstract")["abstract"].take(pa.array(rows))
-        self._no_negatives = tables.negatives.table("negatives").slice(0, 0)
-
-    def measure(self, encode: Encode) -> tuple[float, np.ndarray]:
-        """nDCG@10, and the embeddings of queries and documents (n, dim). What a narrow type overflows to counts as a
-        vector of zeros, which is found by chance."""
-        queries = np.nan_to_num(encode(self.queries["query"].to_pylist(), "query"), posinf=0, neginf=0)
-        documents = np.nan_to_num(encode(self.documents.to_pylist(), "passage"), posinf=0, neginf=0)
-        system = EmbeddingSystem(queries, documents)
-        result = evaluate("", system, self.queries, self._splits, self._no_negatives, self._sources)
-        ndcg: float = result.summary("test")["metrics"][HEADLINE]
-        return ndcg, np.concatenate([queries, documents])
-
-
-def _lowest(ids: pa.ChunkedArray, count: int, seed: int) -> np.ndarray:
-    """Rows, in order, of the ``count`` ids with the lowest hashes: all where there are no more."""
-    if len(ids) <= count:
-        return np.arange(len(ids))
-    hashes = np.array([hash64(name, seed, "export") for name in ids.to_pylist()], np.uint64)
-    return np.sort(np.argsort(hashes, kind="stable")[:count])
 
 
 _ONNX_USAGE = """

@@ -15,7 +15,7 @@ from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
 from patent_embed.hashing import folder_digest
 from pipelines.engine import STEPS
-from pipelines.steps import ingest, negatives, queries, splits
+from pipelines.steps import ingest, judged, negatives, queries, splits
 from pipelines.steps.tables import Tables
 from pipelines.steps.train import MODEL
 
@@ -57,7 +57,13 @@ class FinishedRun:
     @property
     def tables(self) -> Tables[Artifact]:
         """What the run's systems were measured on."""
-        return Tables(*(self.steps[step.NAME] for step in (ingest, splits, queries, negatives)))
+        asked = self.steps.get(judged.NAME, self.written_queries)
+        return Tables(self.steps[ingest.NAME], self.steps[splits.NAME], asked, self.steps[negatives.NAME])
+
+    @property
+    def written_queries(self) -> Artifact:
+        """The run's queries without judged ones."""
+        return self.steps[queries.NAME]
 
 
 def open_run(output_dir: str) -> FinishedRun | None:

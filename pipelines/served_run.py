@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,30 @@ _ASKS_EVERY_S = 0.5
 _CHECKS = 8  # queries of the run, spread over it
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """A corpus with its vectors by a run's models, the tuned one first."""
+
+    run: FinishedRun
+    output: Output
+    corpus: Artifact
+    models: dict[str, ServedModel]
+
+
 def served_run(output_dir: str, data_dir: str | None = None) -> ServedRun:
-    """Find what search needs in the output folder of a run; make there, once, what is missing.
+    """Find what search needs in the output folder of a run; make there, once, what is missing. See ``embedded``."""
+    with embedded(output_dir, data_dir) as found:
+        store, corpus = found.output.store, found.corpus
+        index = store.find(index_step(corpus))
+        if index is None:
+            with _alone(found.output.folder):
+                index = search_index(store, corpus)
+        return ServedRun(found.run.config, index, found.models, _facts(output_dir))
+
+
+@contextlib.contextmanager
+def embedded(output_dir: str, data_dir: str | None = None) -> Iterator[Embedded]:
+    """A corpus and its vectors, which are made in the output folder where they are missing.
 
     Args:
         output_dir: of a finished run.
@@ -55,15 +78,13 @@ def served_run(output_dir: str, data_dir: str | None = None) -> ServedRun:
         )
     with contextlib.closing(Output(folder_at(output_dir))) as output:
         corpus = run.tables.ingest
-        whole = data_dir is None and output.store.find(index_step(corpus)) is not None
-        with contextlib.nullcontext() if whole else _alone(output.folder):
+        with contextlib.nullcontext() if data_dir is None else _alone(output.folder):
             found = dict(_models(run, output))
             if not found:
                 raise UserError(f"no model of the run in {output_dir!r} is there any more, so no query can be embedded")
             if data_dir is not None:
                 corpus, found = _other_corpus(run, output, found, data_dir)
-            index = search_index(output.store, corpus)
-    return ServedRun(run.config, index, found, _facts(output_dir))
+        yield Embedded(run, output, corpus, found)
 
 
 @contextlib.contextmanager
@@ -128,14 +149,14 @@ def _model(run: FinishedRun, output: Output, name: str, digest: str) -> ModelRef
 def _other_corpus(
     run: FinishedRun, output: Output, models: dict[str, ServedModel], data_dir: str
 ) -> tuple[Artifact, dict[str, ServedModel]]:
-    """Read and embed another corpus by the steps of ``patent-embed encode``.
+    """Read and embed another corpus by the steps of ``patent-embed encode``, with all that a page shows.
 
     Raises:
         Held: something is to be made, and another command works in the output folder.
     """
     config = run.config.model_copy(deep=True)
     config.data.data_dir, config.run.output_dir, config.data.max_samples = data_dir, output.folder.address, None
-    texts = texts_step(config, EncodeArguments(), find_input(data_dir))
+    texts = texts_step(config, EncodeArguments(), find_input(data_dir), whole_records=True)
     steps = {
         name: embeddings_step(config, texts, LocalModel(model.model.folder()), "passage")
         for name, model in models.items()

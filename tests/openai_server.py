@@ -11,9 +11,34 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is sent in place of a completion."""
+
+    status: int
+    body: str
+    kind: str = "application/json"
+
+
+def refusal(status: int, message: str, **more: Any) -> Reply:
+    """An error as OpenAI writes them."""
+    return Reply(status, json.dumps({"error": {"message": message} | more}))
+
+
+def events(*chunks: str, finish: str = "stop", end: bool = True) -> Reply:
+    """A completion as a stream, sent whole."""
+    pieces: list[Any] = [{"choices": [{"index": 0, "delta": {"content": chunk}}]} for chunk in chunks]
+    pieces.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+    pieces.append({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 10}})
+    lines = [f"data: {json.dumps(piece)}" for piece in (pieces if end else pieces[:-2])]
+    return Reply(200, "\n\n".join([": ping", *lines, *(["data: [DONE]"] if end else [])]) + "\n\n", "text/event-stream")
 
 
 class OpenAiServer:
@@ -23,11 +48,19 @@ class OpenAiServer:
     (Retry-After: 1), "drop" (closed without an answer), "torn" (half the JSON), "no choices", "text" (200, no JSON),
     "empty" (an empty message), "drip" (a byte now and then), "number" (as content), "choices text", "absurd"
     (counts of tokens), "deep" (JSON), "surrogate" (half of one), "429 for ever" (Retry-After), "401" (which repeats the
-    key, as some servers do).
+    key, as some servers do), "cut" (finish_reason length), "thinking" (a draft before the answer), "drafts" (the whole
+    answer beside the content), or a ``Reply``. ``check`` looks at each request's body first, and may give a reply.
     """
 
-    def __init__(self, script: dict[str, list[str]], answer: Any, delay: float = 0.0) -> None:
-        self.script, self.answer, self.delay = script, answer, delay
+    def __init__(
+        self,
+        script: Mapping[str, Sequence[str | Reply]],
+        answer: Any,
+        delay: float = 0.0,
+        check: Callable[[dict[str, Any]], Reply | None] = lambda body: None,
+    ) -> None:
+        self.script, self.answer, self.delay, self.check = script, answer, delay, check
+        self.bodies: list[dict[str, Any]] = []
         self.calls: Counter[str] = Counter()
         self.times: dict[str, list[float]] = {}
         self.total = 0
@@ -42,6 +75,9 @@ class OpenAiServer:
 
             def do_POST(self) -> None:
                 server.handle(self)
+
+            def do_GET(self) -> None:
+                server.look(self)
 
             def log_message(self, *args: Any) -> None:
                 pass
@@ -65,13 +101,18 @@ class OpenAiServer:
         self._http.shutdown()
         self._http.server_close()
 
+    def look(self, http: BaseHTTPRequestHandler) -> None:
+        """Nothing is to be looked at here."""
+        self._send(http, 404, '{"error": {"message": "no such page"}}')
+
     def handle(self, http: BaseHTTPRequestHandler) -> None:
         body = json.loads(http.rfile.read(int(http.headers["Content-Length"])))
         message = body["messages"][-1]["content"]
         word = next((word for word in self.script if word in message), "")
         with self.lock:
             behaviours = self.script.get(word, ["ok"])
-            behaviour = behaviours[min(self.calls[word], len(behaviours) - 1)]
+            behaviour = self.check(body) or behaviours[min(self.calls[word], len(behaviours) - 1)]
+            self.bodies.append(body)
             self.calls[word] += 1
             self.total += 1
             self.times.setdefault(word, []).append(time.monotonic())
@@ -84,7 +125,10 @@ class OpenAiServer:
             with self.lock:
                 self.at_once -= 1
 
-    def _behave(self, http: BaseHTTPRequestHandler, behaviour: str, message: str) -> None:
+    def _behave(self, http: BaseHTTPRequestHandler, behaviour: str | Reply, message: str) -> None:
+        if isinstance(behaviour, Reply):
+            self._send(http, behaviour.status, behaviour.body, behaviour.kind)
+            return
         content = "" if behaviour == "empty" else self.answer(message)
         whole: dict[str, Any] = {
             "id": "x",
@@ -94,6 +138,13 @@ class OpenAiServer:
             "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}],
             "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
         }
+        said = whole["choices"][0]["message"]
+        if behaviour == "cut":
+            whole["choices"][0]["finish_reason"] = "length"
+        elif behaviour == "thinking":
+            said["content"] = 'perhaps {"query": "a draft"}, or not\n</think>\n' + content
+        elif behaviour == "drafts":
+            said |= {"content": None, "reasoning_content": content}
         text = json.dumps(whole)
         if behaviour == "drop":
             http.close_connection = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 from typing_extensions import override
@@ -19,8 +19,11 @@ from patent_embed.config.options import Option, options_of
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
 from patent_embed.section import Choices, Cli, Section, UserPath
+from patent_embed.stores.base import STORES
 
 Format = Literal["fp32", "fp16", "bf16", "onnx", "onnx-int8"]
+AskingSplit = Literal["test", "val", "train", "all"]
+QueryKind = Literal["title", "query", "claim", "citing"]
 Layout = Literal["files", "jsonl", "jsonl.gz"]
 
 
@@ -77,6 +80,11 @@ class CompareArguments(RunArguments):
     models: Annotated[list[str], UserPath, Cli("models", metavar="MODEL", positional=True)] = Field(
         min_length=1, description="hub ids or folders; the first is the baseline"
     )
+    benchmark: Annotated[str | None, UserPath, Cli("benchmark", metavar="DIR")] = Field(
+        None,
+        description="measure on this benchmark: a BEIR folder, TREC qrels and queries, or mteb:TASK; without it: on "
+        "the test set of the run in --output_dir, or of --data_dir",
+    )
 
 
 class EncodeArguments(SettingsArguments):
@@ -125,6 +133,20 @@ class ServeArguments(Section):
     )
 
 
+class IndexArguments(Section):
+    """What ``index`` takes."""
+
+    output_dir: Annotated[str, UserPath, Cli("output_dir", positional=True)] = Field(
+        description="output folder of a finished run"
+    )
+    to: Annotated[list[str], Choices(lambda: STORES.names()), Cli("to")] = Field(
+        min_length=1, description="one store or more"
+    )
+    data_dir: Annotated[str | None, UserPath, Cli("data_dir")] = Field(
+        None, description="another corpus, which the run's models embed first; without it: the run's own patents"
+    )
+
+
 class InspectArguments(SettingsArguments):
     """What ``inspect`` takes."""
 
@@ -153,6 +175,50 @@ class ExportArguments(Section):
     )
     max_documents: Annotated[int, Cli("max_documents")] = Field(
         20_000, ge=1, description="documents that are searched to measure the formats, at most"
+    )
+
+
+class BenchmarkArguments(Section):
+    """What ``benchmark`` takes."""
+
+    output_dir: Annotated[str, UserPath, Cli("output_dir", positional=True)] = Field(
+        description="output folder of a finished run"
+    )
+    folder: Annotated[Path, UserPath, Cli("folder", metavar="DIR", positional=True)] = Field(
+        description="where the benchmark goes"
+    )
+    split: Annotated[AskingSplit, Cli("split")] = Field(
+        "test", description="whose patents ask; candidates are all patents of the run"
+    )
+    kinds: Annotated[list[QueryKind], Cli("kinds")] = Field(
+        default_factory=lambda: list(get_args(QueryKind)),
+        min_length=1,
+        description="titles, written queries, first claims, patents that ask for what they cite",
+    )
+    name: Annotated[str | None, Cli("name")] = Field(None, description="what it is called; without it: as the folder")
+    licence: Annotated[str | None, Cli("license", metavar="TEXT")] = Field(
+        None, description="what others may do with it (an SPDX name, or a sentence)"
+    )
+
+
+class AdaptArguments(Section):
+    """What ``adapt`` takes."""
+
+    old: Annotated[str, UserPath, Cli("old", metavar="OLD", positional=True)] = Field(
+        description="model that wrote the index: hub id or folder"
+    )
+    new: Annotated[str, UserPath, Cli("new", metavar="NEW", positional=True)] = Field(
+        description="model whose queries shall search it: hub id or folder"
+    )
+    output_dir: Annotated[str, UserPath, Cli("output_dir")] = Field(
+        "./experiments",
+        description="output folder of a finished run, whose patents and queries fit and measure the map",
+    )
+    force: Annotated[bool, Cli("force", value=True)] = Field(
+        False, description="also write a map that keeps less than 97 % of the new model's nDCG@10"
+    )
+    max_documents: Annotated[int, Cli("max_documents")] = Field(
+        20_000, ge=1, description="documents that are embedded by both models, at most"
     )
 
 
@@ -191,7 +257,10 @@ _COMMANDS = (
     Command("compare", "measure any models on one test set", CompareArguments, _OF_A_RUN),
     Command("encode", "embed a corpus", EncodeArguments, _OF_ENCODE),
     Command("serve", "search what a run trained, in a browser and by an API", ServeArguments),
+    Command("index", "write patents and vectors into a vector store", IndexArguments),
     Command("export", "a run's model in other formats", ExportArguments),
+    Command("benchmark", "make a retrieval benchmark of a run's patents", BenchmarkArguments),
+    Command("adapt", "queries of a new model for the index of an old one", AdaptArguments),
     Command("inspect", "show what would be read of a folder, and what would not", InspectArguments),
     Command("sample", "write generated sample patents", SampleArguments),
 )

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from patent_embed.config.mix import ExamplesFile, MixConfig, OverlapConfig
 from patent_embed.credentials import redacted
 from patent_embed.section import Cli, Role, Section, UserPath
 
@@ -42,6 +43,35 @@ class ApiConfig(Section):
     max_total_tokens: Annotated[int | None, Role.LOGISTICS] = Field(
         None, ge=1, description="no request is sent once this many tokens are used; None: no limit"
     )
+    batch: Annotated[bool, Role.LOGISTICS] = Field(
+        False, description="use the endpoint's Batch API: answers within a day, mostly for half the price"
+    )
+    batch_poll_s: Annotated[float, Role.LOGISTICS] = Field(
+        30, gt=0, description="seconds between looks at batches that are not answered yet"
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict,
+        description="further parameters of each request, as the endpoint names them, e.g. reasoning_effort",
+    )
+
+    @model_validator(mode="after")
+    def _a_batch_has_no_such_limit(self) -> ApiConfig:
+        if self.batch and self.max_total_tokens is not None:
+            raise ValueError(
+                f"max_total_tokens {self.max_total_tokens} cannot stop a batch, which is paid for as it is submitted; "
+                "leave it out, or set batch to false and data.max_samples lower"
+            )
+        return self
+
+    @field_validator("extra_body")
+    @classmethod
+    def _leaves_the_question(cls, body: dict[str, Any]) -> dict[str, Any]:
+        if ours := sorted({"model", "messages", "n", "tools"} & body.keys()):
+            raise ValueError(
+                f"extra_body holds {', '.join(ours)}, which say what is asked: answers would be kept under another "
+                "question; set queries.api.model for the model, and leave the others out"
+            )
+        return body
 
     @field_validator("base_url")
     @classmethod
@@ -117,6 +147,16 @@ class QueriesConfig(Section):
     cache: Annotated[str | None, UserPath, Role.LOGISTICS] = Field(
         None, description="an llm_queries_cache.json to read; None: the one in the data folder, where there is one"
     )
+    judgements: Annotated[str | None, UserPath, Role.LOGISTICS] = Field(
+        None,
+        description="a log of judgements that serve wrote: what was judged relevant is trained and measured on as a "
+        "query, what was judged not relevant becomes its negative; None: no judgements",
+    )
+    log: Annotated[str | None, UserPath, Role.LOGISTICS] = Field(
+        None,
+        description="a real log of queries with the patents that were clicked or cited for them, as JSON lines, CSV or "
+        "TSV: they are trained and measured on, with or without a model's queries; None: no log",
+    )
     min_chars: int = Field(
         8, ge=1, description="queries with fewer characters are rejected; Latin text: three times as many"
     )
@@ -148,9 +188,22 @@ class QueriesConfig(Section):
         0.9, gt=0, le=1, description="the model chooses among the likeliest tokens that together have this probability"
     )
     max_tokens: int = Field(128, ge=16, description="tokens of one answer, at most")
+    max_tokens_again: int = Field(
+        2048,
+        ge=16,
+        description="tokens of an answer that is asked for again because max_tokens cut it short, as models that think "
+        "need; at least twice max_tokens are given",
+    )
     max_prompt_chars: int = Field(
         3000, ge=200, description="characters of an abstract in a prompt; the rest is left out"
     )
+    examples: ExamplesFile = Field(
+        None,
+        description="a file with queries of your own, one a line: a model imitates their style and length, and copies "
+        "none; None: no such examples",
+    )
+    mix: MixConfig = Field(default_factory=MixConfig)
+    overlap: OverlapConfig = Field(default_factory=OverlapConfig)
     round_trip: RoundTripConfig = Field(default_factory=RoundTripConfig)
     export_cache: Annotated[bool, Role.LOGISTICS] = Field(
         False, description="also write llm_queries_cache.json into the output folder"

@@ -112,9 +112,6 @@ class Encoder:
         model, tokenizer = load_transformer(folder, files.transformer, trust_remote_code=config.trust_remote_code)
         if files.lower_case:
             _lower_case(tokenizer)
-        prompts = {**_family_prompts(folder), **files.prompts}
-        overrides: dict[Kind, str | None] = {"query": config.query_prompt, "passage": config.passage_prompt}
-        prompts |= {kind: text for kind, text in overrides.items() if text is not None}
         limits = [
             config.max_seq_length,
             files.max_seq_length or config.max_seq_length,
@@ -127,7 +124,7 @@ class Encoder:
             model.to(device),
             tokenizer,
             pooling=files.pooling or default,
-            prompts=prompts,
+            prompts=prompts_of(folder, config),
             max_seq_length=min(limits),
             source=folder,
         )
@@ -152,6 +149,12 @@ class Encoder:
             )
             parts.append(Tokens.from_lists(encoded["input_ids"]))
         return Tokens.concat(parts)
+
+    def whole_lengths(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
+        """(n,) tokens that the texts would be with nothing cut, prompt and special tokens included."""
+        texts = [self.prompts[kind] + text for text in texts]
+        encoded = self.tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, verbose=False)
+        return np.array([len(ids) for ids in encoded["input_ids"]], np.int64)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Embeddings of a batch that lies on ``device``: (n, dim) fp32, of length 1, in the order asked for."""
@@ -270,6 +273,14 @@ class Encoder:
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(state[name])
+
+
+def prompts_of(folder: Path, config: ModelConfig | None = None) -> dict[Kind, str]:
+    """What is put before a "query" and a "passage": by the settings, else by the model's folder, else by its name."""
+    config = config or ModelConfig()
+    prompts = {**_family_prompts(folder), **read_sentence_transformer_files(folder).prompts}
+    overrides: dict[Kind, str | None] = {"query": config.query_prompt, "passage": config.passage_prompt}
+    return prompts | {kind: text for kind, text in overrides.items() if text is not None}
 
 
 def native_bf16(device: torch.device) -> bool:

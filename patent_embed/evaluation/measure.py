@@ -1,8 +1,8 @@
 """Retrieval measured: a system on the queries of val and test, against the whole corpus.
 
-A query's relevant set is its own patent and that patent's family; ``GRADED`` is a second view, through the
-classification (``relevance``). Everything is kept as one row a query (``PER_QUERY``): summaries, ``slices`` and paired
-tests (``comparison``) are views of that table.
+A query's relevant set is its own patent, those that people judged relevant to it, and their families; ``GRADED`` is a
+second view, through the classification (``relevance``). Everything is kept as one row a query (``PER_QUERY``):
+summaries, ``slices`` and paired tests (``comparison``) are views of that table.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from patent_embed.arrays import Rows, matches, numbered, rows_of, starts_of
-from patent_embed.data.schemas import GRADED, PER_QUERY, RETRIEVAL_METRICS
+from patent_embed.data.schemas import BENCHMARK_METRICS, GRADED, PER_QUERY, RETRIEVAL_METRICS
 from patent_embed.evaluation import metrics
+from patent_embed.evaluation.judged import JudgedAnswers
 from patent_embed.evaluation.patent_map import PatentMap
 from patent_embed.evaluation.relevance import IpcRelevance
 from patent_embed.evaluation.systems import System
@@ -40,7 +41,7 @@ class EvalResult:
 
     Attributes:
         scale: unit of its scores, see ``System``.
-        per_query: the columns of ``PER_QUERY``, queries in their order.
+        per_query: the columns of ``PER_QUERY``, or of ``PER_BENCHMARK_QUERY``, queries in their order.
         general: of an encoder: similarities of general sentence pairs (``forgetting.PAIRS``).
         map: of an encoder: where it puts the test patents.
     """
@@ -50,6 +51,11 @@ class EvalResult:
     per_query: pa.Table
     general: pa.Table | None = None
     map: PatentMap | None = None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that it may have queries of: those of runs, then the parts of a benchmark."""
+        return tuple(dict.fromkeys((*EVALUATED_SPLITS, *pc.unique(self.per_query["split"]).to_pylist())))
 
     def rows(self, split: str, *, headline: bool = True) -> pa.Table:
         """The rows of ``per_query`` of one split: of the headline set, or all."""
@@ -80,10 +86,13 @@ def headline_mask(source: pa.ChunkedArray, wanted: Sequence[str] | None, split: 
 
 
 def summarise(per_query: pa.Table) -> dict[str, Any]:
-    """``{"queries": n, "metrics": {name: mean or None}}`` of some rows of ``PER_QUERY``.
+    """``{"queries": n, "metrics": {name: mean or None}}`` of some rows of ``PER_QUERY`` or ``PER_BENCHMARK_QUERY``.
 
     Triplet accuracy and the similarity of negatives are means over triplets, everything else over queries.
     """
+    if "triplets" not in per_query.column_names:
+        judged = {name: pc.mean(per_query[name]).as_py() for name in BENCHMARK_METRICS}
+        return {"queries": len(per_query), "metrics": judged}
     triplets = pc.sum(per_query["triplets"]).as_py() or 0
     means: dict[str, float | None] = {
         name: pc.mean(per_query[name]).as_py() for name in (*RETRIEVAL_METRICS, GRADED, "positive_similarity")
@@ -102,6 +111,7 @@ def evaluate(
     negatives: pa.Table,
     query_sources: Sequence[str] | None = None,
     codes: pa.ChunkedArray | None = None,
+    judged: pa.Table | None = None,
 ) -> EvalResult:
     """Measure ``system`` on the queries of val and test.
 
@@ -113,6 +123,8 @@ def evaluate(
         negatives: ``publication_number, negative``.
         query_sources: of the headline set, see ``headline_mask``.
         codes: full codes of each document, rows as in ``splits``; None: graded relevance is not measured.
+        judged: ``JUDGED``: more right answers. Their queries are left out of graded relevance, whose best ranking
+            they would change.
     """
     ids = splits["publication_number"]
     own = rows_of(queries["publication_number"], ids)
@@ -127,6 +139,13 @@ def evaluate(
     hit = metrics.hits(ranked, family[own], family)
     relevant = metrics.group_sizes(family[own], family)
     graded = None if codes is None else _graded(IpcRelevance(codes, family), own, ranked)
+    place, negative = _negatives_of(own, negatives, ids)
+    several = np.zeros(len(own), np.bool_)
+    if judged is not None:
+        answers = JudgedAnswers(judged, table, split, ids, family)
+        hit, relevant = answers.added(hit, relevant, ranked, family[own])
+        kept, several = ~answers.are_answers(place, negative), answers.has
+        place, negative = place[kept], negative[kept]
     first = ranked[:, 0] if ranked.shape[1] else np.full(len(own), -1)
     columns: dict[str, Any] = {
         "publication_number": table["publication_number"],
@@ -139,8 +158,8 @@ def evaluate(
         "rank": metrics.first_rank(hit),
         "first": ids.take(pa.array(first, mask=first < 0)),
         **{metric: _METRIC[metric.partition("@")[0]](hit, relevant, metric) for metric in RETRIEVAL_METRICS},
-        GRADED: pa.nulls(len(own)) if graded is None else graded,
-        **_similarities(system, chosen, own, *_negatives_of(own, negatives, ids)),
+        GRADED: pa.nulls(len(own)) if graded is None else pa.array(graded, mask=several),
+        **_similarities(system, chosen, own, place, negative),
     }
     arrays = [_column(columns[field.name]).cast(field.type) for field in PER_QUERY]
     return EvalResult(name, system.scale, pa.table(arrays, schema=PER_QUERY))

@@ -10,37 +10,62 @@ import email.utils
 import math
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from patent_embed.queries.reading import ends_in_object
 from patent_embed.queries.store import Answer
 
 MOST_TOKENS = 10_000_000  # of one answer: no model reads or writes so many
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_DRAFTS = ("reasoning_content", "reasoning", "thinking")  # where servers put them beside the content
 
 
 def read_answer(key: str, response: Any) -> Answer:
-    """The answer in a chat completion, as the client hands it over: an object of any attributes, or a body's text.
+    """The answer in a chat completion: a JSON object, as mappings or as objects of any attributes, or anything else.
 
-    Errors: ``malformed``, ``no_choices``, ``empty_answer``. What was used is counted with each of them.
+    Errors: ``malformed``, ``no_choices``, ``empty_answer``, ``refused`` (by the model, or a filter of the endpoint),
+    ``truncated`` (as long as it may be, whatever it holds), ``reasoning_only`` (a draft, and nothing after it). What
+    was used is counted with each of them.
     """
-    usage = getattr(response, "usage", None)
-    used = (_count(getattr(usage, "prompt_tokens", 0)), _count(getattr(usage, "completion_tokens", 0)))
-    choices = getattr(response, "choices", None)
+    usage = _of(response, "usage")
+    used = (_count(_of(usage, "prompt_tokens")), _count(_of(usage, "completion_tokens")))
+    choices = _of(response, "choices")
     if not isinstance(choices, list):
         return Answer(key, "", "malformed", *used)
     if not choices:
         return Answer(key, "", "no_choices", *used)
-    content = getattr(getattr(choices[0], "message", None), "content", None)
-    if isinstance(content, list):  # parts, of which those of text count
-        content = "".join(part for part in map(_part, content) if isinstance(part, str))
-    if content is not None and not isinstance(content, str):
+    message, finish = _of(choices[0], "message"), _of(choices[0], "finish_reason")
+    content = _text(_of(message, "content"))
+    if content is None:
         return Answer(key, "", "malformed", *used)
-    text = _SURROGATE.sub("", content or "")
-    return Answer(key, text, "", *used) if text.strip() else Answer(key, "", "empty_answer", *used)
+    if finish == "length":
+        return Answer(key, content, "truncated", *used)
+    if finish == "content_filter":
+        return Answer(key, "", "refused", *used)
+    if content.strip():
+        return Answer(key, content, "", *used)
+    draft = next((text for name in _DRAFTS if (text := _text(_of(message, name)))), "")
+    if draft.strip():
+        # A server that takes all for a draft files the answer there, too: then its end is what was asked for.
+        whole = ends_in_object(draft)
+        return Answer(key, draft if whole else "", "" if whole else "reasoning_only", *used)
+    refusal = _text(_of(message, "refusal"))
+    return Answer(key, "", "refused" if refusal else "empty_answer", *used)
 
 
-def _part(part: Any) -> Any:
-    return part.get("text") if isinstance(part, dict) else getattr(part, "text", part)
+def _of(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _text(content: Any) -> str | None:
+    """The text of a message's content, which may come in parts; None where it is something else."""
+    if isinstance(content, list):
+        parts = [part if isinstance(part, str) else _of(part, "text") for part in content]
+        content = "".join(part for part in parts if isinstance(part, str))
+    if content is not None and not isinstance(content, str):
+        return None
+    return _SURROGATE.sub("", content or "")
 
 
 def _count(value: Any) -> int:

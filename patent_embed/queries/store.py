@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from patent_embed.errors import UserError
 from patent_embed.folders import Folder
 
+# Answers that are no whole ones: as long as they may be, or drafts without what they were for.
+CUT = ("truncated", "reasoning_only")
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -67,8 +69,9 @@ class QueryStore:
         return found
 
     def add(self, answers: Iterable[Answer]) -> None:
-        """Keep answers for good. Errors are not kept: another run may have better luck."""
-        rows = [asdict(answer) for answer in answers if not answer.error]
+        """Keep answers for good. Errors are not kept: another run may have better luck; but what was cut short was paid
+        for, and would be again."""
+        rows = [asdict(answer) for answer in answers if not answer.error or answer.error in CUT]
         if rows:
             with self.folder.new_file(f"part-{uuid.uuid4().hex}.parquet") as path:
                 pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path, compression="zstd")

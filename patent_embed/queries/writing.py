@@ -5,69 +5,35 @@ The model itself is a Backend: any function from requests to answers. Nothing he
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
 from patent_embed.config.queries import QueriesConfig
-from patent_embed.data.cleaning import clean_text
 from patent_embed.data.schemas import QUERIES
 from patent_embed.errors import UserError
-from patent_embed.hashing import text_key
-from patent_embed.queries.filters import near_duplicates, reject_reason
-from patent_embed.queries.prompts import PROMPT_VERSION, choose_kind, defuse, parse_answer
+from patent_embed.queries.asking import ATTEMPTS, Asking, Patent, Request, Verdict
+from patent_embed.queries.filters import near_duplicates
+from patent_embed.queries.overlap import Ranks, in_bands, too_many
+from patent_embed.queries.prompts import PROMPT_VERSION, defuse
 from patent_embed.queries.rules import query_kind, rule_query
-from patent_embed.queries.store import Answer, QueryStore
+from patent_embed.queries.store import CUT, Answer, QueryStore
 from patent_embed.text import plain
 
-ATTEMPTS = 2  # a rejected query is asked for once more, with another seed
 # Errors that are the model's last word: it was asked, and would say the same again. After all others it is asked anew.
 _FINAL_ERRORS = frozenset({"malformed", "no_choices", "empty_answer", "http_400", "http_413", "http_422"})
 EXAMPLES_A_REASON = 3  # rejected answers that the report shows
 ALL_FAILED = 20  # so many requests without one answer are no accident
 
 
-@dataclass(frozen=True)
-class Patent:
-    """A patent for which queries are written, by its publication number."""
-
-    number: str
-    title: str
-    abstract: str
-    language: str
-
-
-@dataclass(frozen=True)
-class Request:
-    """One question to a model. ``key`` says all that the answer depends on."""
-
-    patent: Patent
-    query_no: int
-    kind: str
-    attempt: int
-    key: str
-    seed: int  # of the sampling
-
-
-# Answers come in pieces of any size; each piece is stored as it comes. A backend is called at most ATTEMPTS times.
+# Answers come in pieces of any size; each piece is stored as it comes. A backend may ask at once what ``Asking.after``
+# an answer is to be asked, and bring both answers: the one to the first request before the other.
 Backend = Callable[[Sequence[Request]], Iterable[list[Answer]]]
 # For publication numbers and queries: does the query find its own patent?
 RoundTrip = Callable[[Sequence[str], Sequence[str]], Sequence[bool]]
-
-
-def make_request(patent: Patent, query_no: int, attempt: int, model: str, config: QueriesConfig, seed: int) -> Request:
-    """The request for a patent's query number ``query_no``."""
-    kind = choose_kind(patent.number, query_no, config.kinds, seed)
-    asked: list[Any] = [PROMPT_VERSION, model, kind, patent.language, patent.title, patent.abstract]
-    asked += [config.temperature, config.top_p, config.max_tokens, config.max_prompt_chars, seed, query_no, attempt]
-    if config.backend == "llm" and config.llm.sampling:
-        asked.append(config.llm.sampling)
-    key = text_key(json.dumps(asked, ensure_ascii=False))
-    return Request(patent, query_no, kind, attempt, key, int(key[:7], 16))
 
 
 @dataclass
@@ -90,12 +56,35 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What an answer gives by itself: a query, and why it cannot be used; or why there was no answer."""
+class Said:
+    """A request, and what its answer is worth."""
 
-    query: str = ""
-    reject: str = ""
-    error: str = ""
+    request: Request
+    verdict: Verdict
+
+
+class _Chains:
+    """Requests with what was asked next because of their answers: a chain for each of the first ones, by its key."""
+
+    def __init__(self, asking: Asking, requests: Sequence[Request]) -> None:
+        self._asking = asking
+        self._waiting = {request.key: (request.key, request) for request in requests}
+        self.said: dict[str, list[Said]] = {key: [] for key in self._waiting}
+
+    def add(self, answer: Answer) -> bool:
+        """Whether somebody waited for this answer; then it is a part of its chain."""
+        root, request = self._waiting.pop(answer.key, ("", None))
+        if request is None:
+            return False
+        verdict = self._asking.verdict(request, answer)
+        self.said[root].append(Said(request, verdict))
+        if (after := self._asking.after(request, verdict)) is not None:
+            self._waiting[after.key] = (root, after)
+        return True
+
+    def waiting(self) -> dict[str, Request]:
+        """What is still to be answered, by key."""
+        return {key: request for key, (_, request) in self._waiting.items()}
 
 
 def collect(
@@ -103,37 +92,36 @@ def collect(
     backend: Backend,
     store: QueryStore,
     tally: Tally,
-    config: QueriesConfig,
+    asking: Asking,
     on_progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Verdict]:
-    """A verdict on every request's answer, which is in the store or comes from the backend and is then stored.
+) -> dict[str, list[Said]]:
+    """By key of a request what was said to it, and to what was asked next because of that. The last one stands.
 
-    Answers are read as they come, while the model works on the next ones.
+    Answers are in the store, or come from the backend and are then stored. They are read as they come, while the model
+    works on the next ones.
     """
-    by_key = {request.key: request for request in requests}
-    answers = store.read(by_key.keys()) if config.use_cache else {}
-    tally.stored += len(answers)
-    verdicts = {key: _verdict(by_key[key].patent, answer, config) for key, answer in answers.items()}
-    missing = [request for key, request in by_key.items() if key not in answers]
-    tally.asked += len(missing)
-    done = 0
-    for piece in backend(missing) if missing else ():
-        store.add(piece)
-        for answer in piece:
-            verdicts[answer.key] = _verdict(by_key[answer.key].patent, answer, config)
-            tally.tokens.update(prompt=answer.prompt_tokens, output=answer.output_tokens)
-        done += len(piece)
-        if on_progress is not None:
-            on_progress(done, len(missing))
+    chains = _Chains(asking, requests)
+    while asking.config.use_cache and (keys := chains.waiting().keys()) and (stored := store.read(keys)):
+        tally.stored += sum(chains.add(answer) for answer in stored.values())
+    asked: set[str] = set()
+    done = extra = 0
+    while missing := {key: request for key, request in chains.waiting().items() if key not in asked}:
+        asked |= missing.keys()
+        for piece in backend(list(missing.values())):
+            store.add(piece)
+            for answer in piece:
+                heard = chains.add(answer)
+                done += heard
+                extra += heard and answer.key not in asked  # what a backend asked by itself
+                tally.tokens.update(prompt=answer.prompt_tokens, output=answer.output_tokens)
+            if on_progress is not None:
+                on_progress(done, len(asked) + extra)
     # A request without an answer is an answer with an error: no row is lost in silence.
-    return {key: verdicts.get(key, Verdict(error="lost")) for key in by_key}
-
-
-def _verdict(patent: Patent, answer: Answer, config: QueriesConfig) -> Verdict:
-    if answer.error:
-        return Verdict(error=answer.error)
-    query = clean_text(parse_answer(answer.text))  # as an exported cache is read back
-    return Verdict(query, reject_reason(query, patent.title, patent.abstract, patent.language, config))
+    for lost in chains.waiting():
+        chains.add(Answer(lost, error="lost"))
+        done += 1
+    tally.asked += done
+    return chains.said
 
 
 @dataclass
@@ -146,6 +134,7 @@ class Slot:
     kind: str = ""
     source: str = ""
     note: str = ""  # while there is no query: why
+    request: Request | None = None  # whose answer was the last
 
     def empty(self, reason: str) -> None:
         """Without a query again, and why."""
@@ -163,17 +152,16 @@ class Written:
 
 def write_queries(
     corpus: pa.Table,
-    config: QueriesConfig,
+    asking: Asking,
     cached: Mapping[str, str],
     backend: Backend,
-    model: str,
     store: QueryStore,
-    seed: int,
     *,
     round_trip: RoundTrip | None = None,
+    ranks: Ranks | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Written:
-    """Queries for a corpus: cached ones first, then the model's, and where those fail what ``config.fallback`` says.
+    """Queries for a corpus: cached ones first, then the model's, and where those fail what ``queries.fallback`` says.
 
     ``on_progress`` is called with the answers that have come and the number of those that are asked for. Every patent
     is either in the queries table or in the rejects. The result depends neither on the order of the corpus nor on that
@@ -181,27 +169,33 @@ def write_queries(
     """
     columns = [corpus[name].to_pylist() for name in ("publication_number", "title", "abstract", "language")]
     patents = [Patent(*row) for row in sorted(zip(*columns, strict=True))]
-    job = _Job(config, seed, round_trip)
+    config = asking.config
+    job = _Job(config, asking.seed, round_trip, ranks)
     for patent in patents:
         query = cached.get(patent.number, "")
         if query and plain(query) != plain(patent.title):
             job.done.append(Slot(patent, 0, query, query_kind(query), "cache"))
         else:
             job.open += [Slot(patent, number) for number in range(config.queries_per_patent)]
-    asked = list(job.open)
+    asked = [(slot, asking.request(slot.patent, slot.query_no)) for slot in job.open]
+    late: list[tuple[Slot, list[Said]]] = []
     for attempt in range(ATTEMPTS):
-        requests = [make_request(slot.patent, slot.query_no, attempt, model, config, seed) for slot in asked]
-        verdicts = collect(requests, backend, store, job.tally, config, on_progress)
-        if attempt == 0 and len(asked) >= ALL_FAILED and all(verdict.error for verdict in verdicts.values()):
-            counts = _counted(Counter(verdict.error for verdict in verdicts.values()))
-            raise UserError(
-                f"the model {model!r} answered none of {len(verdicts)} requests ({counts}): all queries would be "
-                f"rules; check queries.{config.backend}, or set --query_backend rules"
-            )
-        asked = job.judge(zip(asked, requests, strict=True), verdicts)
+        requests = [request for _, request in asked]
+        said = collect(requests, backend, store, job.tally, asking, on_progress)
+        if attempt == 0 and len(asked) >= ALL_FAILED and all(each[-1].verdict.failed for each in said.values()):
+            raise UserError(_nothing(asking, said.values()))
+        answered = late + [(slot, said[request.key]) for slot, request in asked]
+        # Judged together: what came to attempts of one number, so that nothing depends on what was asked at once.
+        late = [(slot, each) for slot, each in answered if each[-1].request.attempt > attempt]
+        now = [(slot, each) for slot, each in answered if each[-1].request.attempt <= attempt]
+        again = [(slot, slot.request and asking.another(slot.request)) for slot in job.judge(now)]
+        if attempt == 0:
+            again += job.steer(asking)
+        asked = [(slot, request) for slot, request in again if request is not None]
+    job.take_back()
     left = job.fall_back()
     tally = job.tally
-    report = {
+    report = job.styles() | {
         "sources": _sorted(Counter(slot.source for slot in job.done)),
         "kinds": _sorted(Counter(slot.kind for slot in job.done)),
         "notes": _sorted(Counter(slot.note for slot in job.done if slot.note)),
@@ -227,23 +221,27 @@ class _Job:
     config: QueriesConfig
     seed: int
     round_trip: RoundTrip | None = None
+    ranks: Ranks | None = None
+    spare: list[tuple[Slot, Slot]] = field(default_factory=list)  # asked for once more, and what there was before
     open: list[Slot] = field(default_factory=list)
     done: list[Slot] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
 
-    def judge(self, asked: Iterable[tuple[Slot, Request]], verdicts: Mapping[str, Verdict]) -> list[Slot]:
-        """Fill the slots whose answers can be used; the slots whose answers were rejected."""
+    def judge(self, answered: Iterable[tuple[Slot, Sequence[Said]]]) -> list[Slot]:
+        """Fill the slots whose answers can be used; those whose answers others had given, or find other patents."""
         rejected: list[Slot] = []
         fresh: list[Slot] = []
-        for slot, request in asked:
-            verdict = verdicts[request.key]
-            slot.query, slot.kind, slot.source = verdict.query, request.kind, self.config.backend
-            if verdict.error:
-                self.tally.errors[verdict.error] += 1
-                slot.empty(verdict.error)
-            elif verdict.reject:
-                rejected.append(self._reject(slot, verdict.reject))
-            else:
+        for slot, said in sorted(answered, key=lambda each: _place(each[0])):
+            for each in said:
+                verdict = each.verdict
+                slot.query, slot.kind, slot.source = verdict.query, each.request.kind, self.config.backend
+                slot.request = each.request
+                if verdict.error:
+                    self.tally.errors[verdict.error] += 1
+                    slot.empty(verdict.error)
+                elif verdict.reject:
+                    self._reject(slot, verdict.reject)
+            if slot.query:
                 fresh.append(slot)
         for reason, unfit in (("near_duplicate", self._repeated), ("round_trip", self._lost)):
             judged = list(zip(fresh, unfit(fresh), strict=True))
@@ -252,7 +250,42 @@ class _Job:
         for slot in fresh:
             slot.note = ""
         self.done += fresh
-        return sorted(rejected, key=lambda slot: (slot.patent.number, slot.query_no))
+        return sorted(rejected, key=_place)
+
+    def steer(self, asking: Asking) -> list[tuple[Slot, Request | None]]:
+        """Slots of bands of which there are too many, each with a request for a harder or an easier query."""
+        target = self.config.overlap.target
+        if self.ranks is None or not target:
+            return []
+        open_ = [slot for slot in self.done if slot.request is not None and asking.another(slot.request) is not None]
+        numbers = [slot.patent.number for slot in open_]
+        chosen = too_many(numbers, self.ranks(numbers, [slot.query for slot in open_]), target, self.seed)
+        taken = [(open_[place], harder) for place, harder in sorted(chosen.items())]
+        self.spare = [(slot, replace(slot)) for slot, _ in taken]
+        gone = {_place(slot) for slot, _ in taken}
+        self.done = [slot for slot in self.done if _place(slot) not in gone]
+        return [(slot, slot.request and asking.moved(slot.request, harder=harder)) for slot, harder in taken]
+
+    def take_back(self) -> None:
+        """The queries that were to be replaced, where what came in their place cannot be used."""
+        filled = {_place(slot) for slot in self.done}
+        self.done += [before for slot, before in self.spare if _place(slot) not in filled]
+
+    def styles(self) -> dict[str, Any]:
+        """For the report, where something is known of it: how the model's queries were to be, and how hard they are."""
+        written = [(slot, slot.request.style) for slot in sorted(self.done, key=_place) if slot.request is not None]
+        found = [(slot, style) for slot, style in written if slot.source == self.config.backend]
+        named = Counter(f"{part}: {each}" for _, style in found for part, each in style.parts())
+        report: dict[str, Any] = {"styles": _sorted(named)} if named else {}
+        if self.ranks is not None:
+            ranks = self.ranks([slot.patent.number for slot, _ in found], [slot.query for slot, _ in found])
+            report["overlap"] = in_bands(ranks)
+            by_difficulty: dict[str, list[int]] = {}
+            for (_, style), rank in zip(found, ranks, strict=True):
+                by_difficulty.setdefault(style.difficulty or "any", []).append(rank)
+            report["overlap_by_difficulty"] = {name: in_bands(by_difficulty[name]) for name in sorted(by_difficulty)}
+            report["steered"] = {"asked": len(self.spare), "target": dict(self.config.overlap.target)}
+        return report
 
     def _reject(self, slot: Slot, reason: str) -> Slot:
         self.tally.reject(reason, slot.query)
@@ -288,6 +321,23 @@ class _Job:
         return []
 
 
+def _place(slot: Slot) -> tuple[str, int]:
+    return slot.patent.number, slot.query_no
+
+
+def _nothing(asking: Asking, said: Collection[Sequence[Said]]) -> str:
+    """The message where no request has an answer that is whole."""
+    counts = Counter(each[-1].verdict.error or each[-1].verdict.reject for each in said)
+    config = asking.config
+    advice = f"check queries.{config.backend}"
+    if any(counts[cut] for cut in CUT):
+        advice += f", give answers more room than queries.max_tokens_again={config.max_tokens_again}"
+    return (
+        f"the model {asking.model!r} answered none of {len(said)} requests ({_counted(counts)}): all queries would be "
+        f"rules; {advice}, or set --query_backend rules"
+    )
+
+
 def _rejects(slots: Sequence[Slot]) -> pa.Table:
     return pa.table(
         {
@@ -300,7 +350,7 @@ def _rejects(slots: Sequence[Slot]) -> pa.Table:
 def _table(slots: Sequence[Slot]) -> pa.Table:
     rows = []
     number, last = 0, ""
-    for slot in sorted(slots, key=lambda slot: (slot.patent.number, slot.query_no)):
+    for slot in sorted(slots, key=_place):
         number = number + 1 if slot.patent.number == last else 0
         last = slot.patent.number
         rows.append((last, number, slot.query, slot.source, slot.kind, slot.note))

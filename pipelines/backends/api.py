@@ -8,30 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-import time
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from typing import Any, cast
 
-import numpy as np
+import pyarrow as pa
 import ray
 from pydantic import SecretStr
 
-from patent_embed.config.queries import ApiConfig, QueriesConfig
+from patent_embed.config.queries import ApiConfig
 from patent_embed.errors import UserError
-from patent_embed.queries.answers import read_answer, retry_after
-from patent_embed.queries.prompts import chat_messages
-from patent_embed.queries.store import Answer
-from patent_embed.queries.writing import Backend, Request
-from pipelines.backends.rounds import TwoRoundPipeline
+from patent_embed.queries.asking import Asking, Request
+from patent_embed.queries.store import SCHEMA, Answer
+from patent_embed.queries.writing import Backend
+from pipelines.backends.client import FATAL, UNREACHABLE_AFTER, Client
+from pipelines.backends.rounds import TwoRoundPipeline, requests_in, without_key
 from pipelines.resources import here
 
-_RETRIED = frozenset({408, 409, 429})
-# Errors after which no other request would fare better; the driver stops when it sees one.
-_FATAL = ("unauthorized", "unreachable")
-_UNREACHABLE_AFTER = 50  # failures in a row, with no answer before them
+log = logging.getLogger("patent_embed")
+# Beside the answers, in the first row of a block: what the endpoint said since the last one, as "what: words".
+_ANSWERS = SCHEMA.append(pa.field("said", pa.list_(pa.string())))
 
 
 @ray.remote(num_cpus=0)
@@ -46,155 +44,31 @@ class KeyHolder:
         return self._key
 
 
-class Pace:
-    """Starts at most ``per_minute`` requests a minute, evenly; and none before a time the endpoint asked for."""
-
-    def __init__(self, per_minute: int | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._interval = 60 / per_minute if per_minute else 0.0
-        self._clock = clock
-        self._next = 0.0
-
-    async def turn(self) -> None:
-        """Wait until the next request may start."""
-        start = max(self._clock(), self._next)
-        self._next = start + self._interval
-        await asyncio.sleep(start - self._clock())
-
-    def hold(self, seconds: float) -> None:
-        """Start none for so many seconds."""
-        self._next = max(self._next, self._clock() + seconds)
-
-
 class AskApi:
-    """Ray Data UDF: a batch of requests (see ``rounds``) to a batch of answers, one for each.
+    """Ray Data UDF: a block of requests (see ``rounds``) to their answers, and those to what was asked next at once."""
 
-    A request that fails is an answer with an error: ``http_<status>``, ``timeout``, ``connection``, ``malformed``,
-    ``no_choices``, ``empty_answer``, ``token_cap``, ``unauthorized``, ``unreachable``.
-    """
+    def __init__(self, asking: Asking, keys: Any) -> None:
+        self._client = Client(asking, ray.get(keys.get.remote()))
+        self._told = 0  # how many of the endpoint's words were handed on
 
-    def __init__(self, config: QueriesConfig, keys: Any) -> None:
-        import openai
-
-        self._openai = openai
-        self._config, self._api = config, config.api
-        self._key: SecretStr = ray.get(keys.get.remote())
-        self._client = openai.AsyncOpenAI(
-            api_key=self._key.get_secret_value(),
-            base_url=self._api.base_url,
-            timeout=self._api.timeout_s,
-            max_retries=0,  # the retries are ours: counted, paced, and with Retry-After
-        )
-        self._slots = asyncio.Semaphore(self._api.requests_in_flight)
-        self._pace = Pace(self._api.requests_per_minute)
-        self._tokens = 0
-        self._answered = False
-        self._failed_in_a_row = 0
-        self._fatal = ""
-
-    async def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ask for all of a batch at once, within the limits."""
-        names = ("key", "title", "abstract", "kind", "language", "seed")
-        rows = zip(*(batch[name].tolist() for name in names), strict=True)
-        limit = self._config.max_prompt_chars
-        answers = await asyncio.gather(
-            *(
-                self._ask(key, chat_messages(title, abstract, kind, language, limit), seed)
-                for key, title, abstract, kind, language, seed in rows
-            )
-        )
-        return {
-            "key": np.array([answer.key for answer in answers], dtype=object),
-            "text": np.array([answer.text for answer in answers], dtype=object),
-            "error": np.array([answer.error for answer in answers], dtype=object),
-            "prompt_tokens": np.array([answer.prompt_tokens for answer in answers], dtype=np.int64),
-            "output_tokens": np.array([answer.output_tokens for answer in answers], dtype=np.int64),
-        }
-
-    async def _ask(self, key: str, messages: list[dict[str, str]], seed: int) -> Answer:
-        async with self._slots:
-            answer, spent = Answer(key, error="connection"), Counter[str]()
-            for attempt in range(self._api.retries + 1):
-                if self._fatal:
-                    answer = Answer(key, error=self._fatal)
-                    break
-                if self._api.max_total_tokens is not None and self._tokens >= self._api.max_total_tokens:
-                    answer = Answer(key, error="token_cap")
-                    break
-                await self._pace.turn()
-                answer, wait = await self._try(key, messages, seed, attempt)
-                spent.update(prompt=answer.prompt_tokens, output=answer.output_tokens)
-                if wait is None:
-                    break
-                if attempt < self._api.retries:
-                    await asyncio.sleep(wait)
-            self._note(answer)
-            return replace(answer, prompt_tokens=spent["prompt"], output_tokens=spent["output"])
-
-    async def _try(self, key: str, messages: Any, seed: int, attempt: int) -> tuple[Answer, float | None]:
-        """One request: the answer, and the pause before the next try, None when there should be none."""
-        # Doubling pauses with jitter, so that requests that failed together do not come back together.
-        wait = min(self._api.max_wait_s, 0.5 * 2**attempt) * random.uniform(0.5, 1.5)
-        openai = self._openai
-        try:
-            # The client's own limit is for each read: a server that sends a byte now and then would never meet it.
-            async with asyncio.timeout(self._api.timeout_s):
-                response = await self._client.chat.completions.create(
-                    model=self._api.model or self._config.llm.model,
-                    messages=messages,
-                    temperature=self._config.temperature,
-                    top_p=self._config.top_p,
-                    max_tokens=self._config.max_tokens,
-                    seed=seed,
-                )
-        except (openai.APITimeoutError, TimeoutError):
-            return Answer(key, error="timeout"), wait
-        except openai.APIConnectionError:
-            return Answer(key, error="connection"), wait
-        except openai.APIStatusError as error:
-            status = error.status_code
-            if status in (401, 403):
-                self._fatal = "unauthorized"
-                return Answer(key, error="unauthorized"), None
-            failed = Answer(key, error=f"http_{status}")
-            if status not in _RETRIED and status < 500:
-                return failed, None
-            asked = retry_after(error.response.headers.get("retry-after"))
-            if asked is not None:
-                wait = min(max(wait, asked), self._api.max_wait_s)
-                self._pace.hold(min(asked, self._api.max_wait_s))
-            return failed, wait
-        # No JSON, other JSON, JSON that is nested too deeply: what others send costs one request, not the run.
-        except Exception:  # noqa: BLE001
-            return Answer(key, error="malformed"), wait
-        answer = read_answer(key, response)
-        self._tokens += answer.prompt_tokens + answer.output_tokens
-        return answer, wait if answer.error else None
-
-    def _note(self, answer: Answer) -> None:
-        """Give up on an endpoint that never answered anything."""
-        if not answer.error:
-            self._answered = True
-        elif not self._answered and answer.error in ("connection", "timeout"):
-            self._failed_in_a_row += 1
-            if self._failed_in_a_row >= _UNREACHABLE_AFTER:
-                self._fatal = "unreachable"
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        """Ask for all of a block at once, within the limits."""
+        chains = await asyncio.gather(*(self._client.chain(request) for request in requests_in(batch)))
+        rows = [asdict(answer) | {"said": list[str]()} for chain in chains for answer in chain]
+        words = self._client.words
+        if rows:
+            rows[0]["said"] = [f"{what}: {said}" for what, said in list(words.items())[self._told :]]
+            self._told = len(words)
+        return pa.Table.from_pylist(rows, schema=_ANSWERS)
 
 
 @contextlib.contextmanager
-def api_backend(config: QueriesConfig) -> Iterator[Backend]:
-    """A backend for ``write_queries``. Raises UserError when there is no key or no client."""
-    api = config.api
-    if api.key is None or not api.key.get_secret_value().strip():
-        raise UserError(
-            "query backend 'api' has no API key; set OPENAI_API_KEY or --llm_api_key (any word for an "
-            "endpoint that wants none)"
-        )
-    try:
-        import openai  # noqa: F401
-    except ImportError:
-        raise UserError("query backend 'api' needs the openai package: pip install 'patent-embed[api]'") from None
-    secret = SecretStr(api.key.get_secret_value().strip())
-    public = config.model_copy(update={"api": api.model_copy(update={"key": None})})
+def api_backend(asking: Asking) -> Iterator[Backend]:
+    """A backend for ``write_queries``. Raises UserError when there is no usable key or no client."""
+    api = asking.config.api
+    secret = checked_key(api.key)
+    checked_client()
+    public = replace(asking, config=without_key(asking.config))
 
     keys = cast(Any, KeyHolder).options(scheduling_strategy=here()).remote(secret)
 
@@ -203,7 +77,8 @@ def api_backend(config: QueriesConfig) -> Iterator[Backend]:
         return requests.map_batches(
             AskApi,
             batch_size=None,
-            fn_constructor_kwargs={"config": public, "keys": keys},
+            batch_format="pyarrow",
+            fn_constructor_kwargs={"asking": public, "keys": keys},
             # One worker keeps all requests in flight: limits then hold for the whole job.
             compute=ray.data.ActorPoolStrategy(
                 size=1, max_tasks_in_flight_per_actor=at_once, max_concurrent_calls_per_actor=at_once
@@ -213,14 +88,25 @@ def api_backend(config: QueriesConfig) -> Iterator[Backend]:
 
     # Small pieces for small jobs, so that a killed run has lost little.
     rounds = TwoRoundPipeline(pipeline, lambda requests: min(256, max(4, requests // 200)))
+    words: dict[str, str] = {}
 
     def ask(requests: Sequence[Request]) -> Iterator[list[Answer]]:
+        errors, answered = Counter[str](), 0
         for piece in rounds(requests):
-            found = [Answer(**row) for row in piece.to_pylist()]
-            for error in _FATAL:
-                if any(answer.error == error for answer in found):
-                    raise UserError(_fatal_message(error, api))
-            yield found
+            rows = piece.to_pylist()
+            for what, said in (each.split(": ", 1) for row in rows for each in row.pop("said") or []):
+                if words.setdefault(what, said) is said and said and what not in FATAL:
+                    log.warning("the endpoint said (%s): %s", what, said)
+            found = [Answer(**row) for row in rows]
+            errors.update(answer.error for answer in found if answer.error)
+            answered += sum(not answer.error for answer in found)
+            yield found  # what was paid for is kept, whatever the others say
+        if answered == 0 and errors and errors.keys() <= {"http_403"}:
+            words.setdefault("forbidden", words.get("http_403", ""))
+            raise UserError(fatal_message("forbidden", api, words))
+        for error in FATAL:
+            if errors[error]:
+                raise UserError(fatal_message(error, api, words))
 
     try:
         yield ask
@@ -229,8 +115,45 @@ def api_backend(config: QueriesConfig) -> Iterator[Backend]:
         ray.kill(keys)
 
 
-def _fatal_message(error: str, api: ApiConfig) -> str:
+def checked_client() -> None:
+    """Raises UserError where the client's package is missing."""
+    try:
+        import openai  # noqa: F401
+    except ImportError:
+        raise UserError("query backend 'api' needs the openai package: pip install 'patent-embed[api]'") from None
+
+
+def checked_key(key: SecretStr | None) -> SecretStr:
+    """The key, without blanks around it. Raises UserError where there is none, or none that a header can hold."""
+    text = key.get_secret_value().strip() if key is not None else ""
+    if not text:
+        raise UserError(
+            "query backend 'api' has no API key; set OPENAI_API_KEY or --llm_api_key (any word for an "
+            "endpoint that wants none)"
+        )
+    bad = next((place for place, char in enumerate(text) if not "!" <= char <= "~"), None)
+    if bad is not None:
+        raise UserError(
+            f"the API key holds a character at place {bad + 1} of {len(text)} that no HTTP header takes (a blank, a "
+            "line break, a letter outside ASCII): every request would fail; copy the key anew into OPENAI_API_KEY or "
+            "--llm_api_key"
+        )
+    return SecretStr(text)
+
+
+def fatal_message(error: str, api: ApiConfig, words: dict[str, str]) -> str:
+    """What is said of an error that ends the run; ``words`` are the endpoint's, by error."""
     where = api.base_url or "the default endpoint"
-    if error == "unauthorized":
-        return f"{where} refused the API key (401 or 403); set OPENAI_API_KEY or --llm_api_key to a valid one"
-    return f"{where} did not answer {_UNREACHABLE_AFTER} requests in a row; check --llm_base_url and the network"
+    said = f": {words[error]!r}" if words.get(error) else ""
+    kept = "; what was answered before is kept"
+    return {
+        "unauthorized": f"{where} refused the API key (401){said}; set OPENAI_API_KEY or --llm_api_key to a valid one",
+        "forbidden": f"{where} refused every request (403){said}; ask whose key it is and what it may do, or set "
+        "--llm_base_url",
+        "quota": f"{where} has no quota left for this key{said}; add credit, then the same command goes on",
+        "no_model": f"{where} does not know the model{said}; set queries.api.model to a name that it lists",
+        "not_there": f"{where} has no chat completions at this address{said}; check --llm_base_url, which mostly ends "
+        "in /v1, and queries.api.model",
+        "unreachable": f"{where} did not answer {UNREACHABLE_AFTER} requests in a row{said}; check --llm_base_url and "
+        "the network",
+    }[error] + kept

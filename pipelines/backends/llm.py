@@ -1,4 +1,4 @@
-"""Queries from a local model: vLLM engines on Ray actors, through Ray Data LLM."""
+"""Queries from a local model: vLLM engines on Ray actors."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ import importlib.util
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from patent_embed.config.queries import LlmConfig, QueriesConfig
-from patent_embed.encoder.hub import within
 from patent_embed.errors import UserError
 from patent_embed.progress.clock import Stopwatch
-from patent_embed.queries.prompts import ANSWER_SCHEMA, Message, chat_messages, completion_prompt
+from patent_embed.queries.asking import Asking, Request
 from patent_embed.queries.store import Answer
-from patent_embed.queries.writing import Backend, Request
-from pipelines.backends.rounds import TwoRoundPipeline
+from patent_embed.queries.writing import Backend
+from pipelines.backends.engine import AskEngine, load_tokenizer
+from pipelines.backends.rounds import TwoRoundPipeline, without_key
 from pipelines.resources import cluster_gpus, cluster_nodes
 
 log = logging.getLogger("patent_embed")
@@ -69,20 +71,12 @@ def _has_distribution(name: str) -> bool:
     return True
 
 
-@functools.lru_cache(maxsize=1)
-def _tokenizer(model: str) -> Any:
-    """The tokenizer of a hub id or a local folder; each worker process loads it once. Raises OSError, ValueError."""
-    from transformers import AutoTokenizer
-
-    return within(lambda: AutoTokenizer.from_pretrained(str(Path(model).expanduser())), f"the tokenizer of {model}")
-
-
 def has_chat_template(model: str) -> bool:
     """False for a base model. Raises UserError when there is no such model."""
     if model.startswith((".", "/", "~")) and not (Path(model).expanduser() / "config.json").is_file():
         raise UserError(f"queries.llm.model {model!r} is no model folder: it has no config.json; {_OTHERS}")
     try:
-        return _tokenizer(model).chat_template is not None
+        return load_tokenizer(model).chat_template is not None
     except (OSError, ValueError) as error:
         log.debug("tokenizer of %s: %s", model, error)
         raise UserError(
@@ -91,67 +85,41 @@ def has_chat_template(model: str) -> bool:
         ) from None
 
 
-def prompt_tokens(model: str, prompt: str | list[Message]) -> list[int]:
-    """The token ids of a text, or of chat messages in the model's own template with the opening of an answer.
-
-    A template writes its special tokens itself: a tokenizer that put its own before them would begin the prompts of
-    Llama or Gemma with two <bos>.
-    """
-    tokenizer = _tokenizer(model)
-    if isinstance(prompt, str):
-        return list(tokenizer(prompt)["input_ids"])
-    return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
-
-
-def engine_config(config: QueriesConfig, batch_size: int, *, on_cpu: bool) -> Any:
-    """The Ray Data LLM configuration of the engines, for blocks of ``batch_size`` tokenized prompts.
-
-    Without Ray's stages around the engine, three actors that each import torch (15 s and 0.7 GB on a laptop): prompts
-    come as tokens, and vLLM makes text of what it generates in any case.
-    """
-    from ray.data.llm import vLLMEngineProcessorConfig
-
+def engine_arguments(config: QueriesConfig) -> dict[str, Any]:
+    """What the engines are told, as vLLM names it."""
     llm = config.llm
-    # An engine's actor takes its GPUs, all on one node. The default, Ray workers in a placement group, leaks: Ray Data
-    # makes another such group whenever it looks at the actors' memory (every 30 s), and none is given back to the job.
-    several = {"distributed_executor_backend": "mp"} if llm.tensor_parallel_size > 1 else {}
+    # All GPUs of an engine are of one node, and its actor's; one GPU needs no process for its worker.
+    spread = "mp" if llm.tensor_parallel_size > 1 else "uni"
     types = {name.partition(":")[2] for name in ray.cluster_resources() if name.startswith("accelerator_type:")}
-    return vLLMEngineProcessorConfig(
-        model_source=llm.model,
-        engine_kwargs={
-            "enable_prefix_caching": True,  # the instruction is the same for every patent
-            "max_model_len": llm.max_model_len,
-            "tensor_parallel_size": llm.tensor_parallel_size,
-            "worker_extension_cls": "pipelines.backends.engine_guard.EngineGuard",
-            **several,
-            **(_LARGE_GPU if types and types <= _LARGE_GPUS else _SMALL_GPU),
-            **llm.engine,
-        },
-        batch_size=batch_size,
-        max_concurrent_batches=llm.max_concurrent_batches,
-        # No more than that: an engine that is up early would take what the others could do.
-        max_tasks_in_flight_per_actor=llm.max_concurrent_batches,
-        concurrency=(llm.replicas, llm.replicas),
-        chat_template_stage={"enabled": False},
-        tokenize_stage={"enabled": False},
-        detokenize_stage={"enabled": False},
-        should_continue_on_error=True,
-        log_engine_metrics=False,  # needs ray[serve]
-        **({"runtime_env": {"env_vars": CPU_ENV}} if on_cpu else {}),
-        **({"placement_group_config": {"bundles": [{"CPU": 0.5}]}} if on_cpu else {}),
-    )
-
-
-def sampling(config: QueriesConfig, *, chat: bool) -> dict[str, Any]:
-    """vLLM's sampling parameters."""
-    params: dict[str, Any] = {
-        "temperature": config.temperature,
-        "top_p": config.top_p,
-        "max_tokens": config.max_tokens,
+    return {
+        "model": str(Path(llm.model).expanduser()),
+        "enable_prefix_caching": True,  # the instruction is the same for every patent
+        "max_model_len": llm.max_model_len,
+        "tensor_parallel_size": llm.tensor_parallel_size,
+        "distributed_executor_backend": spread,
+        "worker_extension_cls": "pipelines.backends.engine_guard.EngineGuard",
+        "disable_log_stats": True,
+        **(_LARGE_GPU if types and types <= _LARGE_GPUS else _SMALL_GPU),
+        **llm.engine,
     }
-    # A base model continues a line of ours, which has the opening of the JSON object already.
-    form = {"structured_outputs": {"json": ANSWER_SCHEMA}} if chat else {"stop": ["\n"]}
-    return params | form | config.llm.sampling
+
+
+def actor_options(config: QueriesConfig, *, on_cpu: bool) -> dict[str, Any]:
+    """What an engine's actor asks of the cluster, for ``map_batches``."""
+    llm = config.llm
+    if on_cpu:
+        return {"num_cpus": 0.5, "runtime_env": {"env_vars": CPU_ENV}}
+    gpus = llm.tensor_parallel_size * int(llm.engine.get("pipeline_parallel_size", 1))
+    if llm.engine.get("distributed_executor_backend") == "ray":
+        # vLLM then takes its workers from the group that its actor is in.
+        return {"num_gpus": 0, "ray_remote_args_fn": functools.partial(_in_a_group, gpus)}
+    return {"num_gpus": gpus}
+
+
+def _in_a_group(gpus: int) -> dict[str, Any]:
+    group = ray.util.placement_group([{"GPU": 1, "CPU": 1}] * gpus, strategy="PACK")
+    strategy = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+    return {"scheduling_strategy": strategy}
 
 
 def gpu_check(config: LlmConfig) -> Callable[[float], None]:
@@ -168,58 +136,48 @@ def gpu_check(config: LlmConfig) -> Callable[[float], None]:
     return check
 
 
-def _pipeline(config: QueriesConfig, *, on_cpu: bool) -> Callable[[ray.data.Dataset, int], ray.data.Dataset]:
-    """From requests to answers, for a ``TwoRoundPipeline``: prompts are made, engines answer."""
-    llm, limit = config.llm, config.max_prompt_chars
-    chat = has_chat_template(llm.model)
-    params = sampling(config, chat=chat)
+def _pipeline(asking: Asking, *, on_cpu: bool) -> Callable[[ray.data.Dataset, int], ray.data.Dataset]:
+    """From requests to answers, for a ``TwoRoundPipeline``.
 
-    def prepare(row: dict[str, Any]) -> dict[str, Any]:
-        patent = (row["title"], row["abstract"], row["kind"], row["language"], limit)
-        prompt = chat_messages(*patent) if chat else completion_prompt(*patent)
-        # Only a retry has a seed of its own: it keeps the sampler from repeating itself, and would slow down thousands.
-        seed = {"seed": row["seed"]} if row["attempt"] else {}
-        return {"tokenized_prompt": prompt_tokens(llm.model, prompt), "sampling_params": params | seed}
-
-    def finish(row: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "key": row["key"],
-            "text": row["generated_text"],
-            "prompt_tokens": row["num_input_tokens"],
-            "output_tokens": row["num_generated_tokens"],
-            "seconds": row["time_taken_llm"],
-        }
+    Nothing but the engines' actors: others beside them would import torch each, and a late request would wait for one
+    that is gone.
+    """
+    llm = asking.config.llm
+    arguments = {
+        "asking": replace(asking, config=without_key(asking.config)),
+        "arguments": engine_arguments(asking.config),
+        "chat": has_chat_template(llm.model),
+    }
 
     def pipeline(requests: ray.data.Dataset, size: int) -> ray.data.Dataset:
-        # On two cores, tasks that take a whole CPU would wait for each other for ever.
-        small = {"num_cpus": 0.1} if on_cpu else {}
-        # Each process that makes prompts imports transformers first; then it makes 560 a second, of 509 tokens.
-        tokenizing = small | {"compute": ray.data.TaskPoolStrategy(size=llm.replicas * (1 if on_cpu else 4))}
-        with _quiet_ray():
-            from ray.data.llm import build_processor
-
-            process = build_processor(
-                engine_config(config, size, on_cpu=on_cpu),
-                preprocess=prepare,
-                postprocess=finish,
-                preprocess_map_kwargs=tokenizing,
-                postprocess_map_kwargs=small,
-            )
-        return process(requests)
+        return requests.map_batches(
+            AskEngine,
+            batch_size=None,
+            batch_format="pyarrow",
+            fn_constructor_kwargs=arguments,
+            compute=ray.data.ActorPoolStrategy(
+                size=llm.replicas,
+                # No more than that: an engine that is up early would take what the others could do.
+                max_tasks_in_flight_per_actor=llm.max_concurrent_batches,
+                max_concurrent_calls_per_actor=llm.max_concurrent_batches,
+            ),
+            **actor_options(asking.config, on_cpu=on_cpu),
+        )
 
     return pipeline
 
 
 @contextlib.contextmanager
-def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Backend]:
+def llm_backend(asking: Asking, timings: dict[str, float]) -> Iterator[Backend]:
     """A backend for ``write_queries``; it leaves ``engine_start_s`` and ``engine_stop_s`` in ``timings``.
 
     Raises UserError when vLLM, GPUs or the model are missing, and when the engines cannot start or go on. An engine
     that dies is started anew by Ray, which then asks again for what it had in hand.
     """
     watch = Stopwatch()
-    llm, on_cpu = config.llm, check_engine(config.llm)
-    pipeline = _pipeline(config, on_cpu=on_cpu)
+    llm = asking.config.llm
+    on_cpu = check_engine(llm)
+    pipeline = _pipeline(asking, on_cpu=on_cpu)
     check = gpu_check(llm) if not on_cpu else lambda idle_s: None
     rounds = TwoRoundPipeline(
         pipeline, lambda requests: min(llm.batch_size, -(-requests // llm.replicas)), check, patience_s=llm.node_wait_s
@@ -229,9 +187,9 @@ def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Ba
         try:
             for piece in rounds(requests):
                 rows = piece.to_pylist()
-                busy = max((row.get("seconds") or 0.0 for row in rows), default=0.0)
+                busy = max((row.pop("seconds") for row in rows), default=0.0)
                 timings.setdefault("engine_start_s", round(watch.seconds - busy, 1))
-                yield [_answer(row) for row in rows]
+                yield [Answer(**row) for row in rows]
         except ray.exceptions.RayError as error:
             log.debug("the engines stopped", exc_info=error)
             raise UserError(
@@ -247,30 +205,8 @@ def llm_backend(config: QueriesConfig, timings: dict[str, float]) -> Iterator[Ba
         timings["engine_stop_s"] = round(watch.seconds, 1)
 
 
-@contextlib.contextmanager
-def _quiet_ray() -> Iterator[None]:
-    """For what calls ray.init() again, which says so and turns Ray's log level up, and imports vLLM, which talks."""
-    logger = logging.getLogger("ray")
-    level, below = logger.level, logging.NOTSET if log.isEnabledFor(logging.DEBUG) else logging.WARNING
-    logging.disable(below)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
-        logger.setLevel(level)
-
-
 def _cause(error: BaseException) -> str:
     """The line of a remote traceback that says what happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]*(?:Error|Exception|Exit)\b\S*:", line)]
     return (named or lines or [type(error).__name__])[-1][:300]
-
-
-def _answer(row: dict[str, Any]) -> Answer:
-    if row.get("__inference_error__"):
-        log.debug("request %s: %s", row["key"], row["__inference_error__"])
-        return Answer(row["key"], error="engine_error")
-    return Answer(
-        row["key"], row["text"] or "", "" if row["text"] else "empty_answer", row["prompt_tokens"], row["output_tokens"]
-    )

@@ -20,14 +20,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
+from patent_embed.config.queries import QueriesConfig
 from patent_embed.errors import UserError
-from patent_embed.queries.writing import Request
+from patent_embed.queries.asking import Patent, Request
+from patent_embed.queries.styles import Style
 from pipelines.resources import here
 
 log = logging.getLogger("patent_embed")
+_STYLE = ("persona", "difficulty", "view")
 _SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("key", "title", "abstract", "language", "kind")]
-    + [("attempt", pa.int64()), ("seed", pa.int64())]
+    [(name, pa.string()) for name in ("key", "number", "title", "abstract", "language", "kind")]
+    + [(name, pa.int64()) for name in ("query_no", "attempt", "seed")]
+    + [("longer", pa.bool_())]
+    + [(name, pa.string()) for name in _STYLE]
 )
 _MAX_PARTS = 32  # blocks of the second round
 _CHECK_EVERY_S = 10.0
@@ -62,9 +67,9 @@ class TwoRoundPipeline:
     is missing.
 
     Args:
-        pipeline: from a dataset of requests (columns as in ``_SCHEMA``) and a number of rows to a dataset with a row
-            for each request, with its ``key``. No block of the first round is smaller than that number: an operator
-            that gathers so many rows keeps none of them waiting for the second round.
+        pipeline: from a dataset of requests (blocks as ``requests_in`` reads them) and a number of rows to a dataset
+            with a row for each request, with its ``key``, and any rows beside. No block of the first round is smaller
+            than that number: an operator that gathers so many rows keeps none of them waiting for the second round.
         batch_size: from the number of requests to rows a block.
         check: called every few seconds with the seconds since the last answer; raises UserError when none can come.
         patience_s: how long no answer may come after a node is lost.
@@ -80,7 +85,7 @@ class TwoRoundPipeline:
         self._pipeline, self._batch_size, self._check, self._patience_s = pipeline, batch_size, check, patience_s
         self._reader: threading.Thread | None = None
         self._lost_at: float | None = None
-        self._closed = False
+        self._closed = self._ended = False
 
     @property
     def started(self) -> bool:
@@ -92,6 +97,8 @@ class TwoRoundPipeline:
         rows = _table(requests)
         if self._reader is None:
             self._start(rows)
+        elif self._ended:  # each of its requests is without an answer
+            return
         else:
             ray.get(self._mailbox.put.remote(rows))
         missing = dict.fromkeys(rows["key"].to_pylist())
@@ -104,6 +111,7 @@ class TwoRoundPipeline:
                 self._start(rows.filter(pc.is_in(rows["key"], pa.array(list(missing)))))
                 continue
             if piece is None:  # the caller counts what is missing
+                self._ended = True
                 return
             for key in piece["key"].to_pylist():
                 missing.pop(key, None)
@@ -192,7 +200,24 @@ def _living_nodes() -> set[str]:
 
 def _table(requests: Sequence[Request]) -> pa.Table:
     rows = [
-        {"key": each.key, "kind": each.kind, "attempt": each.attempt, "seed": each.seed} | asdict(each.patent)
+        {name: getattr(each, name) for name in ("key", "kind", "query_no", "attempt", "seed", "longer")}
+        | asdict(each.patent)
+        | asdict(each.style)
         for each in requests
     ]
     return pa.Table.from_pylist(rows, schema=_SCHEMA)
+
+
+def requests_in(table: pa.Table) -> list[Request]:
+    """The requests in a block that a ``pipeline`` is given."""
+    found = []
+    for row in table.select(_SCHEMA.names).to_pylist():
+        patent = Patent(**{name: row.pop(name) for name in ("number", "title", "abstract", "language")})
+        style = Style(**{name: row.pop(name) for name in _STYLE})
+        found.append(Request(patent, **row, style=style))
+    return found
+
+
+def without_key(config: QueriesConfig) -> QueriesConfig:
+    """Settings as a worker may have them in its arguments, which Ray logs: without the key."""
+    return config.model_copy(update={"api": config.api.model_copy(update={"key": None})})

@@ -41,10 +41,13 @@ OF_ENCODE = {
 FROZEN = {
     "run": (OF_A_RUN, []),
     "tune": (OF_A_RUN | {"num_samples", "max_concurrent", "refit"}, []),
-    "compare": (OF_A_RUN, ["MODEL"]),
+    "compare": (OF_A_RUN | {"benchmark"}, ["MODEL"]),
     "encode": (OF_ENCODE, []),
     "serve": ({"data_dir", "host", "port", "judgements", "max_requests"}, ["output_dir"]),
+    "index": ({"to", "data_dir"}, ["output_dir"]),
     "export": ({"format", "force", "max_documents"}, ["output_dir"]),
+    "benchmark": ({"split", "kinds", "name", "license"}, ["output_dir", "DIR"]),
+    "adapt": ({"output_dir", "force", "max_documents"}, ["OLD", "NEW"]),
     "inspect": ({"config", "set", "json", "limit"}, ["DIR"]),
     "sample": ({"count", "seed", "layout"}, ["folder"]),
 }
@@ -104,7 +107,7 @@ CHOICES = {
     },
     "query_backend": {"llm", "api", "rules"},
     "log_level": {"DEBUG", "INFO", "WARNING", "ERROR"},
-    "preset": {"recommended", "best", "quick_test"},
+    "preset": {"recommended", "best", "quick_test", "prior-art"},
 }
 
 
@@ -247,6 +250,7 @@ def test_an_id_column_needs_a_text_column(capsys: pytest.CaptureFixture[str]) ->
         (("export", "out", "--format", "fp16", "--max_documents", "-1"), "-1 is not at least 1"),
         (("export", "out", "--format", "int4"), "argument --format: invalid choice: 'int4'"),
         (("export", "--format", "fp16"), "the following arguments are required: output_dir"),
+        (("index", "out", "--to", "faiss", "pinecone"), "argument --to: invalid choice: 'pinecone'"),
         (("export", "out"), "the following arguments are required: --format"),
         (("sample", "out", "--count", "x"), "argument --count: invalid int value: 'x'"),
         (("compare",), "the following arguments are required: MODEL"),

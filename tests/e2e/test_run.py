@@ -192,6 +192,28 @@ def test_a_format_that_loses_too_much_is_refused(finished, tmp_path: Path) -> No
     assert json.loads((tmp_path / "run" / "export" / "fp16" / "export.json").read_text())["forced"] is True
 
 
+@pytest.mark.slow
+def test_queries_of_the_tuned_model_search_the_index_of_the_base(finished, tiny_model: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    _, out, _ = finished
+    done = patent_embed_here("adapt", tiny_model, out / "model", "--output_dir", out, "--force")
+    (made,) = (out / "adapt").iterdir()
+    figures = json.loads((made / "adapt.json").read_text())
+    assert figures["kept"] == pytest.approx(figures["ndcg@10"]["adapted"] / figures["ndcg@10"]["new"])
+    assert figures["fitted_on"] > 50
+    assert f"{figures['ndcg@10']['adapted']:.4f}" in done.stdout
+    assert SentenceTransformer(str(made), device="cpu").encode_query(["一种装置"]).shape == (1, 32)
+    blind = tmp_path / "blind"
+    shutil.copytree(out / "model", blind)
+    state = load_file(blind / "model.safetensors")
+    state["embeddings.word_embeddings.weight"] *= 0
+    save_file(state, blind / "model.safetensors", metadata={"format": "pt"})
+    done = patent_embed_here("adapt", blind, out / "model", "--output_dir", out, check=2)
+    assert "re-encode" in done.stderr
+    assert len(list((out / "adapt").iterdir())) == 1
+
+
 def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
     arguments, _, _ = finished
 

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,60 +21,13 @@ from patent_embed.folders import folder_at
 from patent_embed.run_lock import RunLock
 from patent_embed.serving.judgements import LOG_NAME, read_judgements
 from pipelines.served_run import MAKING, served_run
-from tests.conftest import ROOT, patent, write_json_lines
+from tests.conftest import patent, write_json_lines
 from tests.e2e.commands import patent_embed_here
+from tests.e2e.searching import server
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-PROGRAM = [sys.executable, "-c", "import sys; from pipelines.cli import program; sys.exit(program())"]
 TOKEN = "0123456789abcdef-of-a-test"
 ALL = ["tuned", "base", "bm25", "hybrid"]
-
-
-class Server:
-    """A running command, what it says, and a client of it."""
-
-    def __init__(self, *arguments: object, token: str = "") -> None:
-        self.process = subprocess.Popen(
-            [*PROGRAM, "serve", *map(str, arguments), "--port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=ROOT,
-            env=os.environ | {"PATENT_EMBED_TOKEN": token},
-        )
-        self.said: list[str] = []
-        self._came = threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
-        self.url = ""
-        headers = {"authorization": f"Bearer {token}"} if token else {}
-        self.client = httpx.Client(headers=headers, timeout=120)
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in chain(self.process.stdout, ["the process has ended"]):
-            with self._came:
-                self.said.append(line)
-                self._came.notify_all()
-
-    def wait_for(self, words: str) -> str:
-        with self._came:
-            found = self._came.wait_for(
-                lambda: next((x for x in self.said if words in x), "") or "ended" in "".join(self.said[-1:]), 300
-            )
-        assert isinstance(found, str), "".join(self.said)
-        return found
-
-
-@contextmanager
-def server(*arguments: object, token: str = "") -> Iterator[Server]:
-    running = Server(*arguments, token=token)
-    try:
-        running.url = re.search(r"http://[\d.:]+", running.wait_for("page "))[0]  # type: ignore[index]
-        running.client.base_url = httpx.URL(running.url)
-        yield running
-    finally:
-        running.process.kill()
-        running.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -204,11 +151,14 @@ def test_a_changed_run_is_loaded_by_a_signal_and_a_broken_one_is_not(output: Pat
 def test_another_corpus_is_embedded_first(output: Path, tmp_path: Path) -> None:
     others = [patent(f"CN99{n:04d}A", title=f"第{n}种装置") for n in range(30)]
     others[3] |= {"classifications": [], "abstract": "没有分类号的一种用于海水淡化的反渗透膜组件及其制造方法。"}
+    others[3] |= {"publication_date": "20170305", "claims": "1. 一种反渗透膜组件。"}
     data = write_json_lines(tmp_path / "others.jsonl", others)
     with server(output, "--data_dir", data) as running:
         found = running.client.post("/search", json={"query": "海水淡化反渗透膜", "systems": ALL, "count": 3}).json()
         assert found["patents"] == 30
         assert found["systems"]["bm25"][0]["publication_number"] == "CN990003A"
+        record = running.client.get("/patent", params={"number": "CN990003A"}).json()
+        assert (record["publication_date"], record["claims"]) == ("2017-03-05", ["1. 一种反渗透膜组件。"])
 
 
 def test_what_cannot_be_served_is_said(output: Path, tmp_path: Path) -> None:

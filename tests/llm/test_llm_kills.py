@@ -67,7 +67,7 @@ def test_a_killed_engine_is_started_anew(tiny_llm: Path, tmp_path: Path) -> None
 
     def kill() -> None:
         # First the Ray actor around an engine, whose engine has to go too; then an engine inside its actor.
-        for name, answers in (("vLLMEngineStageUDF", 8), ("EngineCore", 32)):
+        for name, answers in (("AskEngine", 8), ("EngineCore", 32)):
             _wait(lambda answers=answers: len(_stored(tmp_path / "store")) >= answers)
             (found,) = [each for each in _below() if name in " ".join(each.cmdline()) + each.name()]
             victims.extend([found, *found.children(recursive=True)])

@@ -47,6 +47,24 @@ def test_every_patent_comes_back_and_answers_are_kept(tiny_llm: Path, tmp_path: 
     assert report["generated"] == 1  # what failed is tried again, nothing else
 
 
+def test_truncated_answers_are_asked_for_with_more_room_in_the_running_batch(tiny_llm: Path, tmp_path: Path) -> None:
+    # Random weights rarely end an answer: with 16 tokens, all of them are cut short.
+    config = settings(tiny_llm, max_tokens=16, max_tokens_again=40)
+    rows, report = run(tmp_path / "a", corpus(24), config)
+    assert report["rejected_answers"]["truncated"] >= 24
+    assert report["generated"] >= 48
+    assert len(rows) == 24
+    lengths = [length for part in (tmp_path / "store").glob("*.parquet") for length in _lengths(part)]
+    assert max(lengths) <= 40
+    assert min(lengths) <= 16 < max(lengths)
+    again, report = run(tmp_path / "b", corpus(24), config)
+    assert (again, report["generated"]) == (rows, 0)
+
+
+def _lengths(part: Path) -> list[int]:
+    return pq.read_table(part)["output_tokens"].to_pylist()
+
+
 def test_an_engine_that_cannot_start_is_one_clear_error(tiny_llm: Path, tmp_path: Path) -> None:
     llm = LlmConfig(model=str(tiny_llm), engine={"max_num_seqs": 16, "no_such_argument": 1})
     with pytest.raises(UserError, match=r"engines of .* stopped: .*no_such_argument"):

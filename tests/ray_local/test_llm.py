@@ -10,7 +10,7 @@ import pytest
 from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.queries.prompts import chat_messages, completion_prompt
-from pipelines.backends import llm
+from pipelines.backends import engine, llm
 from pipelines.resources import NodeSize
 from tests.llm.tiny import TEMPLATE, write_tiny_model
 
@@ -56,8 +56,8 @@ def test_prompts_begin_with_one_bos(tmp_path: Path) -> None:
     )
     tokenizer.save_pretrained(tmp_path / "bos")
     messages = chat_messages("一种泵", "一种泵，设有叶轮。", "claim", "zh", 100)
-    for prompt in (messages, completion_prompt("一种泵", "一种泵，设有叶轮。", "claim", "zh", 100)):
-        tokens = llm.prompt_tokens(str(tmp_path / "bos"), prompt)
+    for prompt in (messages, completion_prompt(messages)):
+        tokens = engine.prompt_tokens(str(tmp_path / "bos"), prompt)
         assert (tokens[0], tokens.count(bos)) == (bos, 1)
         text = tokenizer.decode(tokens)
         assert "设有叶轮" in text
@@ -68,25 +68,22 @@ def test_prompts_begin_with_one_bos(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray.data.llm")
     settings = LlmConfig(model="m", replicas=2, tensor_parallel_size=4, engine={"max_num_seqs": 512})
-    config = llm.engine_config(QueriesConfig(llm=settings), 99, on_cpu=False)
-    assert config.engine_kwargs["enable_prefix_caching"] is True
-    assert config.engine_kwargs["tensor_parallel_size"] == 4
-    assert config.engine_kwargs["distributed_executor_backend"] == "mp"
-    assert config.engine_kwargs["max_num_seqs"] == 512
-    assert config.engine_kwargs["max_num_batched_tokens"] == 8192
-    assert config.concurrency == (2, 2)
-    assert config.batch_size == 99
-    assert config.should_continue_on_error
-    assert not config.log_engine_metrics
-    assert config.placement_group_config is None
+    told = llm.engine_arguments(QueriesConfig(llm=settings))
+    assert told["enable_prefix_caching"] is True
+    assert told["tensor_parallel_size"] == 4
+    assert told["distributed_executor_backend"] == "mp"
+    assert told["max_num_seqs"] == 512
+    assert told["max_num_batched_tokens"] == 8192
+    assert llm.actor_options(QueriesConfig(llm=settings), on_cpu=False) == {"num_gpus": 4}
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 8.0, "accelerator_type:H100": 1.0})
-    large = llm.engine_config(QueriesConfig(), 99, on_cpu=False).engine_kwargs
+    large = llm.engine_arguments(QueriesConfig())
     assert (large["max_num_seqs"], large["max_num_batched_tokens"]) == (1024, 16384)
-    assert "distributed_executor_backend" not in large
-    on_cpu = llm.engine_config(QueriesConfig(llm=settings), 99, on_cpu=True)
-    assert on_cpu.placement_group_config["bundles"][0]["CPU"] == 0.5
-    assert on_cpu.runtime_env["env_vars"]["OMP_NUM_THREADS"] == "1"
-    assert llm.sampling(QueriesConfig(), chat=True)["structured_outputs"]
-    assert llm.sampling(QueriesConfig(), chat=False)["stop"] == ["\n"]
+    assert large["distributed_executor_backend"] == "uni"
+    on_cpu = llm.actor_options(QueriesConfig(llm=settings), on_cpu=True)
+    assert on_cpu["num_cpus"] == 0.5
+    assert on_cpu["runtime_env"]["env_vars"]["OMP_NUM_THREADS"] == "1"
+    across = settings.model_copy(update={"engine": {"distributed_executor_backend": "ray"}})
+    assert llm.actor_options(QueriesConfig(llm=across), on_cpu=False)["num_gpus"] == 0
+    assert engine.sampling(QueriesConfig(), chat=True)["structured_outputs"]
+    assert engine.sampling(QueriesConfig(), chat=False)["stop"] == ["\n"]

@@ -13,7 +13,7 @@ import ray
 
 from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
-from patent_embed.queries.writing import Patent, Request
+from patent_embed.queries.asking import Patent, Request
 from pipelines.backends import llm, rounds
 from pipelines.resources import NodeSize
 

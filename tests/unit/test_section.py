@@ -29,6 +29,7 @@ class Inner(Section):
 class Outer(Section):
     place: Annotated[str, Choices(lambda: KNOWN), Cli("place"), Cli("go_far", value="far")] = "near"
     maybe: Annotated[str | None, Choices(lambda: KNOWN)] = None
+    several: Annotated[list[str], Choices(lambda: KNOWN)] = Field(default_factory=list)
     literal: Literal["near", "far"] = "near"
     speed: Annotated[int, Role.LOGISTICS] = Field(1, ge=1)
     sources: Annotated[list[str], Role.PREPARED] = Field(default_factory=list)
@@ -46,6 +47,11 @@ def refusal(**values: object) -> tuple[str, str]:
 @pytest.mark.parametrize("value", ["x", "", 3, ["near"]])
 def test_choices_refuse_what_a_literal_refuses_in_the_same_words(value: object) -> None:
     assert refusal(place=value) == refusal(literal=value) == refusal(maybe=value)
+
+
+def test_choices_of_a_list_are_of_each_of_its_texts() -> None:
+    assert Outer(several=["far", "near"]).several == ["far", "near"]
+    assert refusal(several=["far", "new"]) == refusal(place="new")
 
 
 def test_choices_are_asked_for_when_a_value_comes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +99,7 @@ def test_several_options_of_one_field_stay_in_order() -> None:
 def test_the_walk_goes_into_sections_and_names_the_entries_of_lists() -> None:
     paths = [path for path, _ in settings_in(Outer, "top")]
     assert paths == [
-        *("top.place", "top.maybe", "top.literal", "top.speed", "top.sources"),
+        *("top.place", "top.maybe", "top.several", "top.literal", "top.speed", "top.sources"),
         *("top.inner.size", "top.many", "top.many[].size"),
     ]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from patent_embed.data.schemas import JUDGED
 from patent_embed.errors import UserError
 from patent_embed.evaluation import search
 from patent_embed.evaluation.measure import evaluate, headline_mask
@@ -160,3 +161,36 @@ def test_headline_leaves_rule_queries_out_where_enough_others_exist() -> None:
     assert headline_mask(sources(), ["llm"]).shape == (0,)
     with pytest.raises(UserError, match=r"^evaluation.query_sources \['api'\].*llm 3, rules 2.*to measure on"):
         headline_mask(sources(rules=2, llm=3), ["api"])
+
+
+def test_what_was_judged_relevant_is_a_right_answer_and_no_negative() -> None:
+    system = Given([0.1, 0.8, 0.9, 0.3, 0.2, 0.7], [0.1, 0.8, 0.9, 0.3, 0.2, 0.7])
+    queries = queries_table([("CN2", "judged"), ("CN5", "llm")])
+    queries = queries.set_column(2, "query", pa.array(["水泵  叶轮", "阀门"]))
+    said = [
+        ("水泵 叶轮", "CN1", True),
+        ("水泵 叶轮", "CN6", True),
+        ("水泵 叶轮", "CN3", False),
+        ("水泵 叶轮", "CN2", True),
+    ]
+    columns = [list(column) for column in zip(*said, strict=True)] + [["test"] * 4]
+    judged = pa.table(dict(zip(JUDGED.names, columns, strict=True)), schema=JUDGED)
+    negatives = negatives_table(("CN2", "CN3"), ("CN2", "CN4"), ("CN5", "CN4"))
+    codes = pa.chunked_array([[["G06T3/40"]] * 6])
+    result = evaluate("x", system, queries, splits_table(), negatives, None, codes, judged)
+    first, second = result.per_query.to_pylist()
+    # CN2, CN6, and CN1 with its family CN4, at places 2, 3, 4 and 6.
+    assert (first["relevant"], first["rank"], first["recall@5"]) == (4, 2, 0.75)
+    gained = sum(1 / np.log2(place + 1) for place in (2, 3, 4, 6))
+    assert first["ndcg@10"] == pytest.approx(gained / sum(1 / np.log2(place + 1) for place in (1, 2, 3, 4)))
+    assert first["negative_similarities"] == pytest.approx([0.9])  # CN4 is of a family that is relevant
+    assert first["graded_ndcg@10"] is None
+    assert (second["relevant"], second["rank"], second["triplets"]) == (1, 5, 1)
+    assert second["graded_ndcg@10"] is not None
+
+
+def test_judged_queries_count_beside_any_others_and_displace_none() -> None:
+    few = pa.chunked_array([["judged", "rules", "rules"]])
+    assert headline_mask(few, None, "val").tolist() == [True, True, True]
+    written = pa.chunked_array([["judged", "rules", "llm"]])
+    assert headline_mask(written, None, "val").tolist() == [True, False, True]

@@ -266,6 +266,8 @@ def test_manifests_that_are_none(name: str, content: str, patents: Path, tmp_pat
         (["sample", "OUT", "--seed", "-1"], "at least 0"),
         (["sample", "OUT", "--seed", "99999999999999999999"], "64 bits"),
         (["sample", "/dev/null/x", "--count", "1"], "a file stands where a folder is needed"),
+        (["adapt", "bundled", "OUT/model", "--output_dir", "OUT/nowhere"], "holds no finished run"),
+        (["adapt", "bundled", "bundled"], "not two or more different models"),
         (["inspect", "OUT/nowhere"], "does not exist"),
         (["inspect", "OUT"], "holds no .json"),
         (["inspect", "OUT", "--limit", "0"], "at least 1"),

@@ -1,12 +1,10 @@
-"""What a model is asked, and how its answers are read."""
+"""What a model is asked."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-import pytest
-
-from patent_embed.queries.prompts import chat_messages, choose_kind, completion_prompt, defuse, parse_answer
+from patent_embed.queries.prompts import chat_messages, choose_kind, completion_prompt, defuse
 
 MIX = {"question": 0.5, "scenario": 0.2, "keywords": 0.2, "claim": 0.1}
 
@@ -42,25 +40,6 @@ def test_long_abstracts_are_cut_in_the_prompt() -> None:
     assert len(chat_messages("泵", "水" * 20_000, "question", "zh", 3000)[1]["content"]) < 3200
 
 
-@pytest.mark.parametrize(
-    ("text", "query"),
-    [
-        ('{"query": "怎样防冻？"}', "怎样防冻？"),
-        ('```json\n{"query": "怎样\\n防冻？"}\n```', "怎样 防冻？"),
-        ('好的：{"query": "说\\"停\\"就停"} 希望有用', '说"停"就停'),
-        ('{"query": "没有写完', "没有写完"),
-        ('怎样防冻？"}\n<patent>', "怎样防冻？"),  # a base model continues our opening
-        ("<think>想一想\n再想</think>查询：“怎样防冻？”", "怎样防冻？"),
-        ("1. 怎样防冻？\n2. 别的", "怎样防冻？"),
-        ('{"answer": 1}', ""),
-        ("", ""),
-    ],
-)
-def test_answers_are_read(text: str, query: str) -> None:
-    assert parse_answer(text) == query
-
-
 def test_a_base_model_continues_the_examples() -> None:
-    prompt = completion_prompt("泵", "一种泵", "claim", "zh", 100)
+    prompt = completion_prompt(chat_messages("泵", "一种泵", "claim", "zh", 100))
     assert prompt.endswith('{"query": "')
-    assert parse_answer('防冻的泵"}') == "防冻的泵"

@@ -13,9 +13,10 @@ from patent_embed.config.queries import QueriesConfig
 from patent_embed.data import sample
 from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
+from patent_embed.queries.asking import Asking, Patent, Request
 from patent_embed.queries.cache import read_query_cache, write_query_cache
 from patent_embed.queries.store import Answer, QueryStore
-from patent_embed.queries.writing import Backend, Request, Written, answers_to_come, write_queries
+from patent_embed.queries.writing import Backend, Written, answers_to_come, write_queries
 
 CONFIG = QueriesConfig(backend="api")
 
@@ -48,7 +49,7 @@ class Model:
 
 
 def write(folder: Path, table: pa.Table, model: Backend, config: QueriesConfig = CONFIG, **cached: str) -> Written:
-    return write_queries(table, config, cached, model, "m", QueryStore(folder_at(folder)), 1)
+    return write_queries(table, Asking("m", config, 1), cached, model, QueryStore(folder_at(folder)))
 
 
 def test_a_second_run_asks_nothing_and_a_change_asks_for_what_it_touches(tmp_path: Path) -> None:
@@ -186,7 +187,8 @@ def test_a_query_that_does_not_find_its_patent_is_asked_for_again_then_falls_bac
         assert all(queries)
         return [number != numbers[4] and (number != numbers[5] or len(judged) > 1) for number in asked]
 
-    written = write_queries(table, CONFIG, {}, Model(), "m", QueryStore(folder_at(tmp_path)), 1, round_trip=round_trip)
+    store = QueryStore(folder_at(tmp_path))
+    written = write_queries(table, Asking("m", CONFIG, 1), {}, Model(), store, round_trip=round_trip)
     assert judged == [20, 2]
     assert written.report["rejected_answers"] == {"round_trip": 3}
     assert written.report["accepted_answers"] == 19
@@ -198,7 +200,7 @@ def test_a_query_that_does_not_find_its_patent_is_asked_for_again_then_falls_bac
 def test_progress_tells_what_has_come(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     store = QueryStore(folder_at(tmp_path))
-    write_queries(corpus(12), CONFIG, {}, Model(), "m", store, 1, on_progress=lambda *each: seen.append(each))
+    write_queries(corpus(12), Asking("m", CONFIG, 1), {}, Model(), store, on_progress=lambda *each: seen.append(each))
     assert seen == [(done, 12) for done in range(1, 13)]
 
 
@@ -206,3 +208,72 @@ def test_what_had_not_come_is_to_come_and_what_was_refused_is_not() -> None:
     errors = {"timeout": 3, "token_cap": 2, "http_503": 1, "http_400": 4, "empty_answer": 5, "lost": 1}
     assert answers_to_come(errors) == {"timeout": 3, "token_cap": 2, "http_503": 1, "lost": 1}
     assert answers_to_come({"malformed": 2}) == {}
+
+
+def test_an_answer_that_was_cut_short_is_asked_for_with_more_room_and_never_taken(tmp_path: Path) -> None:
+    table = corpus(30)
+    numbers = table["publication_number"].to_pylist()
+    asked: list[tuple[str, int, bool]] = []
+
+    def backend(requests: Sequence[Request]) -> Iterator[list[Answer]]:
+        for request in requests:
+            asked.append((request.patent.number, request.attempt, request.longer))
+            cut = request.patent.number == numbers[3] or (request.patent.number in numbers[:3] and not request.longer)
+            yield [Answer(request.key, Model().good(request), "truncated" if cut else "", 100, 10)]
+
+    written = write(tmp_path, table, backend)
+    rows = {row["publication_number"]: row for row in written.table.to_pylist()}
+    assert [rows[number]["source"] for number in numbers[:5]] == ["api", "api", "api", "rules", "api"]
+    assert rows[numbers[3]]["note"] == "truncated"
+    assert sorted(each for each in asked if each[2]) == sorted((number, 0, True) for number in numbers[:4])
+    assert written.report["rejected_answers"] == {"truncated": 5}
+    assert written.report["errors"] == {}
+    assert written.report["generated"] == 34
+    again = Model()
+    assert write(tmp_path, table, again).table.equals(written.table)
+    assert again.asked == []  # what was cut short is not paid for again
+
+
+def test_a_backend_that_asks_again_by_itself_gives_the_same_queries(tmp_path: Path) -> None:
+    table = corpus(30)
+    asking = Asking("m", CONFIG, 1)
+    calls: list[int] = []
+
+    def say(request: Request) -> Answer:
+        number = int(request.key[:6], 16)
+        if not request.longer and number % 5 == 0:
+            return Answer(request.key, "{", "truncated")
+        if request.attempt == 0 and number % 3 == 0:
+            return Answer(request.key, request.patent.abstract[:40])
+        return Answer(
+            request.key, Model().good(request) if number % 4 else "怎样让机器在冬天低温环境里也能稳定地工作？"
+        )
+
+    def simple(requests: Sequence[Request]) -> Iterator[list[Answer]]:
+        yield [say(request) for request in requests]
+
+    def eager(requests: Sequence[Request]) -> Iterator[list[Answer]]:
+        calls.append(len(requests))
+        for first in reversed(requests):
+            piece: list[Answer] = []
+            request: Request | None = first
+            while request is not None:
+                piece.append(say(request))
+                request = asking.after(request, asking.verdict(request, piece[-1]))
+            yield piece
+
+    one, two = write(tmp_path / "a", table, simple), write(tmp_path / "b", table, eager)
+    assert one.table.equals(two.table)
+    assert one.report == two.report
+    assert set(one.report["rejected_answers"]) >= {"truncated", "near_duplicate"}
+    assert len(calls) == 2  # the second for those that repeated others, which only all answers together show
+    # Killed between an answer and what it leads to: that is asked first thing, with the rest.
+    store = QueryStore(folder_at(tmp_path / "c"))
+    store.add([say(asking.request(_patent(row), 0)) for row in table.to_pylist()[:20]])
+    calls.clear()
+    assert write(tmp_path / "c", table, eager).table.equals(one.table)
+    assert len(calls) == 2
+
+
+def _patent(row: dict[str, str]) -> Patent:
+    return Patent(row["publication_number"], row["title"], row["abstract"], row["language"])

@@ -1,0 +1,99 @@
+"""A run's corpus and its vectors in other stores: ``OUTPUT/index/<store>/``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from patent_embed import __version__
+from patent_embed.artifacts import Artifact
+from patent_embed.encoder.encoder import prompts_of
+from patent_embed.folders import write_json
+from patent_embed.ownership import claim
+from patent_embed.progress.clock import Stopwatch, duration
+from patent_embed.progress.terminal import say
+from patent_embed.stores.base import FIELDS, STORES, Content, Store
+from pipelines.delivery import switch
+from pipelines.served_run import Embedded, embedded
+
+INDEX = "index"
+
+
+def index_run(output_dir: str, stores: Sequence[str], data_dir: str | None = None) -> None:
+    """Write the corpus of the run in ``output_dir``, or that in ``data_dir``, into ``stores`` (names of ``STORES``).
+
+    Raises:
+        UserError: no run has finished there, or the package of a store is not installed.
+    """
+    chosen = [STORES[name] for name in dict.fromkeys(stores)]
+    for store in chosen:
+        store.require()
+    with embedded(output_dir, data_dir) as found:
+        claim(found.output.folder, [INDEX])
+        content = _content(found)
+        say(f"corpus  {content.patents:,} patents")
+        for store in chosen:
+            watch = Stopwatch()
+            _write(store, content, found)
+            say(f"{store.name:8}{output_dir.rstrip('/')}/{INDEX}/{store.name}  {duration(watch.seconds)}")
+
+
+def _content(found: Embedded) -> Content:
+    vectors = {name: served.matrix() for name, served in found.models.items()}
+    rows = {len(each) for each in vectors.values()}
+    (patents,) = rows  # of one corpus
+    return Content(partial(_groups, found.corpus), patents, vectors)
+
+
+def _write(store: Store, content: Content, found: Embedded) -> None:
+    """Make the store's folder aside, and give it its place when it is whole."""
+    target = found.output.here / INDEX / store.name
+    fresh = target.with_name(f".{store.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    facts = store.write(content, fresh)
+    write_json(fresh / "about.json", _about(store, content, found) | dict(facts))
+    switch(fresh, target)
+    if found.output.folder.everywhere:
+        found.output.folder.delete(f"{INDEX}/{store.name}")
+        found.output.publish(f"{INDEX}/{store.name}")
+
+
+def _about(store: Store, content: Content, found: Embedded) -> dict[str, Any]:
+    """What somebody needs to search: how queries are embedded."""
+    config = found.run.config.model
+    models = {}
+    for name, served in found.models.items():
+        prompts = prompts_of(served.model.folder(), config)
+        models[name] = {
+            "dim": int(content.vectors[name].shape[1]),
+            "query_prompt": prompts["query"],
+            "passage_prompt": prompts["passage"],
+            "vectors_digest": served.vectors.digest,
+        }
+    return {
+        "schema_version": 1,
+        "written_by": f"patent-embed {__version__}",
+        "store": store.name,
+        "holds": store.holds,
+        "patents": content.patents,
+        "models": models,
+    }
+
+
+def _groups(corpus: Artifact) -> Iterator[pa.Table]:
+    """The patents, a row group at a time, with nulls for what the corpus has not."""
+    for part in corpus.parts("corpus"):
+        file = pq.ParquetFile(part)
+        known = [name for name in FIELDS if name in file.schema_arrow.names]
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=known)
+            for name in FIELDS:
+                if name not in known:
+                    table = table.append_column(name, pa.nulls(len(table)))
+            yield table.select(list(FIELDS))

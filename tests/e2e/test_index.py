@@ -1,0 +1,63 @@
+"""`patent-embed index` on a finished run: each store is opened by its own library and asked the run's own queries."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from patent_embed.evaluation.search import exact_search
+from patent_embed.stores.base import STORES
+from tests.conftest import patent, write_json_lines
+from tests.e2e.commands import patent_embed_here
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def output(finished: tuple[tuple[str, ...], Path, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished run, whose own folder other tests look at."""
+    return Path(shutil.copytree(finished[1], tmp_path_factory.mktemp("index") / "out"))
+
+
+def test_stores_find_what_the_run_found(output: Path) -> None:
+    faiss, lancedb = pytest.importorskip("faiss"), pytest.importorskip("lancedb")
+    for _ in range(2):  # the second time replaces the first
+        patent_embed_here("index", output, "--to", "faiss", "lancedb")
+    (ingest,) = output.glob("steps/ingest-*")
+    numbers = pq.read_table(ingest / "corpus")["publication_number"].to_pylist()
+    ids = (output / "index/faiss/ids.txt").read_text().splitlines()
+    table = lancedb.connect(output / "index/lancedb").open_table("patents")
+    assert ids == numbers
+    assert table.count_rows() == len(numbers)
+    for model in ("tuned", "base"):
+        (step,) = output.glob(f"steps/embed-{model}-*")
+        asked, vectors = np.load(step / "queries.npy")[:5], np.load(step / "passages.npy")
+        _, expected = exact_search(asked, vectors, 5)
+        _, rows = faiss.read_index(str(output / f"index/faiss/{model}.faiss")).search(asked, 5)
+        assert rows.tolist() == expected.tolist()
+        found = table.search(asked[0], vector_column_name=model).distance_type("dot").limit(5).to_list()
+        assert [each["publication_number"] for each in found] == [numbers[row] for row in expected[0]]
+    about = json.loads((output / "index/lancedb/about.json").read_text())
+    assert (about["patents"], list(about["models"])) == (len(numbers), ["tuned", "base"])
+    assert {path.name for path in (output / "index").iterdir()} == {"faiss", "lancedb"}
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_another_corpus_is_embedded_and_written(output: Path, tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    data = write_json_lines(
+        tmp_path / "others.jsonl", [patent(f"CN99{n:04d}A", title=f"第{n}种装置") for n in range(30)]
+    )
+    patent_embed_here("index", output, "--to", "faiss", "--data_dir", data)
+    assert (output / "index/faiss/ids.txt").read_text().splitlines() == [f"CN99{n:04d}A" for n in range(30)]
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+    names = STORES.names()
+    assert names == ["lancedb", "faiss", "usearch", "qdrant"]
+    assert "holds no finished run" in patent_embed_here("index", tmp_path, "--to", *names, check=2).stderr

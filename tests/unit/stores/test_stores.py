@@ -1,0 +1,135 @@
+"""Stores: what each holds is searched by its own library, and compared with our exact search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from patent_embed.errors import UserError
+from patent_embed.evaluation.search import exact_search
+from patent_embed.stores.base import FIELDS, STORES, Content, Store
+
+PATENTS, GROUP, K = 700, 300, 10
+
+
+@pytest.fixture(scope="module")
+def content() -> Content:
+    """Patents in three groups; every tenth has no date, and the models have different dimensions."""
+    rng = np.random.default_rng(3)
+    vectors = {name: rng.normal(size=(PATENTS, dim)).astype(np.float32) for name, dim in (("tuned", 32), ("base", 16))}
+    vectors = {name: each / np.linalg.norm(each, axis=1, keepdims=True) for name, each in vectors.items()}
+
+    def groups() -> Iterator[pa.Table]:
+        for begin in range(0, PATENTS, GROUP):
+            rows = [
+                {
+                    "publication_number": f"CN{n:04d}A",
+                    "title": f"装置{n}",
+                    "abstract": f"一种装置，编号{n}。",
+                    "language": "zh",
+                    "codes": ["G06T3/40", "A47G25/06"][: 1 + n % 2],
+                    "publication_date": None if n % 10 == 0 else "2020-01-02",
+                    "applicants": None,
+                }
+                for n in range(begin, min(begin + GROUP, PATENTS))
+            ]
+            yield pa.Table.from_pylist(rows, schema=pa.schema([(name, _type(name)) for name in FIELDS]))
+
+    return Content(groups, PATENTS, vectors)
+
+
+def _type(name: str) -> pa.DataType:
+    return pa.list_(pa.string()) if name in ("codes", "applicants") else pa.string()
+
+
+@pytest.fixture(scope="module")
+def queries(content: Content) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(4)
+    asked = {name: rng.normal(size=(20, each.shape[1])).astype(np.float32) for name, each in content.vectors.items()}
+    return {name: each / np.linalg.norm(each, axis=1, keepdims=True) for name, each in asked.items()}
+
+
+def written(name: str, content: Content, folder: Path) -> Store:
+    store = STORES[name]
+    pytest.importorskip(store.package, reason=f"{store.package} is not installed")
+    store.write(content, folder)
+    return store
+
+
+def test_lancedb_finds_what_exact_search_finds_and_has_the_fields(
+    content: Content, queries: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    written("lancedb", content, tmp_path)
+    import lancedb
+
+    table = lancedb.connect(tmp_path).open_table("patents")
+    assert table.count_rows() == PATENTS
+    for name, asked in queries.items():
+        scores, rows = exact_search(asked, content.vectors[name], K)
+        for query, expected, best in zip(asked, rows.tolist(), scores, strict=True):
+            found = table.search(query, vector_column_name=name).distance_type("dot").limit(K).to_list()
+            assert [each["publication_number"] for each in found] == [f"CN{row:04d}A" for row in expected]
+            assert 1 - np.array([each["_distance"] for each in found]) == pytest.approx(best, abs=1e-5)
+    (row,) = table.search().where("publication_number = 'CN0011A'").to_list()
+    assert (row["title"], row["codes"], row["publication_date"]) == ("装置11", ["G06T3/40", "A47G25/06"], "2020-01-02")
+    undated = table.search().where("publication_date IS NULL").limit(PATENTS).to_list()
+    assert len(undated) == PATENTS // 10
+
+
+def test_faiss_finds_what_exact_search_finds(content: Content, queries: dict[str, np.ndarray], tmp_path: Path) -> None:
+    written("faiss", content, tmp_path)
+    import faiss
+
+    assert (tmp_path / "ids.txt").read_text().splitlines() == [f"CN{n:04d}A" for n in range(PATENTS)]
+    for name, asked in queries.items():
+        scores, rows = faiss.read_index(str(tmp_path / f"{name}.faiss")).search(asked, K)
+        expected_scores, expected = exact_search(asked, content.vectors[name], K)
+        assert rows.tolist() == expected.tolist()
+        assert scores == pytest.approx(expected_scores, abs=1e-5)
+
+
+def test_usearch_finds_nearly_all_that_exact_search_finds(
+    content: Content, queries: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    written("usearch", content, tmp_path)
+    from usearch.index import Index
+
+    for name, asked in queries.items():
+        index = Index.restore(str(tmp_path / f"{name}.usearch"), view=True)
+        found = index.search(asked, K)
+        _, expected = exact_search(asked, content.vectors[name], K)
+        alike = [len(set(a) & set(b)) / K for a, b in zip(found.keys.tolist(), expected.tolist(), strict=True)]
+        assert np.mean(alike) > 0.98
+        assert 1 - found.distances[0] == pytest.approx(
+            content.vectors[name][found.keys[0].astype(int)] @ asked[0], abs=1e-5
+        )
+
+
+def test_qdrant_finds_what_exact_search_finds_and_has_the_fields(
+    content: Content, queries: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    written("qdrant", content, tmp_path)
+    from qdrant_client import QdrantClient
+
+    client = QdrantClient(path=str(tmp_path))
+    try:
+        for name, asked in queries.items():
+            _, rows = exact_search(asked, content.vectors[name], K)
+            for query, expected in zip(asked[:5], rows.tolist(), strict=False):
+                found = client.query_points("patents", query.tolist(), using=name, limit=K).points
+                assert [point.id for point in found] == expected
+                assert found[0].payload["publication_number"] == f"CN{expected[0]:04d}A"
+    finally:
+        client.close()
+
+
+def test_a_store_whose_package_is_missing_is_said() -> None:
+    class Absent(type(STORES["faiss"])):  # type: ignore[misc]
+        package = "not_installed_anywhere"
+
+    with pytest.raises(UserError, match=r'pip install "patent-embed\[faiss\]"'):
+        Absent().require()
