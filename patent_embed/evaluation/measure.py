@@ -73,8 +73,8 @@ class EvalResult:
 def headline_mask(source: pa.ChunkedArray, wanted: Sequence[str] | None, split: str = "test") -> NDArray[np.bool_]:
     """Which queries of a split count in its headline metrics, by their sources: (q,) bool.
 
-    ``wanted`` is the value of ``evaluation.query_sources``. Raises UserError when it matches none of the queries; val may
-    be without those that people judged, who do not choose where they judge.
+    ``wanted`` is the value of ``evaluation.query_sources``. Raises UserError when it matches none of the queries; val
+    may be without those that people judged, who do not choose where they judge.
     """
     if split == "val" and wanted is not None and JUDGED in wanted:
         return np.array([name in wanted for name in source.to_pylist()], np.bool_)
