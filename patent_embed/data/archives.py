@@ -52,6 +52,11 @@ class Budget:
         self.spent = 0
         file.seek(0)
 
+    @property
+    def left(self) -> int:
+        """How many bytes may still come."""
+        return self.allowed - self.spent
+
     def spend(self, count: int) -> None:
         """Count so many bytes. Raises TooLarge where they are too many."""
         self.spent += count

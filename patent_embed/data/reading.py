@@ -70,7 +70,7 @@ def _read(file: BinaryIO, source: str, budget: archives.Budget, depth: int) -> I
     bare = archives.without_gz(source)
     found = format_of(bare, head)
     if found is not None:
-        for raw in found.read(file, source):
+        for raw in found.read_within(file, source, budget):
             raw.format = raw.format or found.name
             yield raw
     elif archives.is_zip(head) and depth < archives.DEEPEST:

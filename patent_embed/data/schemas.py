@@ -63,6 +63,24 @@ NEGATIVES = pa.schema(
         ("score", pa.float32()),
     ]
 )
+
+# Pairs of a text that asks and a right answer, beside the queries and their own patents; of all splits.
+RELEVANCE = pa.schema(
+    [
+        ("publication_number", pa.string()),  # of the patent that asks
+        ("query", pa.string()),  # null: its passage
+        ("kind", pa.string()),  # whose prompt the asking text gets: query or passage
+        ("patent", pa.string()),  # the right answer
+        ("answer", pa.string()),  # null: its passage
+        ("grade", pa.float32()),  # above 0; 1 is as right as a patent's own text
+        ("source", pa.string()),
+        ("split", pa.string()),  # of the patent that asks
+        ("trains", pa.bool_()),  # both patents are in train
+    ]
+)
+# Patents of different families that are no negatives of one another, either way round.
+LINKS = pa.schema([("publication_number", pa.string()), ("other", pa.string())])
+
 RETRIEVAL_METRICS = ("ndcg@10", "mrr@10", "map@50", "recall@1", "recall@5", "recall@10", "recall@50")
 GRADED = "graded_ndcg@10"
 
@@ -83,5 +101,22 @@ PER_QUERY = pa.schema(
         ("negative_similarities", pa.list_(pa.float32())),  # of each of them
         ("triplets", pa.int32()),
         ("triplets_won", pa.int32()),  # with a positive strictly more similar than the negative
+    ]
+)
+
+# Of queries with judged answers, in the first 1,000 documents, which is what trec_eval is given.
+BENCHMARK_METRICS = ("ndcg@10", "ndcg@100", "mrr@1000", "map@1000", "recall@10", "recall@100", "recall@1000")
+PER_BENCHMARK_QUERY = pa.schema(
+    [
+        ("publication_number", pa.string()),  # what is drawn together in tests: queries of one patent
+        ("query_no", pa.int32()),  # row of the query
+        ("split", pa.string()),  # of the judgements: ``test``, or a part of it
+        ("source", pa.string()),
+        ("kind", pa.string()),
+        ("headline", pa.bool_()),
+        ("relevant", pa.int32()),  # documents of grade 1 or more
+        ("rank", pa.int32()),  # of the first of them; 0: not found
+        ("first", pa.string()),  # the document at the top
+        *((name, pa.float64()) for name in BENCHMARK_METRICS),
     ]
 )

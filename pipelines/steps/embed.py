@@ -8,6 +8,7 @@ import pyarrow as pa
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.model import ModelConfig
 from patent_embed.config.settings import Config
+from patent_embed.data.views import view_columns, viewed
 from patent_embed.evaluation.forgetting import general_texts
 from patent_embed.progress.clock import Stopwatch
 from pipelines.embedders import embed_texts
@@ -19,7 +20,15 @@ NAME = "embed"
 
 def model_settings(config: Config) -> dict[str, object]:
     """What of the model's settings changes its vectors; its name does not, its digest says what it is."""
-    return config.model.model_dump(exclude={"name"})
+    found = config.model.model_dump(exclude={"name"})
+    if found["passage_view"] == "abstract":  # what it was before there were others: vectors keep their name
+        del found["passage_view"]
+    return found
+
+
+def corpus_of(context: Context, config: ModelConfig, *columns: str) -> pa.Table:
+    """``columns`` of the corpus, and as ``abstract`` what is searched of each patent."""
+    return viewed(context.table("ingest", "corpus", *dict.fromkeys([*columns, *view_columns(config)])), config)
 
 
 def embed_step(config: Config, name: str, model: Input, tables: Tables[Input]) -> StepSpec:
@@ -30,15 +39,20 @@ def embed_step(config: Config, name: str, model: Input, tables: Tables[Input]) -
         settings=model_settings(config),
         inputs={"model": model, "ingest": tables.ingest, "queries": tables.queries},
         work=lambda context: embed(context, config.model),
-        rate=_rate,
+        rate=vectors_rate,
         announced=True,
     )
 
 
 def embed(context: Context, config: ModelConfig) -> Outcome:
-    """Write ``passages.npy`` (rows as in the corpus), ``queries.npy`` (rows as in the queries) and ``general.npy``
+    """The vectors of the corpus and of the queries, see ``write_vectors``."""
+    passages, asked = corpus_of(context, config)["abstract"], context.table("queries")["query"]
+    return write_vectors(context, config, passages, asked)
+
+
+def write_vectors(context: Context, config: ModelConfig, passages: pa.ChunkedArray, asked: pa.ChunkedArray) -> Outcome:
+    """Write ``passages.npy`` (rows as in ``passages``), ``queries.npy`` (rows as in ``asked``) and ``general.npy``
     (rows as in ``general_texts``), each (n, dim) float32."""
-    passages, asked = context.table("ingest", "corpus", "abstract")["abstract"], context.table("queries")["query"]
     general = pa.array(general_texts())
     kinds = ["passage"] * (len(passages) + len(general)) + ["query"] * len(asked)
     texts = pa.table(
@@ -55,5 +69,6 @@ def embed(context: Context, config: ModelConfig) -> Outcome:
     )
 
 
-def _rate(artifact: Artifact) -> str:
+def vectors_rate(artifact: Artifact) -> str:
+    """The rate of a step of vectors."""
     return f"{artifact.report['texts_per_s']:,.0f} texts/s"

@@ -27,6 +27,7 @@ from patent_embed.section import Role, names_by_role
 from pipelines.engine import Context, Emit, Input, StepSpec, ignore, rate
 from pipelines.resources import cluster_nodes
 from pipelines.session import GPU_ENV
+from pipelines.steps.embed import corpus_of
 from pipelines.steps.judged import judgements_of
 from pipelines.steps.tables import Tables
 
@@ -93,13 +94,15 @@ def _search_shard(batch: dict[str, np.ndarray], queries: Any, address: str, k: i
 
 
 def bm25_step(config: Config, tables: Tables[Input]) -> StepSpec:
-    """BM25 over the abstracts, the lexical floor."""
+    """BM25 over what is searched of each patent, the lexical floor."""
 
     def work(context: Context) -> Outcome:
-        passages = context.table("ingest", "corpus", "abstract")["abstract"].to_pylist()
+        passages = corpus_of(context, config.model)["abstract"].to_pylist()
         return _measure(context, BM25, Bm25(passages, context.table("queries")["query"].to_pylist()), config)
 
-    return StepSpec(f"{NAME}-{BM25}", VERSION, _settings(config), tables.inputs(), work, BM25_CONSTANTS, rate=rate)
+    view = config.model.passage_view
+    settings = _settings(config) | ({"passage_view": view} if view != "abstract" else {})
+    return StepSpec(f"{NAME}-{BM25}", VERSION, settings, tables.inputs(), work, BM25_CONSTANTS, rate=rate)
 
 
 def evaluate_step(config: Config, name: str, vectors: Input, tables: Tables[Input]) -> StepSpec:
@@ -121,7 +124,7 @@ def evaluate_encoder(context: Context, name: str, config: Config) -> Outcome:
     """Measure the encoder on the queries of val and test, on general sentences, and where it puts the test patents."""
     vectors = context.inputs["vectors"]
     splits, corpus = context.table("splits"), context.table("ingest", "corpus", "codes")
-    system = _system(
+    system = encoder_system(
         np.load(vectors.file("queries.npy")), vectors, config.evaluation.distributed, context.progress.emit
     )
     outcome = _measure(context, name, system, config)
@@ -136,7 +139,8 @@ def evaluate_encoder(context: Context, name: str, config: Config) -> Outcome:
     return outcome
 
 
-def _system(queries: Vectors, vectors: Artifact, distributed: bool | None, emit: Emit) -> System:
+def encoder_system(queries: Vectors, vectors: Artifact, distributed: bool | None, emit: Emit) -> System:
+    """The system of an embedding step: searched here, or in shards where that pays (``distributed``: it is told)."""
     passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
     if distributed is None:
         nodes = cluster_nodes()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -145,10 +148,78 @@ def test_the_owner_renews_it_and_ends_when_another_has_it(place: Folder, monkeyp
     assert read_owner(place) == other  # it is not ours to give back
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"token": 1}', b"\xff"])
+OWNER = {"token": "t", "command": "run", "host": "h", "machine": "m", "pid": 1, "started": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"[]", b'{"token": 1}', b"\xff"),
+        json.dumps({**OWNER, "since": 1e30, "renewed": time.time()}).encode(),  # no calendar has it
+        json.dumps({**OWNER, "since": 0, "renewed": math.nan}).encode(),
+        json.dumps({**OWNER, "since": 0, "renewed": 10**400}).encode(),
+        json.dumps({**OWNER, "since": 0, "renewed": time.time(), "host": ["h"]}).encode(),
+        json.dumps({**OWNER, "since": 0, "renewed": time.time(), "pid": 1.5}).encode(),
+    ],
+)
 def test_a_torn_lock_keeps_nobody_out(place: Folder, content: bytes) -> None:
     place.write(LOCK, content)
     RunLock(place, "run").release()
+
+
+def test_a_dead_owner_whose_clock_was_ahead_is_taken_over(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_lock, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(run_lock, "STALE_S", 1.0)
+    dead = elsewhere(place, renewed=time.time() + 86_400)
+    with RunLock(place, "run") as lock:
+        assert lock.taken_over == dead
+
+
+def test_a_living_owner_whose_clock_is_ahead_is_seen_to_live(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_lock, "HEARTBEAT_S", 0.05)
+    owner = elsewhere(place, renewed=time.time() + 86_400)
+    beat = dataclasses.replace(owner, renewed=owner.renewed + 1)
+    timer = threading.Timer(0.3, lambda: place.write(LOCK, json.dumps(dataclasses.asdict(beat)).encode()))
+    timer.start()
+    with pytest.raises(Held):
+        RunLock(place, "run")
+    timer.join()
+
+
+def test_locks_of_two_names_are_two(place: Folder) -> None:
+    with (
+        RunLock(place, "run"),
+        RunLock(place, "serve", name="other.lock"),
+        pytest.raises(Held, match=r"`serve`.*remove .*other\.lock"),
+    ):
+        RunLock(place, "serve", name="other.lock")
+    assert (read_owner(place), read_owner(place, "other.lock")) == (None, None)
+
+
+def test_of_several_who_find_a_dead_owner_one_has_it(tmp_path: Path) -> None:
+    """None sees the folder without a lock meanwhile, either."""
+    place = folder_at(tmp_path)
+    lock = RunLock(place, "run")
+    lock.release()
+    if 1:
+        me = lock.owner
+    for _ in range(30):
+        dead = dataclasses.replace(me, token=uuid.uuid4().hex, started=me.started - 1)
+        place.write(LOCK, json.dumps(dataclasses.asdict(dead)).encode())
+        held, start = list[RunLock](), threading.Barrier(8)
+
+        def take(held: list[RunLock] = held, start: threading.Barrier = start) -> None:
+            start.wait()
+            with contextlib.suppress(Held):
+                held.append(RunLock(place, "run", lost=lambda _: None))
+
+        threads = [threading.Thread(target=take) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            assert (tmp_path / LOCK).exists()
+        assert [lock.taken_over for lock in held] == [dead]
+        held[0].release()
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
@@ -161,7 +232,7 @@ def test_the_claim_of_a_dead_process_is_passed(place: Folder, monkeypatch: pytes
     if not place.everywhere:
         pytest.skip("claims are for stores")
     monkeypatch.setattr(run_lock, "_CLAIM_S", 2.5)  # a store counts whole seconds
-    claims = place / run_lock._CLAIMS
+    claims = place / f"{LOCK}{run_lock._CLAIMS}"
     claims.write("a dead process's", b"")
     begun = time.monotonic()
     RunLock(place, "run").release()

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import BinaryIO, ClassVar
 
+from patent_embed.data.archives import Budget
 from patent_embed.data.raw import RawRecord
 from patent_embed.registry import Registry
 
@@ -47,6 +48,15 @@ class Format(ABC):
             file: seekable, at its beginning. The caller closes it.
             source: what ``RawRecord.source`` begins with; the place inside the file is appended.
         """
+
+    def read_within(self, file: BinaryIO, source: str, budget: Budget) -> Iterator[RawRecord]:
+        """``read`` for a format that is compressed itself: what it unpacks is part of ``budget``, that of the file on
+        the disk with all archives in it. Others have nothing to unpack.
+
+        Raises:
+            TooLarge: at a record, where there is far more inside than a file of its size has.
+        """
+        return self.read(file, source)
 
 
 FORMATS = Registry("patent_embed.data.formats", Format, "the format")  # type: ignore[type-abstract]

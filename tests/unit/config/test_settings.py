@@ -57,6 +57,7 @@ LOGISTICS = {
         *("api.requests_per_minute", "api.max_total_tokens"),
     },
     "negatives": {"distributed"},
+    "relevance": set(),
     "model": {"name"},
     "training": {
         *("log_every", "trackers", "keep_checkpoints", "checkpoint_every_n_epochs", "num_workers", "use_gpu"),
@@ -77,7 +78,9 @@ def test_logistics(section: str) -> None:
 
 
 def test_what_is_prepared_before_a_training_and_read_after_it() -> None:
-    assert paths_of("training", Role.PREPARED) == {"query_sources", "mined_negatives", "validate_epochs"}
+    assert paths_of("training", Role.PREPARED) == {
+        *("query_sources", "mined_negatives", "validate_epochs", "validate_on"),
+    }
     assert paths_of("training", Role.PUBLISHED) == {"soup_size", "base_share", "publish"}
     other = set(Config.model_fields) - {"training"}
     assert not any(paths_of(section, role) for section in other for role in (Role.PREPARED, Role.PUBLISHED))
