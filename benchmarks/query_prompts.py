@@ -1,4 +1,4 @@
-"""Prints what a model would be asked, for people to read: settings of the queries are given as JSON, no model is needed.
+"""Prints what a model would be asked, for people to read; no model is needed. Settings of the queries are JSON.
 
 python benchmarks/query_prompts.py --count 2 --queries '{"mix": {"personas": {"layman": 1, "examiner": 1},
     "difficulties": {"effect_only": 1}, "views": {"use": 1}}}' --examples own_queries.txt
