@@ -140,6 +140,9 @@ def make(
             f"no query of kind {', '.join(kinds)} can be made of the {split!r} patents: they have neither titles nor "
             "claims, nobody wrote queries for them, and none cites another; set --split all, or other --kinds"
         )
+    asked = {each["metadata"]["kind"] for each in made.queries}
+    if len(asked) == 1:  # all queries, once more
+        del made.qrels[f"{TEST}_{asked.pop()}"]
     made.counts = {
         "documents": len(patents),
         "queries": len(made.queries),
