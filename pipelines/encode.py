@@ -8,6 +8,7 @@ from patent_embed.config.commands import EncodeArguments
 from patent_embed.config.settings import Config
 from patent_embed.data.inputs import find_input
 from patent_embed.encoder.hub import resolve_model
+from patent_embed.errors import UserError
 from patent_embed.progress.clock import duration
 from patent_embed.progress.terminal import say
 from pipelines.engine import LocalModel
@@ -21,6 +22,12 @@ from pipelines.steps.texts import texts_step
 def run(config: Config, arguments: EncodeArguments) -> None:
     """Embed the texts of ``data.data_dir`` by ``model.name``, and say where the vectors lie."""
     started = time.time()
+    if config.model.passage_view != "abstract" and arguments.text_column is None:
+        raise UserError(
+            f"model.passage_view is {config.model.passage_view!r}, and encode embeds abstracts alone: vectors of "
+            "another text than the model was tuned for would be found less well; write the texts into a column and "
+            "name it with --text_column, or leave the view out"
+        )
     before_models([config.model.name])
     texts = texts_step(config, arguments, find_input(config.data.data_dir))
     model = resolve_model(config.model.name, trust_remote_code=config.model.trust_remote_code).resolve()

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from patent_embed.arrays import Vectors
+from patent_embed.data.views import view_columns, viewed
 from patent_embed.encoder.export import Encode
 from patent_embed.errors import UserError
 from patent_embed.evaluation.measure import HEADLINE, evaluate, headline_mask
@@ -63,7 +64,8 @@ class MeasuredTexts:
         rows = np.sort(np.concatenate([np.flatnonzero(relevant), others[_lowest(ids, room, config.run.seed)]]))
         self._patents = patents.take(pa.array(rows))
         self.queries: list[str] = self._asked["query"].to_pylist()
-        abstracts = tables.ingest.table("corpus", "abstract")["abstract"]
+        corpus = viewed(tables.ingest.table("corpus", *view_columns(config.model)), config.model)
+        abstracts = corpus["abstract"]
         self.documents: list[str] = abstracts.take(pa.array(rows)).to_pylist()
         self.is_train = pc.equal(self._patents["split"], "train").to_numpy(zero_copy_only=False)
         self._no_negatives = tables.negatives.table("negatives").slice(0, 0)

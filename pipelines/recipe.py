@@ -17,10 +17,11 @@ from pipelines.steps.choose import choose_step
 from pipelines.steps.embed import embed_step
 from pipelines.steps.evaluate import BM25, bm25_step, evaluate_step
 from pipelines.steps.ingest import ingest_step
-from pipelines.steps.judged import judged_step
+from pipelines.steps.judged import judged_step, people_are_asked
 from pipelines.steps.negatives import negatives_step
 from pipelines.steps.negatives_scored import negatives_scored_step, scores_are_used
 from pipelines.steps.queries import queries_step
+from pipelines.steps.relevance import relevance_step
 from pipelines.steps.soup import soup_step
 from pipelines.steps.splits import splits_step
 from pipelines.steps.tables import Tables
@@ -78,9 +79,9 @@ def data_tables(config: Config) -> tuple[tuple[StepSpec, ...], Tables[Input]]:
     queries = queries_step(config, ingest, splits, cache)
     negatives = negatives_step(config, ingest, splits)
     steps = (ingest, splits, queries, negatives)
-    if config.queries.judgements is None:
+    if not people_are_asked(config.queries):
         return steps, Tables(*steps)
-    judged = judged_step(config.queries.judgements, queries, splits)
+    judged = judged_step(config.queries, queries, splits)
     return (*steps, judged), Tables(ingest, splits, judged, negatives)
 
 
@@ -107,13 +108,15 @@ def run_recipe(config: Config, tuned: Path | None = None) -> Recipe:
 def _with_training(steps: _Steps, base: LocalModel, vectors: StepSpec, tables: Tables[Input]) -> Recipe:
     """Mine, train and embed, as many rounds as asked: each mines with the ``vectors`` of the round before."""
     config, rounds, trainings = steps.config, steps.config.negatives.rounds, list[StepSpec]()
+    several = config.relevance.several
+    relevance = steps.add(relevance_step(config, tables.ingest, tables.splits)) if several else None
     for number in range(1, rounds + 1):
         last = number == rounds
         mark, name = ("", TUNED) if last else (f"-{number}", f"round-{number}")
         mined: Input = tables.negatives
         if scores_are_used(config):
             mined = steps.add(negatives_scored_step(config, tables, vectors, mark))
-        tokens = steps.add(tokens_step(config, base, tables.with_negatives(mined), mark))
+        tokens = steps.add(tokens_step(config, base, tables.with_negatives(mined), mark, relevance))
         members = _members(config, tokens, base, mark, config.training.soup_size if last else 1)
         trainings += [steps.add(member) for member in members]
         trained = members[0] if len(members) == 1 else steps.add(soup_step(config, members))

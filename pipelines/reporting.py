@@ -25,6 +25,7 @@ from patent_embed.report.content import RunReport
 from pipelines.engine import Input, Results
 from pipelines.steps.choose import choice_of
 from pipelines.steps.tables import Tables
+from pipelines.steps.tokens import NAME as TOKENS
 
 INTERVALS = ("ndcg@10", "recall@100")  # metrics of a benchmark that are shown with intervals
 BENCHMARK_RELEVANCE = (
@@ -70,6 +71,7 @@ def make_report(
         query_sources=queries.report["sources"],
         queries=queries.report,
         negatives=done[tables.negatives].report,
+        **_training(steps[TOKENS].artifact if trained and TOKENS in steps else None),
         history=trained.report["history"] if trained else (),
         kept_epoch=trained.report["kept_epoch"] if trained else None,
         choice=choice_of(trained).line(always=config.run.publish == "always")
@@ -133,6 +135,20 @@ def _benchmark_evidence(
     others = [result for name, result in results.items() if name not in (system.name, baseline.name)]
     slices = compare_slices(system, baseline, labels, split=verdict.split, others=others, seed=seed)
     return {"slices": slices} | _general(system, baseline, seed)
+
+
+def _training(tokens: Artifact | None) -> dict[str, Any]:
+    """What the training read, as its last ``tokens`` step counted it; nothing where an earlier program made that."""
+    if tokens is None or "contamination" not in tokens.report:
+        return {}
+    counted, cut = tokens.report["contamination"], tokens.report["cut"]
+    texts = {
+        "all": counted["texts"],
+        "of families in val or test": counted["held_out_texts"],
+        "families in two splits": counted["families_in_two_splits"],
+        f"longer than {cut['read_at_most']} tokens, of {cut['passages']:,} passages": cut["longer"],
+    }
+    return {"training_texts": texts, "training_triplets": tokens.report.get("triplets", {})}
 
 
 def _evidence(

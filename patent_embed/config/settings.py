@@ -6,17 +6,19 @@ value is checked in one place and a typo is an error with the path of the key in
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from patent_embed.config.data import DataConfig
 from patent_embed.config.evaluation import EvaluationConfig
 from patent_embed.config.model import ModelConfig
 from patent_embed.config.negatives import NegativesConfig
 from patent_embed.config.queries import QueriesConfig
+from patent_embed.config.relevance import RelevanceConfig
 from patent_embed.config.run import RunConfig
 from patent_embed.config.splits import SplitsConfig
 from patent_embed.config.training import TrainingConfig
 from patent_embed.config.tune import TuneConfig
+from patent_embed.losses.base import LOSSES
 from patent_embed.section import Section
 
 
@@ -28,7 +30,23 @@ class Config(Section):
     splits: SplitsConfig = Field(default_factory=SplitsConfig)
     queries: QueriesConfig = Field(default_factory=QueriesConfig)
     negatives: NegativesConfig = Field(default_factory=NegativesConfig)
+    relevance: RelevanceConfig = Field(default_factory=RelevanceConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     tune: TuneConfig = Field(default_factory=TuneConfig)
+
+    @model_validator(mode="after")
+    def _every_source_can_be_trained_on(self) -> Config:
+        if self.relevance.several and not LOSSES[self.training.loss].graded:
+            fitting = " or ".join(loss.name for loss in LOSSES if loss.graded)
+            raise ValueError(
+                f"relevance has weights {self.relevance.weights()}, and loss {self.training.loss!r} learns from the "
+                f"patents' own text alone: it knows no grades; set training.loss={fitting}"
+            )
+        if self.training.validate_on == "relevance" and not self.relevance.several:
+            raise ValueError(
+                "training.validate_on is 'relevance', and relevance has no source beside the patents' own text: no "
+                "patent is linked to another one; set a weight, as relevance.citations=1, or validate_on=queries"
+            )
+        return self

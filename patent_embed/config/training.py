@@ -102,6 +102,11 @@ class TrainingConfig(_LossSettings, _Schedule):
         description="measure val nDCG@10 before the training and after every epoch; false: the last epoch is "
         "published, and no time goes into embedding val's passages each time",
     )
+    validate_on: Annotated[Literal["queries", "relevance"], Role.PREPARED] = Field(
+        "queries",
+        description="what val nDCG@10 is of: queries for their own patents, or, where relevance has sources that link "
+        "patents, the passages of val patents for those that they are linked to, such as cited ones",
+    )
     early_stopping_patience: int = Field(
         3,
         ge=0,

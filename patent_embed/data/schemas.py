@@ -63,6 +63,24 @@ NEGATIVES = pa.schema(
         ("score", pa.float32()),
     ]
 )
+
+# Pairs of a text that asks and a right answer, beside the queries and their own patents; of all splits.
+RELEVANCE = pa.schema(
+    [
+        ("publication_number", pa.string()),  # of the patent that asks
+        ("query", pa.string()),  # null: its passage
+        ("kind", pa.string()),  # whose prompt the asking text gets: query or passage
+        ("patent", pa.string()),  # the right answer
+        ("answer", pa.string()),  # null: its passage
+        ("grade", pa.float32()),  # above 0; 1 is as right as a patent's own text
+        ("source", pa.string()),
+        ("split", pa.string()),  # of the patent that asks
+        ("trains", pa.bool_()),  # both patents are in train
+    ]
+)
+# Patents of different families that are no negatives of one another, either way round.
+LINKS = pa.schema([("publication_number", pa.string()), ("other", pa.string())])
+
 RETRIEVAL_METRICS = ("ndcg@10", "mrr@10", "map@50", "recall@1", "recall@5", "recall@10", "recall@50")
 GRADED = "graded_ndcg@10"
 

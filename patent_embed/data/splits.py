@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from patent_embed.config.splits import SplitsConfig
 from patent_embed.data.schemas import SPLIT_TABLE
+from patent_embed.errors import UserError
 from patent_embed.hashing import hash64, text_key
 
 SPLITS = ("train", "val", "test")
@@ -95,15 +96,51 @@ def assign_splits(families: Sequence[str], config: SplitsConfig, seed: int) -> l
     return [drawn[family] for family in families]
 
 
+def split_by_date(families: Sequence[str], dates: Sequence[str | None], config: SplitsConfig) -> list[str]:
+    """The split of each patent: the past is trained on, what was published later is validated and tested on.
+
+    A family has the date of its first publication, since its texts were known from then on. Families of one date stay
+    together, in the earlier split, so shares are met as nearly as dates allow. A family without a date is trained on:
+    nobody can say that it came later.
+
+    Raises UserError where no patent of val or of test would be left.
+    """
+    first: dict[str, str] = {}
+    for family, date in zip(families, dates, strict=True):
+        if date is not None:
+            first[family] = min(date, first.get(family, date))
+    size = Counter(families)
+    by_date: Counter[str] = Counter()
+    for family, date in first.items():
+        by_date[date] += size[family]
+    bounds = [config.train * len(families), (config.train + config.val) * len(families)]
+    split_of_date, before = dict[str, str](), len(families) - sum(by_date.values())
+    for date in sorted(by_date):
+        split_of_date[date] = SPLITS[sum(before >= bound for bound in bounds)]
+        before += by_date[date]
+    found = [split_of_date[first[family]] if family in first else SPLITS[0] for family in families]
+    if missing := [split for split in SPLITS[1:] if split not in found]:
+        raise UserError(
+            f"splits.by=date leaves {' and '.join(missing)} without a patent: {len(first):,} of {len(size):,} families "
+            f"have a publication_date, of {len(by_date):,} different days; set splits.by=hash, or name the field with "
+            "data.fields.publication_date"
+        )
+    return found
+
+
 def split_table(corpus: pa.Table, config: SplitsConfig, seed: int) -> tuple[pa.Table, int]:
     """``publication_number, family, split`` for each row of ``corpus``, in order; how many ids were not believed.
 
     Args:
-        corpus: ``publication_number, abstract, family_id``.
+        corpus: ``publication_number, abstract, family_id, publication_date``; the date is read for ``splits.by=date``.
     """
     numbers = corpus["publication_number"].to_pylist()
     texts = [abstract_key(text) for chunk in corpus["abstract"].chunks for text in chunk.to_pylist()]
     told, unbelieved = family_keys(numbers, corpus["family_id"].to_pylist())
     families = assign_families(numbers, texts, told)
-    table = pa.table([numbers, families, assign_splits(families, config, seed)], schema=SPLIT_TABLE)
+    if config.by == "date":
+        splits = split_by_date(families, corpus["publication_date"].to_pylist(), config)
+    else:
+        splits = assign_splits(families, config, seed)
+    table = pa.table([numbers, families, splits], schema=SPLIT_TABLE)
     return table, unbelieved

@@ -150,6 +150,12 @@ class Encoder:
             parts.append(Tokens.from_lists(encoded["input_ids"]))
         return Tokens.concat(parts)
 
+    def whole_lengths(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
+        """(n,) tokens that the texts would be with nothing cut, prompt and special tokens included."""
+        texts = [self.prompts[kind] + text for text in texts]
+        encoded = self.tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, verbose=False)
+        return np.array([len(ids) for ids in encoded["input_ids"]], np.int64)
+
     def forward(self, batch: PackedBatch) -> Tensor:
         """Embeddings of a batch that lies on ``device``: (n, dim) fp32, of length 1, in the order asked for."""
         bounds = batch.cu_seq_lens.long()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -30,6 +31,34 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Section)
 
 
+@dataclass(frozen=True)
+class Relations:
+    """What is known of a batch's right answers and patents where they come from other sources than queries.
+
+    Attributes:
+        grade: (m,) above 0, how right the positive of each triplet is; 1 as a patent's own text.
+        linked: ``link_keys`` of families that are no negatives of one another, ascending, both ways round.
+    """
+
+    grade: np.ndarray
+    linked: np.ndarray
+
+    def between(self, families: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """(q, c) bool: which of ``families`` (q,) and ``others`` (c,) are linked."""
+        keys = link_keys(families[:, None], others[None, :])
+        if not len(self.linked):
+            return np.zeros(keys.shape, np.bool_)
+        place = np.minimum(np.searchsorted(self.linked, keys), len(self.linked) - 1)
+        found: np.ndarray = self.linked[place] == keys
+        return found
+
+
+def link_keys(families: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """One number for each pair of family numbers, which are below 2**31."""
+    keys: np.ndarray = families.astype(np.int64) << 32 | others.astype(np.int64)
+    return keys
+
+
 class Loss(ABC, Generic[S]):
     """A training loss with the settings ``S``, which it alone reads.
 
@@ -38,6 +67,7 @@ class Loss(ABC, Generic[S]):
         order: where it stands in lists of losses, by this number and then by name.
         settings: the model of its settings; each has a default.
         in_batch: whether the other passages of a batch are negatives of a query, so that it can do without mined ones.
+        graded: whether it has ``graded_losses``, so that it can learn from several sources of relevance.
         ranges: what a sweep varies of them unless told otherwise, e.g. ``{"margin": "uniform(0.05, 0.5)"}``. A
             ``learning_rate`` replaces the one that every loss has.
     """
@@ -46,6 +76,7 @@ class Loss(ABC, Generic[S]):
     order: int = 100
     settings: type[S]
     in_batch: bool = False
+    graded: bool = False
     ranges: Mapping[str, str] = {}
 
     @abstractmethod
@@ -58,6 +89,13 @@ class Loss(ABC, Generic[S]):
             triplets: (m, 3) rows of ``embeddings``: query, positive, negative.
             family: (n,) of the patent each text belongs to; texts of one family are no negatives of one another.
         """
+
+    def graded_losses(
+        self, embeddings: Tensor, triplets: np.ndarray, family: np.ndarray, relations: Relations, settings: S
+    ) -> Tensor:
+        """The same for triplets of several sources of relevance: what ``relations`` links are no negatives of one
+        another, and a value counts by the grade of its right answer. Asked of losses that are ``graded``."""
+        raise NotImplementedError(f"{self.name} knows no grades")
 
     def check(self, settings: S) -> None:
         """Raises ValueError where the settings, each valid, cannot be trained with. Asked when the loss is chosen."""

@@ -57,6 +57,8 @@ class RunReport:
             ``rejected_answers`` and ``rejected_examples`` (by reason), ``errors``, ``tokens``.
         negatives: of the negatives step: ``anchors``, ``negatives``, ``rungs`` (by rung), ``shortfall`` (missing
             negatives → anchors), ``anchors_without_negatives``.
+        training_triplets: by source, where there is more than queries to learn from.
+        training_texts: what is read in training: ``{"all": 9120, "of families in val or test": 0, ...}``.
         history: an entry an epoch with ``epoch`` and any of ``loss``, ``val_ndcg@10``, ``train_seconds``; epoch 0 is
             the model before training.
         kept_epoch: whose weights were kept.
@@ -83,6 +85,8 @@ class RunReport:
     query_sources: Mapping[str, int] = field(default_factory=dict)
     queries: Mapping[str, Any] = field(default_factory=dict)
     negatives: Mapping[str, Any] = field(default_factory=dict)
+    training_triplets: Mapping[str, int] = field(default_factory=dict)
+    training_texts: Mapping[str, int] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     kept_epoch: int | None = None
     intervals: Sequence[MeanInterval] = ()

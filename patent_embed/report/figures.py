@@ -163,7 +163,11 @@ def data_figures(report: RunReport) -> list[Figure]:
             "Queries, by kind": report.queries.get("kinds", {}),
             "Judged queries, by split": report.queries.get("judged_queries", {}),
             "Judgements, by use": report.queries.get("judgements", {}),
+            "Queries, by persona, difficulty and view": report.queries.get("styles", {}),
+            "Queries, by the rank of their patent by words alone (BM25)": report.queries.get("overlap", {}),
             "Written answers rejected, by filter": report.queries.get("rejected_answers", {}),
+            "Triplets of the training, by source": report.training_triplets,
+            "Texts of the training": report.training_texts,
         }
     )
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patent_embed.arrays import changes, matches, numbered, ranges_of, rows_of
+from patent_embed.arrays import Rows, changes, matches, numbered, ranges_of, rows_of
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 from patent_embed.queries.sources import mask_by_source
 from patent_embed.training.judged import TrainingJudgements
+from patent_embed.training.mixture import Mixture
 from patent_embed.training.validation import RetrievalSet
 
 # With this many queries of a model, adding those of rules made the tuned encoder worse (docs/quality.md).
@@ -68,6 +69,13 @@ def build_triplets(
     )
 
 
+def training_families(splits: pa.Table, queries: pa.Table, judged: pa.Table | None) -> Rows:
+    """(patents,) the family of each patent as ``TripletData`` numbers it. ``queries``: those that are trained on."""
+    if judged is not None:
+        return TrainingJudgements(judged, splits, queries).family
+    return numbered(splits["family"])[0].astype(np.int64)
+
+
 def training_queries(splits: pa.Table, queries: pa.Table, sources: Sequence[str] | None) -> pa.Table:
     """The queries that a training reads, in their order. ``sources`` as in ``build_triplets``."""
     in_train = pc.equal(splits["split"], "train").to_numpy()
@@ -96,9 +104,14 @@ def load_training_data(folder: Path) -> tuple[TripletData, RetrievalSet]:
     def tokens(name: str) -> Tokens:
         return Tokens(array(f"{name}-ids"), array(f"{name}-offsets"))
 
-    data = TripletData(tokens("train-tokens"), array("train-triplets"), array("train-family"))
+    def optional(name: str) -> np.ndarray | None:
+        return array(name) if (folder / f"{name}.npy").exists() else None
+
+    mixed = (optional(f"train-mixture-{field.name}") for field in fields(Mixture))
+    mixture = Mixture(*given) if len(given := [each for each in mixed if each is not None]) else None
+    data = TripletData(tokens("train-tokens"), array("train-triplets"), array("train-family"), mixture)
     families = array("val-query_family"), array("val-passage_family")
-    return data, RetrievalSet(tokens("val-queries"), tokens("val-passages"), *families)
+    return data, RetrievalSet(tokens("val-queries"), tokens("val-passages"), *families, optional("val-links"))
 
 
 def _arrays(data: TripletData | RetrievalSet) -> dict[str, np.ndarray]:
@@ -106,7 +119,9 @@ def _arrays(data: TripletData | RetrievalSet) -> dict[str, np.ndarray]:
     for name, value in vars(data).items():
         if isinstance(value, Tokens):
             found |= {f"{name}-ids": value.ids, f"{name}-offsets": value.offsets}
-        else:
+        elif isinstance(value, Mixture):
+            found |= {f"{name}-{part}": array for part, array in vars(value).items()}
+        elif value is not None:
             found[name] = value
     return found
 
@@ -119,11 +134,30 @@ class TripletData:
         tokens: all distinct texts, queries and passages.
         triplets: (m, 3) rows of ``tokens``: query, positive, negative; those of one query stand together.
         family: (len(tokens),) family of the patent each text belongs to.
+        mixture: what several sources of relevance say of the triplets; None: they are of queries alone.
     """
 
     tokens: Tokens
     triplets: np.ndarray
     family: np.ndarray
+    mixture: Mixture | None = None
+
+    def batches(self, seed: int, epoch: int, size: int) -> list[np.ndarray]:
+        """The triplets of an epoch, cut into those of each optimizer step: ``size`` or fewer, of one source each."""
+        if self.mixture is not None:
+            return self.mixture.batches(self.triplets[:, 0], size, np.random.default_rng([seed, epoch]))
+        order = self.epoch_order(seed, epoch)
+        return [order[begin : begin + size] for begin in range(0, len(order), size)]
+
+    def batch_count(self, size: int) -> int:
+        """How many batches that are, the same in every epoch."""
+        sizes = [len(self.triplets)] if self.mixture is None else self.mixture.sizes().tolist()
+        return sum(-(-each // size) for each in sizes)
+
+    @property
+    def epoch_size(self) -> int:
+        """Triplets of an epoch."""
+        return len(self.triplets) if self.mixture is None else int(self.mixture.sizes().sum())
 
     def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
         """Triplet rows in the order of an epoch: queries shuffled, each with its triplets behind one another, so

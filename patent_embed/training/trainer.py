@@ -103,12 +103,12 @@ class Trainer:
         self.device = next(iter(self.parameters.values())).device
         layers = self.device.type == "cpu" and cpu_fused.supported(encoder.model)
         self.precision = precision_on(self.device, config.precision, layers)
-        self.steps_per_epoch = math.ceil(len(data.triplets) / config.batch_size)
+        self.steps_per_epoch = data.batch_count(config.batch_size)
         self.total_steps = self.steps_per_epoch * config.epochs
         self.objective = Objective(config, encoder.dim)
         self._fused: Fused | CpuFused | None = None
         self._graphs: Graphs | None = None
-        pays = len(data.triplets) * config.epochs >= fused.PAYS_FROM_TRIPLETS
+        pays = data.epoch_size * config.epochs >= fused.PAYS_FROM_TRIPLETS
         if self.precision == "bf16" and pays and fused.supported(encoder.model, self.device):
             self._fused = Fused(encoder.model)
             self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
@@ -185,8 +185,8 @@ class Trainer:
 
     def _train_epoch(self, reporter: Reporter) -> float:
         """One pass over the data; returns the mean loss over its triplets."""
-        state, size = self.state, self.config.batch_size
-        order = self.data.epoch_order(self.seed, state.epoch)
+        state, done = self.state, 0
+        batches, every = self.data.batches(self.seed, state.epoch, self.config.batch_size), self.data.epoch_size
         self.encoder.model.train()
         total, started = 0.0, time.perf_counter()
         running: deque[_Begun] = deque()
@@ -202,7 +202,7 @@ class Trainer:
                 )
             total += loss * begun.triplets
             speed = begun.done / (time.perf_counter() - started)
-            left = (self.config.epochs - state.epoch) * len(order) - begun.done
+            left = (self.config.epochs - state.epoch) * every - begun.done
             reporter.step(
                 TrainingStep(
                     epoch=state.epoch + 1,
@@ -217,17 +217,17 @@ class Trainer:
             )
 
         with self._fused or contextlib.nullcontext(), _old_objects_left_alone():
-            for begin in range(0, len(order), size):
-                rows = order[begin : begin + size]
+            for rows in batches:
                 rate = self.learning_rate_at(state.step)
                 loss = self._train_step(rows, rate)
                 state.step += 1
-                running.append(_Begun(state.step, rate, len(rows), begin + len(rows), _fetch(loss)))
+                done += len(rows)
+                running.append(_Begun(state.step, rate, len(rows), done, _fetch(loss)))
                 if len(running) > (self.device.type == "cuda"):  # a GPU works on a step while the next is prepared
                     finish()
             while running:
                 finish()
-        return total / len(order)
+        return total / every
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up over the first ``warmup_ratio`` of all steps, then linear decay to zero."""
@@ -243,7 +243,7 @@ class Trainer:
         tokens, places = self.data.tokens, texts
         if self._drop_words is not None:
             places = np.arange(len(texts))
-            queries = np.isin(places, inverse[:, 0])
+            queries = np.isin(places, inverse[:, 0]) & ~np.isin(places, inverse[:, 1:])
             tokens = self._drop_words(tokens.take(texts), queries, np.random.default_rng([self.seed, self.state.step]))
         lengths = tokens.lengths_of(places)
         shares = distributed.split_by_weight(lengths, distributed.world_size())
@@ -257,7 +257,9 @@ class Trainer:
         ]
         local = torch.cat(outputs) if outputs else torch.zeros((0, self.encoder.dim), device=self.device)
         everything = distributed.gather_rows(local, [s.stop - s.start for s in shares]).requires_grad_()
-        loss = self.objective(everything, inverse, self.data.family[texts])
+        family, mixture = self.data.family[texts], self.data.mixture
+        relations = None if mixture is None else mixture.relations(rows, family)
+        loss = self.objective(everything, inverse, family, relations)
         (gradient,) = torch.autograd.grad(loss, everything)
         gradient = gradient[mine]
         parts = torch.split(gradient, [len(chunk) for chunk in chunks])

@@ -28,13 +28,16 @@ class RetrievalSet:
     Attributes:
         queries, passages: token stores.
         query_family: (len(queries),), passage_family: (len(passages),): a passage is relevant to a query when
-            their families are the same.
+            their families are the same, unless there are links.
+        links: (r, 2) rows of queries and of passages: with them those passages are relevant, and the query's own
+            family is left out of what is found.
     """
 
     queries: Tokens
     passages: Tokens
     query_family: np.ndarray
     passage_family: np.ndarray
+    links: np.ndarray | None = None
 
 
 def build_retrieval_set(
@@ -57,7 +60,7 @@ def build_retrieval_set(
     of_split = queries.filter(pa.array(member[rows_of(queries["publication_number"], ids)]))
     chosen = of_split.filter(pa.array(headline_mask(of_split["source"], sources, split)))
     asked = rows_of(chosen["publication_number"], ids)
-    pool = np.flatnonzero(member | _shares_main_group(corpus["codes"], asked))
+    pool = np.flatnonzero(member | shares_main_group(corpus["codes"], asked))
     family = numbered(splits["family"])[0].astype(np.int64)
     return RetrievalSet(
         queries=encoder.tokenize(chosen["query"].to_pylist(), "query"),
@@ -67,7 +70,7 @@ def build_retrieval_set(
     )
 
 
-def _shares_main_group(codes: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
+def shares_main_group(codes: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
     """(n,) bool: patents with a code of a main group that one of ``rows`` has."""
     owner, symbols = flattened(codes)
     group, _ = numbered(main_groups(symbols))
@@ -100,6 +103,19 @@ def retrieval_ndcg(encoder: Encoder, data: RetrievalSet, k: int = 10) -> Floats:
 def _ndcg(embeddings: np.ndarray, data: RetrievalSet, k: int) -> Floats:
     """``embeddings``: of the queries, then of the passages."""
     queries, passages = embeddings[: len(data.queries)], embeddings[len(data.queries) :]
+    if data.links is not None:
+        return _linked_ndcg(queries, passages, data, data.links, k)
     _, ranked = exact_search(queries, passages, k)
     relevant = metrics.group_sizes(data.query_family, data.passage_family)
     return metrics.ndcg(metrics.hits(ranked, data.query_family, data.passage_family), relevant, k)
+
+
+def _linked_ndcg(queries: np.ndarray, passages: np.ndarray, data: RetrievalSet, links: np.ndarray, k: int) -> Floats:
+    own = metrics.group_sizes(data.query_family, data.passage_family)
+    _, ranked = exact_search(queries, passages, min(k + int(own.max(initial=0)), len(passages)))
+    kin = metrics.hits(ranked, data.query_family, data.passage_family)
+    others = np.argsort(kin, axis=1, kind="stable")  # the own family behind all others
+    relevant = np.zeros((len(queries), len(passages)), np.bool_)
+    relevant[links[:, 0], links[:, 1]] = True
+    hit = np.take_along_axis(relevant, ranked, axis=1) & ~kin
+    return metrics.ndcg(np.take_along_axis(hit, others, axis=1)[:, :k], relevant.sum(axis=1), k)

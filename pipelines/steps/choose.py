@@ -13,7 +13,7 @@ from patent_embed.training.choice import Choice
 from pipelines.engine import Context, Input, LocalModel, StepSpec
 from pipelines.resources import cluster_gpus
 from pipelines.session import GPU_ENV
-from pipelines.steps.embed import model_settings
+from pipelines.steps.embed import corpus_of, model_settings
 from pipelines.steps.tables import Tables
 from pipelines.steps.train import ADAPTER, MODEL
 
@@ -67,7 +67,7 @@ def _work(context: Context, config: Config) -> Outcome:
     from patent_embed.training.published import Mixed, mix_adapter
 
     base, trained = context.model("base"), context.inputs["trained"]
-    corpus = context.table("ingest", "corpus", "publication_number", "abstract", "codes")
+    corpus = corpus_of(context, config.model, "publication_number", "codes")
     splits, asked = context.table("splits"), context.table("queries")
     encoder = Encoder.load(base.folder(), config.model)
     trained_on = training_queries(splits, asked, config.training.query_sources)

@@ -8,6 +8,7 @@ import pyarrow as pa
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.model import ModelConfig
 from patent_embed.config.settings import Config
+from patent_embed.data.views import view_columns, viewed
 from patent_embed.evaluation.forgetting import general_texts
 from patent_embed.progress.clock import Stopwatch
 from pipelines.embedders import embed_texts
@@ -19,7 +20,15 @@ NAME = "embed"
 
 def model_settings(config: Config) -> dict[str, object]:
     """What of the model's settings changes its vectors; its name does not, its digest says what it is."""
-    return config.model.model_dump(exclude={"name"})
+    found = config.model.model_dump(exclude={"name"})
+    if found["passage_view"] == "abstract":  # what it was before there were others: vectors keep their name
+        del found["passage_view"]
+    return found
+
+
+def corpus_of(context: Context, config: ModelConfig, *columns: str) -> pa.Table:
+    """``columns`` of the corpus, and as ``abstract`` what is searched of each patent."""
+    return viewed(context.table("ingest", "corpus", *dict.fromkeys([*columns, *view_columns(config)])), config)
 
 
 def embed_step(config: Config, name: str, model: Input, tables: Tables[Input]) -> StepSpec:
@@ -37,7 +46,7 @@ def embed_step(config: Config, name: str, model: Input, tables: Tables[Input]) -
 
 def embed(context: Context, config: ModelConfig) -> Outcome:
     """The vectors of the corpus and of the queries, see ``write_vectors``."""
-    passages, asked = context.table("ingest", "corpus", "abstract")["abstract"], context.table("queries")["query"]
+    passages, asked = corpus_of(context, config)["abstract"], context.table("queries")["query"]
     return write_vectors(context, config, passages, asked)
 
 

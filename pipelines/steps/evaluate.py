@@ -27,6 +27,7 @@ from patent_embed.section import Role, names_by_role
 from pipelines.engine import Context, Emit, Input, StepSpec, ignore, rate
 from pipelines.resources import cluster_nodes
 from pipelines.session import GPU_ENV
+from pipelines.steps.embed import corpus_of
 from pipelines.steps.judged import judgements_of
 from pipelines.steps.tables import Tables
 
@@ -93,13 +94,15 @@ def _search_shard(batch: dict[str, np.ndarray], queries: Any, address: str, k: i
 
 
 def bm25_step(config: Config, tables: Tables[Input]) -> StepSpec:
-    """BM25 over the abstracts, the lexical floor."""
+    """BM25 over what is searched of each patent, the lexical floor."""
 
     def work(context: Context) -> Outcome:
-        passages = context.table("ingest", "corpus", "abstract")["abstract"].to_pylist()
+        passages = corpus_of(context, config.model)["abstract"].to_pylist()
         return _measure(context, BM25, Bm25(passages, context.table("queries")["query"].to_pylist()), config)
 
-    return StepSpec(f"{NAME}-{BM25}", VERSION, _settings(config), tables.inputs(), work, BM25_CONSTANTS, rate=rate)
+    view = config.model.passage_view
+    settings = _settings(config) | ({"passage_view": view} if view != "abstract" else {})
+    return StepSpec(f"{NAME}-{BM25}", VERSION, settings, tables.inputs(), work, BM25_CONSTANTS, rate=rate)
 
 
 def evaluate_step(config: Config, name: str, vectors: Input, tables: Tables[Input]) -> StepSpec:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.settings import Config
+from patent_embed.config.splits import SplitsConfig
 from patent_embed.data.splits import LARGEST_FAMILY, SMALLEST_BOUND, SPLITS, split_table
 from pipelines.engine import Context, Input, StepSpec, rate
 
@@ -17,20 +21,21 @@ def splits_step(config: Config, ingest: Input) -> StepSpec:
     settings, seed = config.splits, config.run.seed
 
     def work(context: Context) -> Outcome:
-        corpus = context.table("ingest", "corpus", "publication_number", "abstract", "family_id")
+        corpus = context.table("ingest", "corpus", "publication_number", "abstract", "family_id", "publication_date")
         table, unbelieved = split_table(corpus, settings, seed)
         pq.write_table(table, context.folder / "splits.parquet", compression="zstd")
         counts = {item["values"]: item["counts"] for item in table["split"].value_counts().to_pylist()}
         families = len(table["family"].unique())
         return Outcome(
             rows={split: counts.get(split, 0) for split in SPLITS},
-            report={"families": families, "unbelieved_ids": unbelieved},
+            report={"families": families, "unbelieved_ids": unbelieved} | dates_of(corpus, table, settings),
         )
 
     return StepSpec(
         name=NAME,
         version=2,
-        settings=settings.model_dump() | {"seed": seed},
+        # By hash, a setting that was not there before must not give the result another name.
+        settings=settings.model_dump(exclude={"by"} if settings.by == "hash" else set()) | {"seed": seed},
         inputs={"ingest": ingest},
         work=work,
         constants={"LARGEST_FAMILY": LARGEST_FAMILY, "SMALLEST_BOUND": SMALLEST_BOUND},
@@ -43,7 +48,25 @@ def _notes(artifact: Artifact) -> list[str]:
     lines = [f"{artifact.report['families']:,} families"]
     if unbelieved := artifact.report.get("unbelieved_ids"):
         lines.append(f"{unbelieved:,} family ids that too many patents share are not used")
+    if undated := artifact.report.get("undated"):
+        lines.append(f"{undated:,} patents without a date are trained on")
+    if first := artifact.report.get("first_dates"):
+        lines.append("first published: " + ", ".join(f"{split} from {date}" for split, date in first.items()))
     return lines
+
+
+def dates_of(corpus: pa.Table, table: pa.Table, settings: SplitsConfig) -> dict[str, Any]:
+    """What is said of splits by date: ``undated`` patents, and the first date of val and of test; nothing of others."""
+    if settings.by != "date":
+        return {}
+    dated = pa.table({"split": table["split"], "family": table["family"], "date": corpus["publication_date"]})
+    families = dated.group_by(["split", "family"]).aggregate([("date", "min")])
+    first = families.group_by("split").aggregate([("date_min", "min")]).to_pylist()
+    found = {each["split"]: each["date_min_min"] for each in first}
+    return {
+        "undated": corpus["publication_date"].null_count,
+        "first_dates": {split: found[split] for split in SPLITS if found.get(split)},
+    }
 
 
 def patents_per_second(artifact: Artifact) -> str:

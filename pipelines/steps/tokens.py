@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
-from patent_embed.artifacts import Outcome
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.settings import Config
+from patent_embed.errors import UserError
+from patent_embed.hashing import hash_strings
 from pipelines.engine import Context, Input, LocalModel, StepSpec, rate
-from pipelines.steps.embed import model_settings
+from pipelines.steps import relevance as relevance_step
+from pipelines.steps.embed import corpus_of, model_settings
 from pipelines.steps.judged import judgements_of
-from pipelines.steps.tables import Tables
+from pipelines.steps.tables import Tables, counted
+
+if TYPE_CHECKING:
+    from patent_embed.encoder.encoder import Encoder
+    from patent_embed.training.pairs import Known
+    from patent_embed.training.validation import RetrievalSet
 
 NAME = "tokens"
+_LOOKED_AT = 2000  # passages, for what is cut
 
 
-def tokens_step(config: Config, base: LocalModel, tables: Tables[Input], mark: str = "") -> StepSpec:
-    """The training's triplets and its validation set as ``base`` reads them. ``mark``: of the round."""
+def tokens_step(
+    config: Config, base: LocalModel, tables: Tables[Input], mark: str = "", relevance: Input | None = None
+) -> StepSpec:
+    """The training's triplets and its validation set as ``base`` reads them. ``mark``: of the round. ``relevance``: the
+    step of that name, where there is more than queries to learn from."""
     from patent_embed.evaluation.measure import ENOUGH_QUERIES
     from patent_embed.training.data import ENOUGH_TO_TRAIN
 
     training = config.training
     texts: dict[str, object] = {"train": training.query_sources, "mined": training.mined_negatives}
     texts |= {"val": config.evaluation.query_sources, "validated": training.validate_epochs}
+    inputs: dict[str, Input] = tables.inputs() | {"model": base}
+    if relevance is not None:
+        texts |= {"weights": config.relevance.weights(), "validate_on": training.validate_on}
+        inputs |= {relevance_step.NAME: relevance}
     return StepSpec(
         name=f"{NAME}{mark}",
         version=2,
         settings=model_settings(config) | texts,
-        inputs=tables.inputs() | {"model": base},
+        inputs=inputs,
         work=lambda context: _work(context, config, base),
         constants={"ENOUGH_TO_TRAIN": ENOUGH_TO_TRAIN, "ENOUGH_QUERIES": ENOUGH_QUERIES},
+        check=_require_no_contamination,
+        notes=_notes,
         rate=rate,
     )
 
@@ -35,19 +58,82 @@ def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
     from transformers.utils.logging import disable_progress_bar
 
     from patent_embed.encoder.encoder import Encoder
-    from patent_embed.training.data import build_triplets, save_training_data
-    from patent_embed.training.validation import build_retrieval_set
+    from patent_embed.training.contamination import contamination
+    from patent_embed.training.data import build_triplets, save_training_data, training_families, training_queries
+    from patent_embed.training.pairs import Known, with_relevance
 
     disable_progress_bar()  # of a load of seconds, on the run's own terminal
     encoder = Encoder.load(base.folder, config.model)
-    corpus = context.table("ingest", "corpus", "publication_number", "abstract", "codes")
+    corpus = corpus_of(context, config.model, "publication_number", "codes")
     splits, asked, mined = (context.table(name) for name in ("splits", "queries", "negatives"))
     training = config.training
     judged = judgements_of(context.inputs["queries"])
     sources, with_mined = training.query_sources, training.mined_negatives
     data = build_triplets(encoder, corpus, splits, asked, mined, sources, mined=with_mined, judged=judged)
-    judges = asked if training.validate_epochs else asked.slice(0, 0)
-    val = build_retrieval_set(encoder, corpus, splits, judges, "val", config.evaluation.query_sources)
+    family = training_families(splits, training_queries(splits, asked, sources), judged)
+    known, report = None, dict[str, Any]()
+    if relevance_step.NAME in context.inputs:
+        found = (context.table(relevance_step.NAME, name) for name in (relevance_step.NAME, relevance_step.LINKS))
+        known = Known(corpus, splits, family, *found)
+        data, report["triplets"] = with_relevance(encoder, data, known, config.relevance.weights())
+    val = _validation(encoder, context, config, corpus, known)
     save_training_data(context.folder / "data", data, val)
     counts = {"triplets": len(data.triplets), "tokens": int(data.tokens.lengths.sum())}
-    return Outcome(rows=counts | {"val_queries": len(val.queries)})
+    report |= {"contamination": contamination(data, splits, family), "cut": _cut(encoder, corpus, config.run.seed)}
+    return Outcome(rows=counts | {"val_queries": len(val.queries)}, report=report)
+
+
+def _cut(encoder: Encoder, corpus: pa.Table, seed: int) -> dict[str, int]:
+    """How much of what is searched the encoder does not read, of ``_LOOKED_AT`` passages at most."""
+    order = np.argsort(hash_strings(corpus["publication_number"].combine_chunks(), seed), kind="stable")
+    lengths = encoder.whole_lengths(corpus["abstract"].take(pa.array(order[:_LOOKED_AT])).to_pylist(), "passage")
+    over = np.maximum(lengths - encoder.max_seq_length, 0)
+    return {
+        "passages": len(lengths),
+        "longer": int((over > 0).sum()),
+        "tokens": int(lengths.sum()),
+        "tokens_not_read": int(over.sum()),
+        "read_at_most": encoder.max_seq_length,
+    }
+
+
+def _validation(
+    encoder: Encoder, context: Context, config: Config, corpus: pa.Table, known: Known | None
+) -> RetrievalSet:
+    """What judges the epochs: queries of val, or pairs of its patents."""
+    from patent_embed.training.pairs import linked_set
+    from patent_embed.training.validation import build_retrieval_set
+
+    training, asked = config.training, context.table("queries")
+    if not training.validate_epochs or training.validate_on == "queries" or known is None:
+        judges = asked if training.validate_epochs else asked.slice(0, 0)
+        splits, sources = context.table("splits"), config.evaluation.query_sources
+        return build_retrieval_set(encoder, corpus, splits, judges, "val", sources)
+    found = linked_set(encoder, known, "val")
+    if not len(found.queries):
+        raise UserError(
+            "training.validate_on is 'relevance', and no val patent is linked to another one, as by a citation: there "
+            "is nothing to judge epochs by; set training.validate_on=queries, or a weight of a source that has links"
+        )
+    return found
+
+
+def _require_no_contamination(artifact: Artifact) -> None:
+    """Raises RuntimeError where the training reads a patent that it is judged on: a defect, no user's mistake."""
+    if wrong := artifact.report.get("contamination", {}).get("held_out_texts"):
+        raise RuntimeError(f"{wrong} training texts are of families of val or test")
+
+
+def _notes(artifact: Artifact) -> list[str]:
+    lines = []
+    if sources := artifact.report.get("triplets"):
+        lines.append("triplets by source: " + counted(sources))
+    if found := artifact.report.get("contamination"):
+        lines.append(f"of {found['texts']:,} training texts {found['held_out_texts']:,} are of families of val or test")
+    if (cut := artifact.report.get("cut")) and cut["longer"]:
+        share = cut["tokens_not_read"] / cut["tokens"]
+        lines.append(
+            f"of {cut['passages']:,} passages {cut['longer']:,} are longer than the {cut['read_at_most']} tokens that "
+            f"are read: {share:.1%} of all their tokens are cut"
+        )
+    return lines

@@ -107,7 +107,7 @@ CHOICES = {
     },
     "query_backend": {"llm", "api", "rules"},
     "log_level": {"DEBUG", "INFO", "WARNING", "ERROR"},
-    "preset": {"recommended", "best", "quick_test"},
+    "preset": {"recommended", "best", "quick_test", "prior-art"},
 }
 
 

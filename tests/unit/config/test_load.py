@@ -199,5 +199,7 @@ def test_the_recommended_preset_is_the_defaults() -> None:
 
 
 def test_an_unknown_preset() -> None:
-    with pytest.raises(UserError, match="there is no preset 'bets'; choose one of best, quick_test, recommended"):
+    with pytest.raises(
+        UserError, match="there is no preset 'bets'; choose one of best, prior-art, quick_test, recommended"
+    ):
         load_config(presets=["bets"])

@@ -41,13 +41,23 @@ LOGISTICS = {
     "data": {"data_dir"},
     "splits": set(),
     "queries": {
-        *("cache", "judgements", "export_cache", "round_trip.encoder"),
+        *(
+            "cache",
+            "judgements",
+            "log",
+            "examples",
+            "export_cache",
+            "round_trip.encoder",
+            "api.batch",
+            "api.batch_poll_s",
+        ),
         *(f"llm.{name}" for name in ("replicas", "tensor_parallel_size", "batch_size", "max_concurrent_batches")),
         *("llm.max_model_len", "llm.engine", "llm.node_wait_s"),
         *(f"api.{name}" for name in ("key", "requests_in_flight", "timeout_s", "retries", "max_wait_s")),
         *("api.requests_per_minute", "api.max_total_tokens"),
     },
     "negatives": {"distributed"},
+    "relevance": set(),
     "model": {"name"},
     "training": {
         *("log_every", "trackers", "keep_checkpoints", "checkpoint_every_n_epochs", "num_workers", "use_gpu"),
@@ -68,7 +78,9 @@ def test_logistics(section: str) -> None:
 
 
 def test_what_is_prepared_before_a_training_and_read_after_it() -> None:
-    assert paths_of("training", Role.PREPARED) == {"query_sources", "mined_negatives", "validate_epochs"}
+    assert paths_of("training", Role.PREPARED) == {
+        *("query_sources", "mined_negatives", "validate_epochs", "validate_on"),
+    }
     assert paths_of("training", Role.PUBLISHED) == {"soup_size", "base_share", "publish"}
     other = set(Config.model_fields) - {"training"}
     assert not any(paths_of(section, role) for section in other for role in (Role.PREPARED, Role.PUBLISHED))

@@ -15,8 +15,10 @@ from patent_embed.data.splits import (
     assign_families,
     assign_splits,
     family_keys,
+    split_by_date,
     split_table,
 )
+from patent_embed.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -97,3 +99,48 @@ def test_new_patents_move_no_old_one_and_order_does_not_matter() -> None:
 def test_the_seed_draws_other_splits() -> None:
     families = [f"CN{i}A" for i in range(300)]
     assert assign_splits(families, SplitsConfig(), 1) != assign_splits(families, SplitsConfig(), 2)
+
+
+DATED = SplitsConfig(train=0.5, val=0.25, test=0.25, by="date")
+
+
+def test_by_date_the_past_is_trained_on_and_the_last_are_tested() -> None:
+    families = ["A", "B", "C", "D", "E", "F", "G", "H"]
+    dates: list[str | None] = [f"20{year}-01-01" for year in (15, 10, 12, 19, 11, 18, 17, 14)]
+    assert split_by_date(families, dates, DATED) == ["val", "train", "train", "test", "train", "test", "val", "train"]
+
+
+def test_a_family_has_the_date_of_its_first_publication_and_a_day_is_in_one_split() -> None:
+    families = ["A", "B", "B", "C", "D", "E", "F", "G"]
+    dates = [
+        "2010-01-01",
+        "2011-01-01",
+        "2020-01-01",
+        "2012-01-01",
+        "2012-01-01",
+        "2018-01-01",
+        "2018-01-01",
+        "2019-01-01",
+    ]
+    found = split_by_date(families, dates, DATED)
+    assert found == ["train"] * 3 + ["train", "train", "val", "val", "test"]  # C and D: the day begins below one half
+
+
+def test_what_has_no_date_is_trained_on() -> None:
+    families, dates = ["A", "B", "C", "D"], [None, None, "2011-01-01", "2012-01-01"]
+    assert split_by_date(families, dates, DATED) == ["train", "train", "val", "test"]
+
+
+@pytest.mark.parametrize("dates", [[None] * 4, ["2012-01-01"] * 4])
+def test_dates_that_leave_a_split_empty_are_refused(dates: list[str | None]) -> None:
+    with pytest.raises(UserError, match=r"leaves val and test without a patent.*set splits\.by=hash"):
+        split_by_date(["A", "B", "C", "D"], dates, DATED)
+
+
+def test_a_table_is_split_as_its_setting_says() -> None:
+    numbers = [f"CN{i}A" for i in range(40)]
+    columns = {"publication_number": numbers, "abstract": numbers, "family_id": pa.nulls(40, pa.string())}
+    corpus = pa.table(columns | {"publication_date": [f"20{40 - i:02}-06-01" for i in range(40)]})
+    by_date, _ = split_table(corpus, SplitsConfig(by="date"), seed=1)
+    assert by_date["split"].to_pylist() == ["test"] * 6 + ["val"] * 6 + ["train"] * 28
+    assert split_table(corpus, SplitsConfig(), seed=1)[0] != by_date

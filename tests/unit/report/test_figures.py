@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from patent_embed.report.content import RunReport
 from patent_embed.report.figures import curve_figures, data_figures, score_panels, slice_tables, time_figures
+from patent_embed.report.markdown import write_report_md
 from tests.evidence import full_report, world
 
 
@@ -74,6 +76,17 @@ def test_the_largest_slices_come_first_and_the_rest_behind_a_click(report: RunRe
         shown = [row["slice"].queries for row in table["rows"]]
         assert not table["more"] or min(shown) >= max(row["slice"].queries for row in table["more"])
     assert slice_tables(None) == []
+
+
+def test_what_the_training_read_has_a_chart_and_a_table(report: RunReport, tmp_path: Path) -> None:
+    texts = {"all": 9120, "of families in val or test": 0}
+    richer = dataclasses.replace(report, training_texts=texts, training_triplets={"own": 700, "citations": 41})
+    charts = {figure["title"]: figure["chart"] for figure in data_figures(richer)}
+    assert "citations" in charts["Triplets of the training, by source"]
+    assert "of families in val or test" in charts["Texts of the training"]
+    write_report_md(tmp_path / "report.md", richer)
+    lines = (tmp_path / "report.md").read_text(encoding="utf-8").splitlines()
+    assert any(re.fullmatch(r"\| of families in val or test *\| *0 *\|", line) for line in lines)
 
 
 def test_what_there_is_none_of_has_no_chart(report: RunReport) -> None:

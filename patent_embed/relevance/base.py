@@ -1,0 +1,90 @@
+"""What a source of relevance is, and which there are.
+
+A patent's own text answers the queries that were written of it: that is what every training has learnt from, and what
+the queries' table says. Every other module of this package holds a source of further pairs, a text that asks and a
+text that is a right answer to it. A new one is a new module here, and nothing else:
+
+* ``relevance.NAME`` is its weight, 0 unless set: how often a training sees its pairs in an epoch;
+* the table ``relevance`` (``data.schemas.RELEVANCE``) has its pairs, of all splits, for training and evaluation.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, create_model
+
+from patent_embed.registry import Registry
+from patent_embed.section import Section
+
+OWN = "own"  # the source that is no module: queries, and the patents that they were written of
+
+
+class Pair(NamedTuple):
+    """A text that asks, and a right answer.
+
+    Attributes:
+        asking, answering: rows of the patents that the texts are of.
+        query, answer: the texts; None: what is searched of the patent, its passage.
+        grade: how right the answer is, above 0; 1 is as right as a patent's own text.
+    """
+
+    asking: int
+    answering: int
+    query: str | None = None
+    answer: str | None = None
+    grade: float = 1.0
+
+
+@dataclass(frozen=True)
+class Patents:
+    """What sources make pairs of.
+
+    Attributes:
+        numbers: (patents,) publication numbers.
+        columns: the source's ``columns`` of the corpus, rows as in ``numbers``.
+    """
+
+    numbers: Sequence[str]
+    columns: dict[str, list[Any]]
+
+
+class Source(ABC):
+    """A kind of evidence that one text is a right answer to another.
+
+    Attributes:
+        name: of its weight in ``relevance``, and in the table.
+        order: where it stands in lists of sources, by this number and then by name.
+        about: what its pairs are, for the description of its weight.
+        columns: what it reads of the corpus beside the numbers.
+        kind: whose prompt the asking text gets. Of symmetric pairs, where either text could be the answer, it is the
+            passage's, which the answers always get.
+    """
+
+    name: str
+    order: int = 100
+    about: str
+    columns: tuple[str, ...]
+    kind: Literal["query", "passage"]
+
+    @abstractmethod
+    def pairs(self, patents: Patents) -> Iterator[Pair]:
+        """All pairs, those of one asking text behind one another, in the order of the patents."""
+
+
+SOURCES: Registry[Source] = Registry(
+    "patent_embed.relevance",
+    Source,  # type: ignore[type-abstract]
+    "relevance",
+)
+
+
+def weights_of_all() -> type[Section]:
+    """A section with the weight of every source, in their order."""
+    given: dict[str, Any] = {}
+    for source in SOURCES:
+        given[source.name] = (float, Field(0.0, ge=0, le=100, description=f"weight of {source.about}; 0: not used"))
+    return create_model("RelevanceWeights", __base__=Section, **given)

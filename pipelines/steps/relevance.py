@@ -1,0 +1,53 @@
+"""Pairs of texts that ask and right answers, of every source of relevance that has a weight."""
+
+from __future__ import annotations
+
+import pyarrow.parquet as pq
+
+from patent_embed.artifacts import Artifact, Outcome
+from patent_embed.config.settings import Config
+from patent_embed.data.relevance import columns_of, find_relevance
+from patent_embed.relevance.base import SOURCES
+from patent_embed.relevance.claims import LEAST as LEAST_CLAIM
+from patent_embed.relevance.halves import LEAST as LEAST_HALF
+from pipelines.engine import Context, Input, StepSpec, rate
+from pipelines.steps.tables import counted
+
+NAME, LINKS = "relevance", "links"
+
+
+def relevance_step(config: Config, ingest: Input, splits: Input) -> StepSpec:
+    """The table ``relevance`` of all splits, and the ``links`` between patents that are no negatives of one another."""
+    settings, seed = config.relevance, config.run.seed
+    sources = [name for name in settings.weights() if name in SOURCES.names()]
+
+    def work(context: Context) -> Outcome:
+        corpus = context.table("ingest", "corpus", *columns_of(settings))
+        found = find_relevance(corpus, context.table("splits"), settings, seed)
+        pq.write_table(found.table, context.folder / f"{NAME}.parquet", compression="zstd")
+        pq.write_table(found.links, context.folder / f"{LINKS}.parquet", compression="zstd")
+        return Outcome(rows={"pairs": len(found.table), LINKS: len(found.links)}, report={"sources": found.report})
+
+    return StepSpec(
+        name=NAME,
+        version=1,
+        # Weights are the training's: another one finds the same pairs.
+        settings={"sources": sources, "answers_per_patent": settings.answers_per_patent, "seed": seed},
+        inputs={"ingest": ingest, "splits": splits},
+        work=work,
+        constants={"LEAST_HALF": LEAST_HALF, "LEAST_CLAIM": LEAST_CLAIM},
+        notes=_notes,
+        rate=rate,
+    )
+
+
+def _notes(artifact: Artifact) -> list[str]:
+    lines = []
+    for source, counts in artifact.report["sources"].items():
+        others = {name.replace("_", " "): count for name, count in counts.items() if name not in _FIRST and count}
+        line = f"{source}: {counts['pairs']:,} pairs, of which {counts['train']:,} are trained on"
+        lines.append(f"{line} ({counted(others)})" if others else line)
+    return lines
+
+
+_FIRST = ("pairs", "train")
