@@ -13,6 +13,7 @@ from patent_embed.benchmark.mteb_task import MTEB, find_task
 from patent_embed.benchmark.reading import find_benchmark
 from patent_embed.benchmark.tables import TEST, Benchmark, Item
 from patent_embed.benchmark.trec import qrels_lines, run_lines
+from patent_embed.config.model import ModelConfig
 from patent_embed.config.settings import Config
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
@@ -36,6 +37,7 @@ from pipelines.steps.benchmark import (
     load_benchmark,
     measured_step,
 )
+from pipelines.steps.embed import corpus_of
 from pipelines.steps.evaluate import BM25, load_result
 
 RUNS, QRELS = "runs", "qrels"
@@ -119,14 +121,15 @@ def _source(config: Config, benchmark: str) -> tuple[str, StepSpec]:
         source["ingest"] = run.tables.ingest
 
     def read(context: Context) -> Benchmark:
-        return found.read(_patents(context) if found.corpus is None else ())
+        return found.read(_patents(context, config.model) if found.corpus is None else ())
 
-    return found.name, benchmark_step(source, read)
+    view = {"passage_view": config.model.passage_view} if found.corpus is None else {}
+    return found.name, benchmark_step(source, read, view)
 
 
-def _patents(context: Context) -> list[Item]:
-    """The patents of a run as documents: their abstracts, which is what its encoders see."""
-    table = context.table("ingest", "corpus", "publication_number", "abstract")
+def _patents(context: Context, config: ModelConfig) -> list[Item]:
+    """The patents of a run as documents: what its encoders see of them."""
+    table = corpus_of(context, config, "publication_number").select(["publication_number", "abstract"])
     return [Item(row["publication_number"], row["abstract"]) for row in table.to_pylist()]
 
 

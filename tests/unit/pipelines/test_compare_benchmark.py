@@ -46,7 +46,7 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = " ".join(WORDS[(n // 2 * step + step) % 10] for step in (1, 3, 7)) + f" no {n // 2}"
         code = f"{'ABGH'[n // 2 % 4]}0{1 + n // 2 % 3}B1/00"
         cited = [f"P{n + 1}", f"P{(n + 31) % 90}"] if n % 2 == 0 else []
-        patents.append(Patent(f"P{n}", f"title {text[:12]}", text, f"f{n}", "test", [code], (), cited))
+        patents.append(Patent(f"P{n}", f"title {text[:12]}", text, text, f"f{n}", "test", [code], (), cited))
     folder = tmp_path_factory.mktemp("made") / "twins"
     write_beir(folder, "twins", make(patents, {}, "test", ["citing"]), "CC0-1.0", {})
     return folder
