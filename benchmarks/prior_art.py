@@ -39,9 +39,11 @@ from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.negatives.drawn import mine_negatives
 from patent_embed.progress.events import EpochEnded, TrainingStep
 from patent_embed.queries.rules import build_queries
+from patent_embed.training.choice import SHARE_WRITTEN
 from patent_embed.training.contamination import contamination
 from patent_embed.training.data import build_triplets
 from patent_embed.training.pairs import Known, linked_set, with_relevance
+from patent_embed.training.published import Mixed
 from patent_embed.training.start import start_training
 
 _PRIOR_ART = ["preset=prior-art"]
@@ -156,6 +158,9 @@ class Benchmark:
         trainer = start_training(self.model, data, val, config, fingerprint="", device=torch.device(self.device))
         state = trainer.fit(Silent())
         trainer.load_kept()
+        model: Any = trainer.encoder.model
+        if config.training.use_lora:
+            trainer.encoder.model = model.merge_and_unload()
         about = {
             "triplets": counts,
             "contamination": contamination(data, splits, known.family),
@@ -187,8 +192,12 @@ class Benchmark:
             known = Known(self.table, splits, family, table, found.links)
             encoder, about = self.train(config, splits, known)
             about["seconds"] = round(time.perf_counter() - started)
-            for kind in ("query", "passage"):
-                lines.append((f"{row} {kind}", self.measured(self.scores(encoder, asked, kind), asked, family), about))
+            mixed = Mixed(base, encoder)
+            for share in (0.0, SHARE_WRITTEN):
+                mixed.at(share)
+                for kind in ("query", "passage"):
+                    name = f"{row} {kind}" + (f", {share:g} base" if share else "")
+                    lines.append((name, self.measured(self.scores(mixed.encoder, asked, kind), asked, family), about))
         return [
             {"benchmark": "prior_art", "seed": seed, "system": name, "queries": len(asked.row)} | values | about
             for name, values, about in lines

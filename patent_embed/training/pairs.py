@@ -134,16 +134,24 @@ def _joined(parts: list[TripletData], mixture: Mixture) -> TripletData:
     )
 
 
+def linked_rows(known: Known, split: str) -> tuple[Rows, Rows]:
+    """Rows of patents of ``split`` and of those that a source links them to, passage to passage: (pairs,) each."""
+    table = known.table
+    others = pc.and_(pc.equal(table["split"], split), pc.not_equal(table["publication_number"], table["patent"]))
+    pairs = table.filter(pc.and_(others, pc.and_(pc.is_null(table["query"]), pc.is_null(table["answer"]))))
+    return known.rows(pairs["publication_number"]), known.rows(pairs["patent"])
+
+
+def rule_share(ruled: float, triplets: Mapping[str, int], weights: Mapping[str, float]) -> float:
+    """The share of rule queries in an epoch of all sources. ``ruled``: in the queries; ``triplets``: of each source."""
+    seen = {name: weight * triplets[name] for name, weight in weights.items()}
+    return ruled * seen.get(OWN, 0.0) / max(sum(seen.values()), 1e-9)
+
+
 def linked_set(encoder: Encoder, known: Known, split: str) -> RetrievalSet:
     """The patents of ``split`` that a source links to others, which are to be found by their passage, among those of
     the split and of the main groups asked for, as in ``build_retrieval_set``."""
-    pairs = known.table.filter(
-        pc.and_(
-            pc.equal(known.table["split"], split),
-            pc.and_(pc.not_equal(known.table["publication_number"], known.table["patent"]), _whole(known.table)),
-        )
-    )
-    asking, answer = known.rows(pairs["publication_number"]), known.rows(pairs["patent"])
+    asking, answer = linked_rows(known, split)
     pool = pc.equal(known.splits["split"], split).to_numpy() | shares_main_group(known.corpus["codes"], asking)
     pool[answer] = True
     asked, query = np.unique(asking, return_inverse=True)
@@ -155,8 +163,3 @@ def linked_set(encoder: Encoder, known: Known, split: str) -> RetrievalSet:
         passage_family=known.family[searched],
         links=np.unique(np.column_stack([query, np.searchsorted(searched, answer)]), axis=0),
     )
-
-
-def _whole(table: pa.Table) -> pa.ChunkedArray:
-    """Which pairs are of two passages."""
-    return pc.and_(pc.is_null(table["query"]), pc.is_null(table["answer"]))
