@@ -49,7 +49,7 @@ from patent_embed.training.start import start_training
 _PRIOR_ART = ["preset=prior-art"]
 _ALONE = [*_PRIOR_ART, "relevance.own=0", "relevance.halves=0", "relevance.claims=0", "relevance.citations=0"]
 ROWS = {
-    "title": [*_ALONE, "relevance.own=1", "relevance.halves=0.001"],
+    "title": [*_ALONE, "relevance.own=1", "training.validate_on=queries"],
     "halves": [*_ALONE, "relevance.halves=1"],
     "citations": [*_ALONE, "relevance.citations=4"],
     "prior-art": _PRIOR_ART,

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from patent_embed.arrays import Rows, rows_of
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
+from patent_embed.errors import UserError
 from patent_embed.losses.base import link_keys
 from patent_embed.relevance.base import OWN
 from patent_embed.training.data import TripletData
@@ -59,6 +60,8 @@ def with_relevance(
     has. A triplet of the table has no mined negative: its negative is its positive, as in ``build_triplets``.
 
     ``linked_negatives`` counts the mined negatives of queries that a link, such as a citation, takes away.
+
+    Raises UserError where no source has a pair that may be trained on.
     """
     linked = known.linked()
     kept, refused = _without_linked(own, linked)
@@ -77,6 +80,11 @@ def with_relevance(
         passes=np.array(list(weights.values()), np.float64),
         linked=linked,
     )
+    if not mixture.sizes().sum():
+        raise UserError(
+            f"nothing is left to train on: of {', '.join(sources)} (relevance) no pair is of train alone; give "
+            "a weight to another source, as relevance.halves=1, which needs abstracts alone"
+        )
     counts = dict(zip(sources, sizes, strict=True)) | {"linked_negatives": refused}
     return _joined(parts, mixture), counts
 

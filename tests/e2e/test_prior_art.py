@@ -41,11 +41,19 @@ def options(patents: Path, tiny_model: Path, out: Path) -> list[str | Path]:
 def test_the_preset_trains_on_links_of_the_past_and_says_what_it_left_out(
     patents: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    said = run_here(*options(patents, tiny_model, tmp_path)).stdout
+    view = ("--set", "model.passage_view=title+abstract+claim", "--set", "model.max_seq_length=96")
+    said = run_here(*options(patents, tiny_model, tmp_path), *view).stdout
     assert re.search(r"citations: \d+ pairs, of which \d+ are trained on", said), said
     assert re.search(r"claims: \d+ pairs", said), said
     assert re.search(r"of [\d,]+ training texts 0 are of families of val or test", said), said
+    assert re.search(r"of 240 passages [\d,]+ are longer than the 96 tokens that are read", said), said
     assert (tmp_path / "model" / "model.safetensors").exists()
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "title+abstract+claim" in card
+    assert "own 0.5, halves 0.5, claims 0.5, citations 4" in card
+    assert "not on claims" not in card
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert re.search(r"of families in val or test *\| *0 *\|", report)
     [table] = tmp_path.glob("steps/relevance-*/relevance.parquet")
     [splits] = tmp_path.glob("steps/splits-*/splits.parquet")
     split = dict(zip(*pq.read_table(splits).select(["publication_number", "split"]).to_pydict().values(), strict=True))

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 
 from patent_embed.config.model import ModelConfig
 from patent_embed.data.schemas import LINKS, RELEVANCE
 from patent_embed.encoder.encoder import Encoder
+from patent_embed.errors import UserError
 from patent_embed.training.contamination import contamination
 from patent_embed.training.data import TripletData, build_triplets
 from patent_embed.training.evidence import build_evidence, linked_evidence
@@ -105,6 +107,14 @@ def test_queries_are_left_out_where_their_weight_is_0(encoder: Encoder) -> None:
     data, counts = with_relevance(encoder, own(encoder), known(), {"citations": 1.0})
     assert counts == {"citations": 3, "linked_negatives": 1}
     assert (len(data.triplets), len(data.tokens), int(data.triplets.max())) == (3, 4, 3)
+
+
+def test_sources_without_a_pair_in_train_are_an_error(encoder: Encoder) -> None:
+    given = known()
+    val = given.table.filter(pc.equal(given.table["split"], "val"))
+    nothing = Known(given.corpus, given.splits, given.family, val, given.links)
+    with pytest.raises(UserError, match=r"of citations, claims \(relevance\) no pair .* relevance\.halves=1"):
+        with_relevance(encoder, own(encoder), nothing, {"citations": 1.0, "claims": 1.0})
 
 
 def test_links_are_of_families_both_ways_round() -> None:
