@@ -114,12 +114,14 @@ class Benchmark:
         inside = [[bool(self.classes[row] & self.classes[other]) for other in cited[row]] for row in asking]
         return Asked(np.array(asking), [np.array(cited[row]) for row in asking], [np.array(each) for each in inside])
 
-    def scores(self, encoder: Encoder, asked: Asked, kind: Any) -> np.ndarray:
-        """(q, patents) of an encoder."""
+    def scores(self, encoder: Encoder, asked: Asked) -> dict[str, np.ndarray]:
+        """Of an encoder, (q, patents), by the prompt that the query gets."""
         passages = encoder.encode(self.table["abstract"].to_pylist(), "passage")
-        queries = encoder.encode([self.titled[row] for row in asked.row.tolist()], kind)
-        found: np.ndarray = queries @ passages.T
-        return found
+        texts = [self.titled[row] for row in asked.row.tolist()]
+        return {
+            "query": encoder.encode(texts, "query") @ passages.T,
+            "passage": encoder.encode(texts, "passage") @ passages.T,
+        }
 
     def bm25(self, asked: Asked) -> np.ndarray:
         """(q, patents) by words."""
@@ -182,8 +184,8 @@ class Benchmark:
         asked = self.asked(known, "test")
         base = Encoder.load(self.model, whole.model, device=self.device)
         lines = [("bm25", self.measured(self.bm25(asked), asked, family), {})]
-        for kind in ("query", "passage"):
-            lines.append((f"base {kind}", self.measured(self.scores(base, asked, kind), asked, family), {}))
+        for kind, scores in self.scores(base, asked).items():
+            lines.append((f"base {kind}", self.measured(scores, asked, family), {}))
         for row in rows:
             started, config = time.perf_counter(), config_of(row, seed, more)
             trained = find_relevance(self.table, splits, config.relevance, seed).table
@@ -194,10 +196,9 @@ class Benchmark:
             about["seconds"] = round(time.perf_counter() - started)
             mixed = Mixed(base, encoder)
             for share in (0.0, SHARE_WRITTEN):
-                mixed.at(share)
-                for kind in ("query", "passage"):
+                for kind, scores in self.scores(mixed.at(share), asked).items():
                     name = f"{row} {kind}" + (f", {share:g} base" if share else "")
-                    lines.append((name, self.measured(self.scores(mixed.encoder, asked, kind), asked, family), about))
+                    lines.append((name, self.measured(scores, asked, family), about))
         return [
             {"benchmark": "prior_art", "seed": seed, "system": name, "queries": len(asked.row)} | values | about
             for name, values, about in lines
