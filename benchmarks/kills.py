@@ -1,11 +1,11 @@
 """Kills at random moments of a whole run, each continued by the same command: what comes out must be the same bytes.
 
 A small run is done once without a fault. Then it begins in a new folder; its driver is killed by SIGKILL at a moment
-that the number of the kill draws; the same command is given again at once, while what the dead driver had started may
-still be at it, and is killed in its turn, and so on until a command comes to its end. After each kill, every step that
-has a manifest must be whole and hold the bytes of the first run; at the end all files of all steps, the published
-model and adapter, and the figures must. So a kill costs its start and what it lost, not a run of its own, and what
-was killed before is what the next kill hits. Every second run goes on with ``--resume``.
+that the number of the kill draws from all that is left of the run; the same command is given again at once, while what
+the dead driver had started may still be at it, and is killed in its turn, and so on until a command comes to its end.
+After each kill, every step that has a manifest must be whole and hold the bytes of the first run; at the end all files
+of all steps, the published model and adapter, and the figures must. So a kill costs its start and what it lost, not a
+run of its own, and what was killed before is what the next kill hits. Every second run goes on with ``--resume``.
 
     python benchmarks/kills.py --kills 50                                 # the kills
     python benchmarks/kills.py --kills 5 --first 20 --keep DIR            # from number 20; the first run stays in DIR
@@ -48,7 +48,6 @@ SETTINGS = (
     *("--set", "negatives.scoring.max_ratio=null"),  # random weights find all texts alike: it would refuse all
 )
 LIMIT_S = 900.0  # of one command
-LATEST_KILL = 0.7  # of what a run without a fault takes: about five kills until a command comes to its end
 MOST_OF_ONE = 8  # kills of one run
 
 
@@ -118,6 +117,11 @@ def made_in(out: Path) -> dict[str, Any]:
     return found
 
 
+def seconds_in(out: Path) -> float:
+    """What a run's finished steps took."""
+    return sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in out.glob(f"steps/*/{MANIFEST}"))
+
+
 def made_by(out: Path) -> dict[str, Any]:
     """What a run that has ended made: its steps, what it published, and its figures."""
     found = made_in(out) | {name: folder_digest(out / name) for name in ("model", "adapter")}
@@ -133,8 +137,9 @@ def differences(whole: Whole, out: Path) -> list[str]:
 def kills(runs: Runs, whole: Whole, first: int, count: int) -> Iterator[dict[str, Any]]:
     """The kills from number ``first`` on of one run, at most ``count``; a row each, and one when it has ended."""
     out, more = runs.folder / f"kills-{first}", ("--resume",) if first % 2 else ()
+    done_s = 0.0  # that the steps took which are finished
     for number in range(first, first + count):
-        moment = random.Random(number).uniform(0, LATEST_KILL * whole.seconds)
+        moment = random.Random(number).uniform(0, whole.seconds - done_s)
         process = runs.start(out, *more)
         with contextlib.suppress(subprocess.TimeoutExpired):
             runs.require(out, process.wait(moment))
@@ -142,7 +147,7 @@ def kills(runs: Runs, whole: Whole, first: int, count: int) -> Iterator[dict[str
         process.kill()
         process.wait()
         said = runs.log(out).read_text(encoding="utf-8").strip().splitlines() or [""]
-        made = made_in(out)
+        made, done_s = made_in(out), seconds_in(out)
         wrong = sorted(name for name in made if made[name] != whole.made.get(name, ""))
         row = {"kill": number, "at_s": round(moment, 1), "said": said[-1][:60], "resume": bool(more)}
         yield row | {"finished": len({name.partition("/")[0] for name in made}), "differ": wrong}

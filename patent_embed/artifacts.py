@@ -226,7 +226,9 @@ class ArtifactStore:
             made_from: the content of the artifacts that ``work`` reads, by the names of the step's inputs.
         """
         place = self.place(step)
-        place.delete(MANIFEST if keep_partial else "")
+        place.delete(MANIFEST)  # before anything that it vouches for: a kill must not leave it alone
+        if not keep_partial:
+            place.delete()
         folder = place.workspace(step.folder)
         started = time.perf_counter()
         outcome = work(folder)
@@ -258,6 +260,7 @@ class ArtifactStore:
     def replace(self, step: Step, fresh: Artifact) -> Artifact:
         """Put an artifact of ``step`` that was made elsewhere in the place of the one that is here."""
         place = self.place(step)
+        place.delete(MANIFEST)
         place.delete()
         for name in fresh.manifest.files:
             place.put(fresh.file(name), name)

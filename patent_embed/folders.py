@@ -27,6 +27,7 @@ from pyarrow import fs
 
 from patent_embed.credentials import ADVICE, credential_in
 from patent_embed.errors import UserError
+from patent_embed.removal import remove
 from patent_embed.scratch import scratch
 
 SCHEMES = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
@@ -217,7 +218,7 @@ class _Local(Folder):
     def delete(self, name: str = "") -> None:
         target = self._path / name
         if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
+            remove(target)
         else:
             target.unlink(missing_ok=True)
 

@@ -126,6 +126,11 @@ def subclass(code: str) -> str:
     return code[:4]
 
 
+def domain(code: str) -> str:
+    """``G06T3/4076`` → ``G06``: the class, in three characters."""
+    return code[:3]
+
+
 def section(code: str) -> str:
     """``G06T3/4076`` → ``G``."""
     return code[:1]

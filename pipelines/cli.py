@@ -20,6 +20,7 @@ from patent_embed import __version__
 from patent_embed.config.commands import (
     COMMANDS,
     AdaptArguments,
+    BenchmarkArguments,
     Command,
     CompareArguments,
     EncodeArguments,
@@ -242,6 +243,13 @@ def _compare(arguments: CompareArguments, settings: Mapping[str, Any]) -> None:
         arguments.config[:0] = [kept] if kept.is_file() else []
     config = _resolved(arguments, settings)
     _quiet_libraries(config.run.log_level)
+    if arguments.benchmark is not None:
+        from pipelines import compare_benchmark
+
+        (compare_benchmark.print_plan if arguments.plan else compare_benchmark.run)(
+            config, arguments.models, arguments.benchmark
+        )
+        return
     from pipelines import compare
 
     (compare.print_plan if arguments.plan else compare.run)(config, arguments.models, of_run=of_run)
@@ -279,6 +287,13 @@ def _serve(arguments: ServeArguments, settings: Mapping[str, Any]) -> None:
     search_server.run(arguments)
 
 
+def _benchmark(arguments: BenchmarkArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines import benchmark
+
+    benchmark.run(arguments)
+
+
 def _index(arguments: IndexArguments, settings: Mapping[str, Any]) -> None:
     _quiet_libraries("WARNING")
     from pipelines.index import index_run
@@ -309,6 +324,7 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "encode": _encode,
     "serve": _serve,
     "export": _export,
+    "benchmark": _benchmark,
     "adapt": _adapt,
     "index": _index,
     "inspect": _inspect,

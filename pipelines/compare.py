@@ -26,7 +26,7 @@ from pipelines.run_folder import COMPARED, FinishedRun, open_run
 from pipelines.steps import splits
 from pipelines.steps.embed import embed_step
 from pipelines.steps.evaluate import BM25, bm25_step, evaluate_step, load_result
-from pipelines.steps.judged import judged_step
+from pipelines.steps.judged import judged_step, people_are_asked
 from pipelines.steps.tables import Tables
 
 
@@ -56,8 +56,8 @@ def comparison_recipe(config: Config, models: Sequence[str], *, of_run: bool) ->
     if of_run:
         run = _finished_run(config.run.output_dir)
         tables, given = run.tables, _given(run.tables)
-        if config.queries.judgements is not None:
-            asked = judged_step(config.queries.judgements, run.written_queries, tables.splits, before=tables.queries)
+        if people_are_asked(config.queries):
+            asked = judged_step(config.queries, run.written_queries, tables.splits, before=tables.queries)
             data, tables = (asked,), Tables(tables.ingest, tables.splits, asked, tables.negatives)
     else:
         data, tables = data_tables(config)

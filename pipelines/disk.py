@@ -1,8 +1,11 @@
-"""The least that a plan writes, against what is free where it writes."""
+"""Where a plan writes: whether that can be written, and has room for the least that it needs."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +24,21 @@ _STATES = 3  # in a checkpoint of all weights: they, and the optimizer's two mom
 _VECTOR_BYTES = 2  # of a number in a vector
 
 Find = Callable[[Step], Artifact | None]
+
+
+def check_writable(folder: Path, setting: str) -> None:
+    """``folder``, or the one that it would be made in, takes a file. ``setting`` says what names it."""
+    there = folder
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(folder)  # raises where the name itself cannot be: it is too long
+        with tempfile.NamedTemporaryFile(dir=there, prefix=".patent-embed-"):
+            return
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    raise UserError(f"{str(folder)!r} cannot be written ({reason}); set {setting} to a folder that can")
 
 
 def check_disk(folder: Path, config: Config, unfinished: Sequence[StepSpec], find: Find) -> None:

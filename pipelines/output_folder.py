@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,11 +14,13 @@ from patent_embed.folders import Folder, folder_at
 from patent_embed.ownership import claim, require_ours
 from patent_embed.progress.terminal import say
 from patent_embed.run_lock import Held, RunLock, is_alive, read_owner
+from pipelines.disk import check_writable
 from pipelines.engine import STEPS, Output
 from pipelines.run_folder import PROGRESS, PUBLISHED
 from pipelines.steps.train import ADAPTER, MODEL
 
 _BESIDE = "beside-"  # folders of commands that read beside a run
+_BEGINS_S = 60.0  # so young, a folder without a lock may be about to have one
 
 
 @contextlib.contextmanager
@@ -37,28 +40,26 @@ def working_in(config: Config, command: str, replaces: Sequence[str], *, reads: 
     if not reads:
         _require_other_base(config, place)
     lock, beside = _locked(place, command, reads=reads)
-    try:
+    # The lock goes first: closed, the output takes ``beside`` away, in which it may lie.
+    with contextlib.closing(Output(place, beside, finishes=not reads)) as output, lock:
         if not beside:
             claim(place, [STEPS, PROGRESS])
             _drop_left_behind(place)
-        output = Output(place, beside, finishes=not reads)
-        try:
-            yield output
-        finally:
-            lock.release()
-            output.close()
-    finally:
-        lock.release()
+        yield output
 
 
 @contextlib.contextmanager
 def looking_at(config: Config) -> Iterator[Output]:
-    """The output folder, to say what would be done there."""
-    output = Output(folder_at(config.run.output_dir))
-    try:
+    """The output folder, to say what would be done there.
+
+    Raises:
+        UserError: nothing could be, because it cannot be written. A store is not asked.
+    """
+    place = folder_at(config.run.output_dir)
+    if not place.everywhere:
+        check_writable(Path(place.inside), "--output_dir")
+    with contextlib.closing(Output(place)) as output:
         yield output
-    finally:
-        output.close()
 
 
 def _locked(place: Folder, command: str, *, reads: bool) -> tuple[RunLock, str]:
@@ -83,7 +84,8 @@ def _drop_left_behind(place: Folder) -> None:
         return
     for path in Path(place.inside).glob(f"{_BESIDE}*"):
         owner = read_owner(place / path.name)
-        if owner is None or not is_alive(place / path.name, owner):
+        begins = owner is None and time.time() - path.stat().st_mtime < _BEGINS_S
+        if not begins and (owner is None or not is_alive(place / path.name, owner)):
             place.delete(path.name)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,7 +26,7 @@ from patent_embed.encoder.hub import BUNDLED
 from patent_embed.encoder.model_files import require_weights
 from patent_embed.errors import UserError
 from pipelines.cluster import cluster_to_join, told_address
-from pipelines.disk import check_disk
+from pipelines.disk import check_disk, check_writable
 from pipelines.engine import Output, StepSpec
 from pipelines.steps import queries
 
@@ -150,19 +149,6 @@ def check_cache(folder: Path, content: str, variable: str) -> None:
     """A cache that cannot be written must hold what is looked for: ``content`` is a pattern below it."""
     if not any(folder.glob(content)):
         check_writable(folder, variable)
-
-
-def check_writable(folder: Path, setting: str) -> None:
-    """``folder``, or the one that it would be made in, takes a file. ``setting`` says what names it."""
-    there = folder
-    while not os.path.lexists(there) and there != there.parent:
-        there = there.parent
-    try:
-        with tempfile.NamedTemporaryFile(dir=there, prefix=".patent-embed-"):
-            return
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-    raise UserError(f"{str(folder)!r} cannot be written ({reason}); set {setting} to a folder that can")
 
 
 def hub_cache(environ: Environment) -> Path:

@@ -16,6 +16,7 @@ from patent_embed.config.settings import Config
 from patent_embed.data.files import QUERY_CACHE_NAME
 from patent_embed.encoder.model_folder import read_sentence_transformer_files
 from patent_embed.errors import BaseStays
+from patent_embed.evaluation.measure import EVALUATED_SPLITS
 from patent_embed.folders import write_atomic, write_json
 from patent_embed.hashing import folder_digest
 from patent_embed.losses.base import LOSSES
@@ -23,7 +24,7 @@ from patent_embed.progress.clock import duration
 from patent_embed.progress.loss_curve import loss_curve
 from patent_embed.progress.terminal import say
 from patent_embed.queries.cache import write_query_cache
-from patent_embed.report.content import RunReport, evidence_lines
+from patent_embed.report.content import RunReport, evidence_lines, splits_of
 from patent_embed.report.html import write_report_html
 from patent_embed.report.markdown import write_report_md
 from patent_embed.report.metrics_file import write_metrics
@@ -99,9 +100,11 @@ def write_report(out: Path, report: RunReport) -> None:
 
 def say_results(report: RunReport) -> None:
     """The tables and verdicts of val and test, then what the slices and the general sentences say."""
-    for split in ("val", "test"):
+    parts = [split for split in splits_of(report.results) if split not in EVALUATED_SPLITS]
+    for split in (*parts, "test") if report.intervals else EVALUATED_SPLITS:  # a benchmark has no val
         say()
-        say(comparison_table(report.results, [c for c in report.comparisons if c.split == split], split=split))
+        compared = [c for c in report.comparisons if c.split == split and split not in parts]
+        say(comparison_table(report.results, compared, split=split))
     for line in evidence_lines(report):
         say(textwrap.fill(line, 79, subsequent_indent="  "))
     say()

@@ -17,7 +17,7 @@ from pipelines.steps.choose import choose_step
 from pipelines.steps.embed import embed_step
 from pipelines.steps.evaluate import BM25, bm25_step, evaluate_step
 from pipelines.steps.ingest import ingest_step
-from pipelines.steps.judged import judged_step
+from pipelines.steps.judged import judged_step, people_are_asked
 from pipelines.steps.negatives import negatives_step
 from pipelines.steps.negatives_scored import negatives_scored_step, scores_are_used
 from pipelines.steps.queries import queries_step
@@ -79,9 +79,9 @@ def data_tables(config: Config) -> tuple[tuple[StepSpec, ...], Tables[Input]]:
     queries = queries_step(config, ingest, splits, cache)
     negatives = negatives_step(config, ingest, splits)
     steps = (ingest, splits, queries, negatives)
-    if config.queries.judgements is None:
+    if not people_are_asked(config.queries):
         return steps, Tables(*steps)
-    judged = judged_step(config.queries.judgements, queries, splits)
+    judged = judged_step(config.queries, queries, splits)
     return (*steps, judged), Tables(ingest, splits, judged, negatives)
 
 

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from patent_embed import __version__
 from patent_embed.artifacts import Artifact
+from patent_embed.benchmark.tables import Benchmark
 from patent_embed.config.settings import Config
 from patent_embed.evaluation.comparison import Comparison, compare
 from patent_embed.evaluation.forgetting import compare_general
 from patent_embed.evaluation.measure import EvalResult
 from patent_embed.evaluation.rank_changes import rank_changes
+from patent_embed.evaluation.rankings import mean_intervals
 from patent_embed.evaluation.slices import compare_slices, query_labels
 from patent_embed.report.content import RunReport
 from pipelines.engine import Input, Results
+from pipelines.steps.benchmark import load_benchmark
 from pipelines.steps.choose import choice_of
 from pipelines.steps.tables import Tables
 from pipelines.steps.tokens import NAME as TOKENS
 
+INTERVALS = ("ndcg@10", "recall@100")  # metrics of a benchmark that are shown with intervals
+BENCHMARK_RELEVANCE = (
+    "What the benchmark grades 1 or more counts as a right answer, and the grades are the gains of nDCG, as in "
+    "trec_eval. A part, such as test_in, judges the same rankings by some of the right answers; the others count as "
+    "wrong there."
+)
 _PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "peft", "pyarrow", "numpy")
 
 
@@ -73,6 +86,56 @@ def make_report(
     )
 
 
+def benchmark_report(
+    config: Config, done: Results, tables: Input, systems: list[EvalResult], pairs: Sequence[tuple[str, str]]
+) -> RunReport:
+    """What a report of a benchmark is made of.
+
+    Args:
+        tables: of the benchmark.
+        pairs: a system and its baseline; the first one is the verdict.
+    """
+    found, seed = load_benchmark(done[tables]), config.run.seed
+    by_name = {result.name: result for result in systems}
+    comparisons = [
+        each
+        for split in found.splits
+        for system, baseline in pairs
+        if (each := compare(by_name[system], by_name[baseline], split=split, seed=seed))
+    ]
+    kinds = Counter(found.queries["kind"].to_pylist())
+    return RunReport(
+        results=systems,
+        comparisons=comparisons,
+        **(_benchmark_evidence(comparisons[0], by_name, found, seed) if comparisons else {}),
+        intervals=[each for result in systems for each in mean_intervals(result, INTERVALS, seed)],
+        relevance=BENCHMARK_RELEVANCE,
+        data=done[tables].manifest.rows,
+        rejects=found.dropped,
+        query_sources=kinds,
+        timings={name: step.artifact.manifest.seconds for name, step in done.by_name.items()},
+        throughput={name: step.rate for name, step in done.by_name.items() if step.rate},
+        reused={name for name, step in done.by_name.items() if step.reused},
+        settings=config.model_dump(mode="json"),
+        versions=versions(),
+    )
+
+
+def _benchmark_evidence(
+    verdict: Comparison, results: Mapping[str, EvalResult], found: Benchmark, seed: int
+) -> dict[str, Any]:
+    """What stands behind the verdict on a benchmark: slices by what it says of its queries, and general sentences."""
+    system, baseline = results[verdict.system], results[verdict.baseline]
+    row = pa.array(system.per_query["query_no"])
+    labels = {
+        {"kind": "query kind"}.get(name, name): np.asarray(found.queries[name].take(row).to_pylist(), object)
+        for name in ("kind", *found.labels)
+    }
+    others = [result for name, result in results.items() if name not in (system.name, baseline.name)]
+    slices = compare_slices(system, baseline, labels, split=verdict.split, others=others, seed=seed)
+    return {"slices": slices} | _general(system, baseline, seed)
+
+
 def _training(tokens: Artifact | None) -> dict[str, Any]:
     """What the training read, as its last ``tokens`` step counted it; nothing where an earlier program made that."""
     if tokens is None or "contamination" not in tokens.report:
@@ -101,10 +164,14 @@ def _evidence(
         "slices": compare_slices(system, baseline, labels, split=verdict.split, others=others, seed=seed),
         "changes": rank_changes(system, baseline, queries, corpus, split=verdict.split),
     }
-    if system.general is None or baseline.general is None:  # BM25 has no opinion on them
-        return found
-    general = compare_general(system.name, baseline.name, system.general, baseline.general, seed=seed)
-    return found | {"forgetting": general}
+    return found | _general(system, baseline, seed)
+
+
+def _general(system: EvalResult, baseline: EvalResult, seed: int) -> dict[str, Any]:
+    """General sentences; nothing where a system has no opinion on them, as BM25."""
+    if system.general is None or baseline.general is None:
+        return {}
+    return {"forgetting": compare_general(system.name, baseline.name, system.general, baseline.general, seed=seed)}
 
 
 def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:

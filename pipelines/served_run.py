@@ -115,10 +115,10 @@ def _model(run: FinishedRun, output: Output, name: str, digest: str) -> ModelRef
 def _other_corpus(
     run: FinishedRun, output: Output, models: dict[str, ServedModel], data_dir: str
 ) -> tuple[Artifact, dict[str, ServedModel]]:
-    """Read and embed another corpus by the steps of ``patent-embed encode``."""
+    """Read and embed another corpus by the steps of ``patent-embed encode``, with all that a page shows."""
     config = run.config.model_copy(deep=True)
     config.data.data_dir, config.run.output_dir, config.data.max_samples = data_dir, output.folder.address, None
-    texts = texts_step(config, EncodeArguments(), find_input(data_dir))
+    texts = texts_step(config, EncodeArguments(), find_input(data_dir), whole_records=True)
     steps = {
         name: embeddings_step(config, texts, LocalModel(model.model.folder()), "passage")
         for name, model in models.items()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.train
 import ray.train.torch
+from pyarrow import fs
 
 from patent_embed.artifacts import ModelRef, open_artifact
 from patent_embed.config.settings import Config
@@ -133,7 +134,27 @@ class RayReporter:
                 write(Path(scratch))
                 checkpoint = ray.train.Checkpoint.from_directory(scratch)
             # The name says which epoch it is; the attempt's folder tells runs apart.
-            ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=f"epoch-{event.epoch:04d}")
+            ray.train.report(
+                metrics,
+                checkpoint=checkpoint,
+                checkpoint_dir_name=f"epoch-{event.epoch:04d}",
+                checkpoint_upload_fn=_kept if _on_a_disk() else None,  # what Ray copies to a store is whole or absent
+            )
+
+
+def _on_a_disk() -> bool:
+    """Whether Ray Train keeps this training's checkpoints on a disk, and not in a store."""
+    return isinstance(ray.train.get_context().get_storage().storage_filesystem, fs.LocalFileSystem)
+
+
+def _kept(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
+    """What Ray Train does with a checkpoint itself, but that it is on the disk then."""
+    from patent_embed.training.checkpoint import keep_checkpoint
+
+    storage = ray.train.get_context().get_storage()
+    place = Path(storage.experiment_fs_path) / name
+    keep_checkpoint(Path(checkpoint.path), folder_at(place))
+    return ray.train.Checkpoint(str(place), filesystem=storage.storage_filesystem)
 
 
 def _worker(loop: dict[str, Any]) -> dict[str, Any]:

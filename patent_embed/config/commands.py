@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 from typing_extensions import override
@@ -22,6 +22,8 @@ from patent_embed.section import Choices, Cli, Section, UserPath
 from patent_embed.stores.base import STORES
 
 Format = Literal["fp32", "fp16", "bf16", "onnx", "onnx-int8"]
+AskingSplit = Literal["test", "val", "train", "all"]
+QueryKind = Literal["title", "query", "claim", "citing"]
 Layout = Literal["files", "jsonl", "jsonl.gz"]
 
 
@@ -77,6 +79,11 @@ class CompareArguments(RunArguments):
 
     models: Annotated[list[str], UserPath, Cli("models", metavar="MODEL", positional=True)] = Field(
         min_length=1, description="hub ids or folders; the first is the baseline"
+    )
+    benchmark: Annotated[str | None, UserPath, Cli("benchmark", metavar="DIR")] = Field(
+        None,
+        description="measure on this benchmark: a BEIR folder, TREC qrels and queries, or mteb:TASK; without it: on "
+        "the test set of the run in --output_dir, or of --data_dir",
     )
 
 
@@ -171,6 +178,29 @@ class ExportArguments(Section):
     )
 
 
+class BenchmarkArguments(Section):
+    """What ``benchmark`` takes."""
+
+    output_dir: Annotated[str, UserPath, Cli("output_dir", positional=True)] = Field(
+        description="output folder of a finished run"
+    )
+    folder: Annotated[Path, UserPath, Cli("folder", metavar="DIR", positional=True)] = Field(
+        description="where the benchmark goes"
+    )
+    split: Annotated[AskingSplit, Cli("split")] = Field(
+        "test", description="whose patents ask; candidates are all patents of the run"
+    )
+    kinds: Annotated[list[QueryKind], Cli("kinds")] = Field(
+        default_factory=lambda: list(get_args(QueryKind)),
+        min_length=1,
+        description="titles, written queries, first claims, patents that ask for what they cite",
+    )
+    name: Annotated[str | None, Cli("name")] = Field(None, description="what it is called; without it: as the folder")
+    licence: Annotated[str | None, Cli("license", metavar="TEXT")] = Field(
+        None, description="what others may do with it (an SPDX name, or a sentence)"
+    )
+
+
 class AdaptArguments(Section):
     """What ``adapt`` takes."""
 
@@ -229,6 +259,7 @@ _COMMANDS = (
     Command("serve", "search what a run trained, in a browser and by an API", ServeArguments),
     Command("index", "write patents and vectors into a vector store", IndexArguments),
     Command("export", "a run's model in other formats", ExportArguments),
+    Command("benchmark", "make a retrieval benchmark of a run's patents", BenchmarkArguments),
     Command("adapt", "queries of a new model for the index of an old one", AdaptArguments),
     Command("inspect", "show what would be read of a folder, and what would not", InspectArguments),
     Command("sample", "write generated sample patents", SampleArguments),

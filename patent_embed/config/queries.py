@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from patent_embed.config.mix import ExamplesFile, MixConfig, OverlapConfig
 from patent_embed.credentials import redacted
 from patent_embed.section import Cli, Role, Section, UserPath
 
@@ -151,6 +152,11 @@ class QueriesConfig(Section):
         description="a log of judgements that serve wrote: what was judged relevant is trained and measured on as a "
         "query, what was judged not relevant becomes its negative; None: no judgements",
     )
+    log: Annotated[str | None, UserPath, Role.LOGISTICS] = Field(
+        None,
+        description="a real log of queries with the patents that were clicked or cited for them, as JSON lines, CSV or "
+        "TSV: they are trained and measured on, with or without a model's queries; None: no log",
+    )
     min_chars: int = Field(
         8, ge=1, description="queries with fewer characters are rejected; Latin text: three times as many"
     )
@@ -191,6 +197,13 @@ class QueriesConfig(Section):
     max_prompt_chars: int = Field(
         3000, ge=200, description="characters of an abstract in a prompt; the rest is left out"
     )
+    examples: ExamplesFile = Field(
+        None,
+        description="a file with queries of your own, one a line: a model imitates their style and length, and copies "
+        "none; None: no such examples",
+    )
+    mix: MixConfig = Field(default_factory=MixConfig)
+    overlap: OverlapConfig = Field(default_factory=OverlapConfig)
     round_trip: RoundTripConfig = Field(default_factory=RoundTripConfig)
     export_cache: Annotated[bool, Role.LOGISTICS] = Field(
         False, description="also write llm_queries_cache.json into the output folder"

@@ -10,9 +10,9 @@ from patent_embed.data.records import RecordParser
 from patent_embed.section import Role, names_by_role
 
 
-def parser_of(config: DataConfig) -> RecordParser:
-    """Reads patents to train on."""
-    return RecordParser(
+def parser_of(config: DataConfig, kind: type[RecordParser] = RecordParser) -> RecordParser:
+    """Reads patents to train on, or another ``kind`` of them."""
+    return kind(
         config.min_abstract_chars,
         config.max_abstract_chars,
         names=FieldNames.of(config.fields.named()),

@@ -203,6 +203,13 @@ class PatentTextParser(RecordParser):
 
 
 @dataclass(frozen=True)
+class WholePatentParser(PatentTextParser):
+    """Patents to be embedded, shown and filtered: with all that is kept of those to train on."""
+
+    _kept: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
 class TextParser(RecordParser):
     """Any texts: a column of a table, or a field of JSON objects. They become the ``abstract`` of records.
 

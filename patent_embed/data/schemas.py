@@ -103,3 +103,20 @@ PER_QUERY = pa.schema(
         ("triplets_won", pa.int32()),  # with a positive strictly more similar than the negative
     ]
 )
+
+# Of queries with judged answers, in the first 1,000 documents, which is what trec_eval is given.
+BENCHMARK_METRICS = ("ndcg@10", "ndcg@100", "mrr@1000", "map@1000", "recall@10", "recall@100", "recall@1000")
+PER_BENCHMARK_QUERY = pa.schema(
+    [
+        ("publication_number", pa.string()),  # what is drawn together in tests: queries of one patent
+        ("query_no", pa.int32()),  # row of the query
+        ("split", pa.string()),  # of the judgements: ``test``, or a part of it
+        ("source", pa.string()),
+        ("kind", pa.string()),
+        ("headline", pa.bool_()),
+        ("relevant", pa.int32()),  # documents of grade 1 or more
+        ("rank", pa.int32()),  # of the first of them; 0: not found
+        ("first", pa.string()),  # the document at the top
+        *((name, pa.float64()) for name in BENCHMARK_METRICS),
+    ]
+)

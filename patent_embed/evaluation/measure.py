@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from patent_embed.arrays import Rows, matches, numbered, rows_of, starts_of
-from patent_embed.data.schemas import GRADED, PER_QUERY, RETRIEVAL_METRICS
+from patent_embed.data.schemas import BENCHMARK_METRICS, GRADED, PER_QUERY, RETRIEVAL_METRICS
 from patent_embed.evaluation import metrics
 from patent_embed.evaluation.judged import JudgedAnswers
 from patent_embed.evaluation.patent_map import PatentMap
@@ -41,7 +41,7 @@ class EvalResult:
 
     Attributes:
         scale: unit of its scores, see ``System``.
-        per_query: the columns of ``PER_QUERY``, queries in their order.
+        per_query: the columns of ``PER_QUERY``, or of ``PER_BENCHMARK_QUERY``, queries in their order.
         general: of an encoder: similarities of general sentence pairs (``forgetting.PAIRS``).
         map: of an encoder: where it puts the test patents.
     """
@@ -51,6 +51,11 @@ class EvalResult:
     per_query: pa.Table
     general: pa.Table | None = None
     map: PatentMap | None = None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that it may have queries of: those of runs, then the parts of a benchmark."""
+        return tuple(dict.fromkeys((*EVALUATED_SPLITS, *pc.unique(self.per_query["split"]).to_pylist())))
 
     def rows(self, split: str, *, headline: bool = True) -> pa.Table:
         """The rows of ``per_query`` of one split: of the headline set, or all."""
@@ -81,10 +86,13 @@ def headline_mask(source: pa.ChunkedArray, wanted: Sequence[str] | None, split: 
 
 
 def summarise(per_query: pa.Table) -> dict[str, Any]:
-    """``{"queries": n, "metrics": {name: mean or None}}`` of some rows of ``PER_QUERY``.
+    """``{"queries": n, "metrics": {name: mean or None}}`` of some rows of ``PER_QUERY`` or ``PER_BENCHMARK_QUERY``.
 
     Triplet accuracy and the similarity of negatives are means over triplets, everything else over queries.
     """
+    if "triplets" not in per_query.column_names:
+        judged = {name: pc.mean(per_query[name]).as_py() for name in BENCHMARK_METRICS}
+        return {"queries": len(per_query), "metrics": judged}
     triplets = pc.sum(per_query["triplets"]).as_py() or 0
     means: dict[str, float | None] = {
         name: pc.mean(per_query[name]).as_py() for name in (*RETRIEVAL_METRICS, GRADED, "positive_similarity")

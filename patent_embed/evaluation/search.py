@@ -22,6 +22,7 @@ _Propose = Callable[[Vectors, Vectors], tuple[NDArray[np.int64], Vectors]]
 
 QUERY_BLOCK = 2048
 CORPUS_BLOCK = 8192
+_FEWEST_QUERIES = 3  # up to which a dot product a document is faster than any product of BLAS
 _FEW_QUERIES = 32  # up to which BLAS multiplies documents by queries faster than queries by documents
 
 
@@ -202,6 +203,11 @@ def _numpy_products(queries: Vectors, block: int) -> _Propose:
     few = len(queries) <= _FEW_QUERIES
 
     def propose(vectors: Vectors, threshold: Vectors) -> tuple[NDArray[np.int64], Vectors]:
+        if len(queries) <= _FEWEST_QUERIES:
+            each = [np.vecdot(vectors, query) for query in queries]
+            rows = [np.flatnonzero(score >= least) for score, least in zip(each, threshold, strict=True)]
+            flat = [row + place * len(vectors) for place, row in enumerate(rows)]
+            return np.concatenate(flat), np.concatenate([score[row] for score, row in zip(each, rows, strict=True)])
         if few:
             found = vectors @ queries.T
             row, query = np.nonzero(found >= threshold)

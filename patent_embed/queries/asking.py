@@ -7,16 +7,19 @@ busy with others, and the driver knows which answers belong together.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from patent_embed.config.queries import QueriesConfig
 from patent_embed.data.cleaning import clean_text
 from patent_embed.hashing import text_key
-from patent_embed.queries.filters import reject_reason
-from patent_embed.queries.prompts import PROMPT_VERSION, choose_kind
+from patent_embed.queries.filters import reject_reason, repeats
+from patent_embed.queries.prompts import PROMPT_VERSION, Message, chat_messages, choose_kind, prompt_language
 from patent_embed.queries.reading import final_text, parse_answer
 from patent_embed.queries.store import CUT, Answer
+from patent_embed.queries.styles import Style, choose_style, style_text
+from patent_embed.text import plain
 
 ATTEMPTS = 2  # a rejected query is asked for once more, with another seed
 
@@ -42,6 +45,7 @@ class Request:
     key: str
     seed: int  # of the sampling
     longer: bool = False  # with more room, since an answer was cut short
+    style: Style = field(default_factory=Style)
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,24 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Asking:
-    """How ``model`` is asked. ``config`` and ``seed`` decide what, with the patent."""
+    """How ``model`` is asked. ``config`` and ``seed`` decide what, with the patent.
+
+    Attributes:
+        examples: queries of the user's own that a prompt shows, by its language: ``zh``, ``en``.
+    """
 
     model: str
     config: QueriesConfig
     seed: int
+    examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def request(self, patent: Patent, query_no: int, attempt: int = 0, *, longer: bool = False) -> Request:
-        """The request for a patent's query number ``query_no``."""
+    def request(
+        self, patent: Patent, query_no: int, attempt: int = 0, *, longer: bool = False, style: Style | None = None
+    ) -> Request:
+        """The request for a patent's query number ``query_no``; ``style``: None: that of the patent in the mix."""
         config = self.config
+        if style is None:
+            style = choose_style(patent.number, query_no, config.mix, self.seed)
         kind = choose_kind(patent.number, query_no, config.kinds, self.seed)
         asked: list[Any] = [PROMPT_VERSION, self.model, kind, patent.language, patent.title, patent.abstract]
         asked += [config.temperature, config.top_p, config.max_tokens, config.max_prompt_chars]
@@ -77,19 +90,45 @@ class Asking:
             asked.append(config.llm.sampling)
         if config.backend == "api" and config.api.extra_body:
             asked.append(config.api.extra_body)
+        if style:
+            asked.append({"style": asdict(style)})
+        if examples := self._shown(patent):
+            asked.append({"examples": list(examples)})
         if longer:
             asked.append({"room": room(config, longer=True)})
         key = text_key(json.dumps(asked, ensure_ascii=False))
-        return Request(patent, query_no, kind, attempt, key, int(key[:7], 16), longer)
+        return Request(patent, query_no, kind, attempt, key, int(key[:7], 16), longer, style)
 
-    def verdict(self, patent: Patent, answer: Answer) -> Verdict:
-        """What an answer is worth by itself; whether others say the same is not asked here."""
+    def messages(self, request: Request) -> list[Message]:
+        """The system's and the user's message of a request."""
+        patent, limit = request.patent, self.config.max_prompt_chars
+        told = (patent.title, patent.abstract, request.kind, patent.language, limit)
+        return chat_messages(*told, request.style, self._shown(patent))
+
+    def _shown(self, patent: Patent) -> Sequence[str]:
+        return self.examples.get(prompt_language(patent.language), ())
+
+    def verdict(self, request: Request, answer: Answer) -> Verdict:
+        """What the answer to a request is worth by itself; whether others say the same is not asked here."""
+        patent = request.patent
         if answer.error:
             return Verdict(reject=answer.error) if answer.error in CUT else Verdict(error=answer.error)
         query = clean_text(parse_answer(answer.text))  # as an exported cache is read back
         if not query:
             return Verdict(reject="no_query" if final_text(answer.text) else CUT[1])
-        return Verdict(query, reject_reason(query, patent.title, patent.abstract, patent.language, self.config))
+        reason = reject_reason(query, patent.title, patent.abstract, patent.language, self.config)
+        return Verdict(query, reason or self._parroted(query, request))
+
+    def _parroted(self, query: str, request: Request) -> str:
+        """Why a query is no query of its own: it repeats what its request says beside the patent."""
+        patent, shown = request.patent, self._shown(request.patent)
+        if any(
+            plain(query) == plain(each) or repeats(query, plain(each), patent.abstract, patent.language)
+            for each in shown
+        ):
+            return "example_copied"
+        told = plain(style_text(request.style, prompt_language(patent.language)))
+        return "prompt_repeated" if told and repeats(query, told, patent.abstract, patent.language) else ""
 
     def after(self, request: Request, verdict: Verdict) -> Request | None:
         """What to ask next, at once: with more room after an answer that was cut short, with another seed after one
@@ -103,8 +142,12 @@ class Asking:
         attempt = request.attempt + 1
         return self._again(request, attempt, longer=request.longer) if attempt < ATTEMPTS else None
 
+    def moved(self, request: Request, *, harder: bool) -> Request | None:
+        """``another``, further from the abstract's words, or nearer."""
+        return self.another(replace(request, style=request.style.moved(harder)))
+
     def _again(self, request: Request, attempt: int, *, longer: bool) -> Request:
-        return self.request(request.patent, request.query_no, attempt, longer=longer)
+        return self.request(request.patent, request.query_no, attempt, longer=longer, style=request.style)
 
 
 def room(config: QueriesConfig, *, longer: bool) -> int:

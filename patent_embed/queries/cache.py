@@ -12,7 +12,7 @@ from patent_embed.data.cleaning import clean_text
 from patent_embed.data.files import QUERY_CACHE_NAME
 from patent_embed.errors import UserError
 from patent_embed.folders import Folder, write_json
-from patent_embed.queries.sources import JUDGED, RULES
+from patent_embed.queries.sources import JUDGED, LOG, RULES
 from patent_embed.scratch import scratch
 
 
@@ -66,13 +66,13 @@ def write_query_cache(path: Path, table: pa.Table) -> int:
     """Write a queries table as an ``llm_queries_cache.json``; the number of entries.
 
     A patent's first query goes in, with its source and kind. Rule queries are left out: they cost nothing, and would
-    come back as if a model had written them. So are judged ones: their log has them.
+    come back as if a model had written them. So are judged and logged ones: their log has them.
     """
     entries = {
         row["publication_number"]: {"query": row["query"], "patent_id": row["publication_number"]}
         | {"source": row["source"], "kind": row["kind"]}
         for row in reversed(table.to_pylist())
-        if row["source"] not in (RULES, JUDGED)
+        if row["source"] not in (RULES, JUDGED, LOG)
     }
     numbers = sorted(entries)
     write_json(path, {"patent_ids": numbers, "queries_by_id": {number: entries[number] for number in numbers}})

@@ -27,6 +27,7 @@ REASONS = (
     "wrong_language",
     "boilerplate",
     "prompt_repeated",
+    "example_copied",
     "title_copied",
     "abstract_copied",
     "near_duplicate",
@@ -61,8 +62,7 @@ def reject_reason(query: str, title: str, abstract: str, language: str, config: 
         return "wrong_language"
     if _BOILERPLATE.search(query):
         return "boilerplate"
-    run = PROMPT_RUN * factor
-    if any(piece in _prompt_text() and piece not in source for piece in _pieces(text, run)):
+    if repeats(query, _prompt_text(), abstract, language):
         return "prompt_repeated"
     subject = plain(_TITLE_PRAISE.sub("", title))
     if len(subject) >= SHORTEST_TITLE * factor and subject in text:
@@ -70,6 +70,13 @@ def reject_reason(query: str, title: str, abstract: str, language: str, config: 
     if any(piece in source for piece in _pieces(text, config.copy_chars * factor + 1)):
         return "abstract_copied"
     return ""
+
+
+def repeats(query: str, told: str, abstract: str, language: str) -> bool:
+    """Whether a query repeats ``PROMPT_RUN`` characters of what its model was ``told``, as ``plain`` gives it, that
+    the abstract does not have."""
+    run, source = PROMPT_RUN * (LATIN_FACTOR if language == "en" else 1), plain(abstract)
+    return any(piece in told and piece not in source for piece in _pieces(plain(query), run))
 
 
 def near_duplicates(queries: Sequence[str], abstracts: Sequence[str]) -> list[bool]:

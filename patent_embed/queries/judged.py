@@ -16,6 +16,7 @@ import pyarrow as pa
 from patent_embed.data.schemas import JUDGED, QUERIES
 from patent_embed.queries.rules import query_kind
 from patent_embed.queries.sources import JUDGED as SOURCE
+from patent_embed.queries.sources import LOG
 
 _HELD_OUT_FIRST = ("test", "val", "train")
 
@@ -41,13 +42,16 @@ class JudgedQueries:
     asked: Mapping[str, int]
 
 
-def with_judged(queries: pa.Table, splits: pa.Table, said: Said, trained: Collection[str] = ()) -> JudgedQueries:
+def with_judged(
+    queries: pa.Table, splits: pa.Table, said: Said, trained: Collection[str] = (), logged: Collection[str] = ()
+) -> JudgedQueries:
     """Add judged queries to a corpus's own.
 
     Args:
         queries: ``QUERIES``. A judged query that is among them keeps the split of its patent there.
         splits: ``publication_number, family, split`` of the corpus.
         said: the judgements. A not relevant one teaches only beside a relevant one, or where ``queries`` has its query.
+        logged: queries of ``said`` whose source is ``log``: they come from a real log.
         trained: judged queries that a model to be measured was trained on: they are not measured on.
 
     White space in a query counts as one blank.
@@ -74,7 +78,10 @@ def with_judged(queries: pa.Table, splits: pa.Table, said: Said, trained: Collec
             rows += query.rows
             answers += query.answers(split)
     return JudgedQueries(
-        _added(queries, rows), _table(sorted(answers), JUDGED), dict(sorted((+counts).items())), dict(by_split)
+        _added(queries, rows, set(map(_plain, logged))),
+        _table(sorted(answers), JUDGED),
+        dict(sorted((+counts).items())),
+        dict(by_split),
     )
 
 
@@ -126,12 +133,12 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _added(queries: pa.Table, rows: list[tuple[str, str]]) -> pa.Table:
+def _added(queries: pa.Table, rows: list[tuple[str, str]], logged: Collection[str]) -> pa.Table:
     """``queries`` with (patent, text) ``rows``, numbered behind those that the patent has."""
     number: Counter[str] = Counter(queries["publication_number"].to_pylist())
     added: list[tuple[Any, ...]] = []
     for patent, text in sorted(rows):
-        added.append((patent, number[patent], text, SOURCE, query_kind(text), ""))
+        added.append((patent, number[patent], text, LOG if text in logged else SOURCE, query_kind(text), ""))
         number[patent] += 1
     together = pa.concat_tables([queries.select(QUERIES.names), _table(added, QUERIES)])
     return together.sort_by([("publication_number", "ascending"), ("query_no", "ascending")]).combine_chunks()

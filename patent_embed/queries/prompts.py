@@ -8,10 +8,11 @@ Raise PROMPT_VERSION with every change of wording: answers to older prompts are 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from patent_embed.hashing import hash64
+from patent_embed.queries.styles import Style, style_text
 
 PROMPT_VERSION = 1
 
@@ -105,6 +106,12 @@ _KINDS = {
         "claim": "a noun phrase that sums up the key features and what they do",
     },
 }
+_SCENE = {"zh": "描述遇到的情景和需要", "en": "the situation and the need"}
+_OWN = {
+    "zh": "以下是真实用户写过的检索语句。只模仿它们的语气、用词习惯和长度，内容必须来自所给专利，不得照抄：",
+    "en": "Queries that real users wrote follow. Imitate their tone, habits and length only; take the content from the "
+    "patent given, and copy none of them:",
+}
 _LABELS = {"zh": ("标题", "摘要", "检索语句类型"), "en": ("Title", "Abstract", "Kind of query")}
 # What chat templates use to tell roles apart, and our own tags: in a patent they are noise, or an attack.
 _CONTROL = re.compile(
@@ -147,23 +154,40 @@ def defuse(text: str) -> tuple[str, bool]:
         found += count
 
 
-def chat_messages(title: str, abstract: str, kind: str, language: str, max_chars: int) -> list[Message]:
-    """System and user message for one patent; the abstract is cut to ``max_chars``."""
+def chat_messages(
+    title: str,
+    abstract: str,
+    kind: str,
+    language: str,
+    max_chars: int,
+    style: Style = Style(),  # noqa: B008  # it is frozen
+    examples: Sequence[str] = (),
+) -> list[Message]:
+    """System and user message for one patent; the abstract is cut to ``max_chars``.
+
+    Args:
+        style: who asks, in whose words, from which side.
+        examples: queries of the user's own, to be imitated and not copied.
+    """
     language = prompt_language(language)
     shots = "\n\n".join(
         f"{_patent('', text, language)}\n{_LABELS[language][2]}: {_KINDS[language][shot]}\n{_answer(query)}"
         for shot, text, query in EXAMPLES[language]
     )
     patent = _patent(defuse(title)[0], defuse(abstract)[0][:max_chars], language)
+    own = "".join(f"\n- {defuse(query)[0]}" for query in examples)
+    own = f"\n\n{_OWN[language]}{own}" if own else ""
+    # The kind speaks of a layman, which the style may not.
+    wanted = _SCENE[language] if kind == "scenario" and style.persona else _KINDS[language][kind]
     return [
-        {"role": "system", "content": f"{_INSTRUCTIONS[language]}\n\n{shots}"},
-        {"role": "user", "content": f"{patent}\n{_LABELS[language][2]}: {_KINDS[language][kind]}"},
+        {"role": "system", "content": f"{_INSTRUCTIONS[language]}\n\n{shots}{own}"},
+        {"role": "user", "content": f"{patent}\n{_LABELS[language][2]}: {wanted}{style_text(style, language)}"},
     ]
 
 
-def completion_prompt(title: str, abstract: str, kind: str, language: str, max_chars: int) -> str:
-    """The same for a base model without a chat template: it continues the examples."""
-    system, user = chat_messages(title, abstract, kind, language, max_chars)
+def completion_prompt(messages: Sequence[Message]) -> str:
+    """Chat messages for a base model without a chat template: it continues the examples."""
+    system, user = messages
     return f"{system['content']}\n\n{user['content']}\n{_answer('')[:-2]}"
 
 

@@ -11,6 +11,7 @@ from patent_embed.errors import UserError
 
 RULES = "rules"
 JUDGED = "judged"
+LOG = "log"
 
 
 def mask_by_source(

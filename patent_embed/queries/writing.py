@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from patent_embed.data.schemas import QUERIES
 from patent_embed.errors import UserError
 from patent_embed.queries.asking import ATTEMPTS, Asking, Patent, Request, Verdict
 from patent_embed.queries.filters import near_duplicates
+from patent_embed.queries.overlap import Ranks, in_bands, too_many
 from patent_embed.queries.prompts import PROMPT_VERSION, defuse
 from patent_embed.queries.rules import query_kind, rule_query
 from patent_embed.queries.store import CUT, Answer, QueryStore
@@ -75,7 +76,7 @@ class _Chains:
         root, request = self._waiting.pop(answer.key, ("", None))
         if request is None:
             return False
-        verdict = self._asking.verdict(request.patent, answer)
+        verdict = self._asking.verdict(request, answer)
         self.said[root].append(Said(request, verdict))
         if (after := self._asking.after(request, verdict)) is not None:
             self._waiting[after.key] = (root, after)
@@ -133,6 +134,7 @@ class Slot:
     kind: str = ""
     source: str = ""
     note: str = ""  # while there is no query: why
+    request: Request | None = None  # whose answer was the last
 
     def empty(self, reason: str) -> None:
         """Without a query again, and why."""
@@ -156,6 +158,7 @@ def write_queries(
     store: QueryStore,
     *,
     round_trip: RoundTrip | None = None,
+    ranks: Ranks | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Written:
     """Queries for a corpus: cached ones first, then the model's, and where those fail what ``queries.fallback`` says.
@@ -167,7 +170,7 @@ def write_queries(
     columns = [corpus[name].to_pylist() for name in ("publication_number", "title", "abstract", "language")]
     patents = [Patent(*row) for row in sorted(zip(*columns, strict=True))]
     config = asking.config
-    job = _Job(config, asking.seed, round_trip)
+    job = _Job(config, asking.seed, round_trip, ranks)
     for patent in patents:
         query = cached.get(patent.number, "")
         if query and plain(query) != plain(patent.title):
@@ -185,11 +188,14 @@ def write_queries(
         # Judged together: what came to attempts of one number, so that nothing depends on what was asked at once.
         late = [(slot, each) for slot, each in answered if each[-1].request.attempt > attempt]
         now = [(slot, each) for slot, each in answered if each[-1].request.attempt <= attempt]
-        again = [(slot, asking.another(last)) for slot, last in job.judge(now)]
+        again = [(slot, slot.request and asking.another(slot.request)) for slot in job.judge(now)]
+        if attempt == 0:
+            again += job.steer(asking)
         asked = [(slot, request) for slot, request in again if request is not None]
+    job.take_back()
     left = job.fall_back()
     tally = job.tally
-    report = {
+    report = job.styles() | {
         "sources": _sorted(Counter(slot.source for slot in job.done)),
         "kinds": _sorted(Counter(slot.kind for slot in job.done)),
         "notes": _sorted(Counter(slot.note for slot in job.done if slot.note)),
@@ -215,19 +221,21 @@ class _Job:
     config: QueriesConfig
     seed: int
     round_trip: RoundTrip | None = None
+    ranks: Ranks | None = None
+    spare: list[tuple[Slot, Slot]] = field(default_factory=list)  # asked for once more, and what there was before
     open: list[Slot] = field(default_factory=list)
     done: list[Slot] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
 
-    def judge(self, answered: Iterable[tuple[Slot, Sequence[Said]]]) -> list[tuple[Slot, Request]]:
-        """Fill the slots whose answers can be used; the others whose answers others had given, and their requests."""
+    def judge(self, answered: Iterable[tuple[Slot, Sequence[Said]]]) -> list[Slot]:
+        """Fill the slots whose answers can be used; those whose answers others had given, or find other patents."""
         rejected: list[Slot] = []
         fresh: list[Slot] = []
-        last: dict[tuple[str, int], Request] = {}
         for slot, said in sorted(answered, key=lambda each: _place(each[0])):
             for each in said:
                 verdict = each.verdict
                 slot.query, slot.kind, slot.source = verdict.query, each.request.kind, self.config.backend
+                slot.request = each.request
                 if verdict.error:
                     self.tally.errors[verdict.error] += 1
                     slot.empty(verdict.error)
@@ -235,7 +243,6 @@ class _Job:
                     self._reject(slot, verdict.reject)
             if slot.query:
                 fresh.append(slot)
-                last[_place(slot)] = said[-1].request
         for reason, unfit in (("near_duplicate", self._repeated), ("round_trip", self._lost)):
             judged = list(zip(fresh, unfit(fresh), strict=True))
             rejected += [self._reject(slot, reason) for slot, bad in judged if bad]
@@ -243,7 +250,42 @@ class _Job:
         for slot in fresh:
             slot.note = ""
         self.done += fresh
-        return [(slot, last[_place(slot)]) for slot in sorted(rejected, key=_place)]
+        return sorted(rejected, key=_place)
+
+    def steer(self, asking: Asking) -> list[tuple[Slot, Request | None]]:
+        """Slots of bands of which there are too many, each with a request for a harder or an easier query."""
+        target = self.config.overlap.target
+        if self.ranks is None or not target:
+            return []
+        open_ = [slot for slot in self.done if slot.request is not None and asking.another(slot.request) is not None]
+        numbers = [slot.patent.number for slot in open_]
+        chosen = too_many(numbers, self.ranks(numbers, [slot.query for slot in open_]), target, self.seed)
+        taken = [(open_[place], harder) for place, harder in sorted(chosen.items())]
+        self.spare = [(slot, replace(slot)) for slot, _ in taken]
+        gone = {_place(slot) for slot, _ in taken}
+        self.done = [slot for slot in self.done if _place(slot) not in gone]
+        return [(slot, slot.request and asking.moved(slot.request, harder=harder)) for slot, harder in taken]
+
+    def take_back(self) -> None:
+        """The queries that were to be replaced, where what came in their place cannot be used."""
+        filled = {_place(slot) for slot in self.done}
+        self.done += [before for slot, before in self.spare if _place(slot) not in filled]
+
+    def styles(self) -> dict[str, Any]:
+        """For the report, where something is known of it: how the model's queries were to be, and how hard they are."""
+        written = [(slot, slot.request.style) for slot in sorted(self.done, key=_place) if slot.request is not None]
+        found = [(slot, style) for slot, style in written if slot.source == self.config.backend]
+        named = Counter(f"{part}: {each}" for _, style in found for part, each in style.parts())
+        report: dict[str, Any] = {"styles": _sorted(named)} if named else {}
+        if self.ranks is not None:
+            ranks = self.ranks([slot.patent.number for slot, _ in found], [slot.query for slot, _ in found])
+            report["overlap"] = in_bands(ranks)
+            by_difficulty: dict[str, list[int]] = {}
+            for (_, style), rank in zip(found, ranks, strict=True):
+                by_difficulty.setdefault(style.difficulty or "any", []).append(rank)
+            report["overlap_by_difficulty"] = {name: in_bands(by_difficulty[name]) for name in sorted(by_difficulty)}
+            report["steered"] = {"asked": len(self.spare), "target": dict(self.config.overlap.target)}
+        return report
 
     def _reject(self, slot: Slot, reason: str) -> Slot:
         self.tally.reject(reason, slot.query)

@@ -13,17 +13,23 @@ from patent_embed.evaluation.comparison import Comparison
 from patent_embed.evaluation.forgetting import LANGUAGES, Forgetting
 from patent_embed.evaluation.measure import EVALUATED_SPLITS, HEADLINE, EvalResult
 from patent_embed.evaluation.rank_changes import RankChanges
+from patent_embed.evaluation.rankings import MeanInterval
 from patent_embed.evaluation.slices import ENOUGH_FOR_A_SLICE, SliceReport
 from patent_embed.progress.clock import duration
 
 LABELS = {
     "ndcg@10": "nDCG@10",
+    "ndcg@100": "nDCG@100",
     "mrr@10": "MRR@10",
+    "mrr@1000": "MRR",
     "map@50": "MAP@50",
+    "map@1000": "MAP",
     "recall@1": "R@1",
     "recall@5": "R@5",
     "recall@10": "R@10",
     "recall@50": "R@50",
+    "recall@100": "R@100",
+    "recall@1000": "R@1000",
     "graded_ndcg@10": "IPC nDCG@10",
     "triplet_accuracy": "triplets",
     "positive_similarity": "cos pos.",
@@ -56,6 +62,8 @@ class RunReport:
         history: an entry an epoch with ``epoch`` and any of ``loss``, ``val_ndcg@10``, ``train_seconds``; epoch 0 is
             the model before training.
         kept_epoch: whose weights were kept.
+        intervals: of the systems on a benchmark: their means with intervals.
+        relevance: what counts as a right answer, in a sentence; empty: a query's own patent and its family.
         choice: how much of the base model is in what is published, or why nothing is, in a sentence.
         loss_curve: optimizer step and its loss.
         timings: seconds of each step, in order.
@@ -81,6 +89,8 @@ class RunReport:
     training_texts: Mapping[str, int] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     kept_epoch: int | None = None
+    intervals: Sequence[MeanInterval] = ()
+    relevance: str = ""
     choice: str = ""
     loss_curve: Sequence[tuple[int, float]] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -174,26 +184,54 @@ def number(value: float | None, missing: str, digits: int = 4) -> str:
 
 def result_tables(results: Sequence[EvalResult]) -> list[Table]:
     """All headline metrics of each system: a table a split that has queries, test first."""
-    return [table for split in reversed(EVALUATED_SPLITS) if (table := result_table(results, split))]
+    return [table for split in splits_of(results) if (table := result_table(results, split))]
 
 
 def result_table(results: Sequence[EvalResult], split: str) -> Table | None:
     """Name and headline metrics of each system on ``split``; None without queries."""
     if not any(len(result.rows(split)) for result in results):
         return None
-    rows = []
+    rows, measured = [], metrics_of(results)
     for result in results:
         found = result.summary(split)["metrics"]
         # BM25 scores have no upper bound: beside cosines they would only mislead.
-        shown = {name: found[name] if result.scale == "cosine" or "similarity" not in name else None for name in LABELS}
-        rows.append([result.name, *(number(shown[name], "–") for name in LABELS)])
-    return Table(headline(results, split), ["", *LABELS.values()], rows)
+        shown = {name: found[name] if result.scale == "cosine" or "similarity" not in name else None for name in found}
+        rows.append([result.name, *(number(shown.get(name), "–") for name in measured)])
+    return Table(headline(results, split), ["", *(LABELS[name] for name in measured)], rows)
+
+
+def metrics_of(results: Sequence[EvalResult]) -> list[str]:
+    """The headline metrics that were measured, in the order of their columns."""
+    found = {name for result in results for name in result.summary("test")["metrics"]}
+    return [name for name in LABELS if name in found]
+
+
+def splits_of(results: Sequence[EvalResult]) -> list[str]:
+    """What the results are of: test, val, then the parts of a benchmark."""
+    parts = dict.fromkeys(split for result in results for split in result.splits)
+    return [*reversed(EVALUATED_SPLITS), *(split for split in parts if split not in EVALUATED_SPLITS)]
+
+
+def interval_tables(intervals: Sequence[MeanInterval]) -> list[Table]:
+    """Means with their intervals: a table a metric, a row a system, a column a split."""
+    tables = []
+    for metric in dict.fromkeys(each.metric for each in intervals):
+        mine = [each for each in intervals if each.metric == metric]
+        splits = {each.split: each.queries for each in mine}
+        cells = {(each.system, each.split): f"{each.mean:.4f} [{each.low:.4f}, {each.high:.4f}]" for each in mine}
+        rows = [
+            [system, *(cells.get((system, split), "–") for split in splits)]
+            for system in dict.fromkeys(each.system for each in mine)
+        ]
+        header = ["", *(f"{split}, {queries:,} queries" for split, queries in splits.items())]
+        tables.append(Table(f"{LABELS[metric]} with 95 % intervals", header, rows))
+    return tables
 
 
 def source_tables(results: Sequence[EvalResult]) -> list[Table]:
     """nDCG@10 by query source: a table a split that has more than one, test first."""
     tables = []
-    for split in reversed(EVALUATED_SPLITS):
+    for split in splits_of(results):
         slices = {result.name: result.summary(split)["by_source"] for result in results}
         sources: dict[str, Any] = next(iter(slices.values()), {})
         if len(sources) < 2:

@@ -75,6 +75,8 @@ def score_panels(results: Sequence[EvalResult]) -> list[Figure]:
     found = {}
     for result in results:
         rows = result.rows("test")
+        if "negative_similarities" not in rows.column_names:  # of a benchmark, which has no negatives
+            continue
         negatives = pc.list_flatten(rows["negative_similarities"])
         if result.scale == "cosine" and len(rows) and len(negatives):
             positives = rows["positive_similarity"].to_numpy()
@@ -161,6 +163,8 @@ def data_figures(report: RunReport) -> list[Figure]:
             "Queries, by kind": report.queries.get("kinds", {}),
             "Judged queries, by split": report.queries.get("judged_queries", {}),
             "Judgements, by use": report.queries.get("judgements", {}),
+            "Queries, by persona, difficulty and view": report.queries.get("styles", {}),
+            "Queries, by the rank of their patent by words alone (BM25)": report.queries.get("overlap", {}),
             "Written answers rejected, by filter": report.queries.get("rejected_answers", {}),
             "Triplets of the training, by source": report.training_triplets,
             "Texts of the training": report.training_texts,

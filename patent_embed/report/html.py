@@ -21,7 +21,7 @@ def write_report_html(path: Path, report: RunReport) -> None:
         "verdict_line": content.sentence(content.verdict_line(verdict)) if verdict else "",
         "regressed": bool(report.slices and report.slices.found("worse")),
         "evidence": [content.sentence(line) for line in content.evidence_lines(report)],
-        "results": content.result_tables(report.results),
+        "results": [*content.result_tables(report.results), *content.interval_tables(report.intervals)],
         "comparisons": figures.comparison_rows(report.comparisons),
         "slices": figures.slice_tables(report.slices),
         "scores": figures.score_panels(report.results),

@@ -24,6 +24,7 @@ def write_report_md(path: Path, report: RunReport) -> None:
         "evidence": [content.sentence(line) for line in content.evidence_lines(report)],
         "measured": [
             *content.result_tables(report.results),
+            *content.interval_tables(report.intervals),
             *content.source_tables(report.results),
             *filter(None, [content.slice_table(report.slices)]),
         ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from patent_embed.evaluation.measure import EVALUATED_SPLITS, HEADLINE
+from patent_embed.evaluation.measure import HEADLINE
 from patent_embed.folders import write_json
 from patent_embed.report.content import RunReport
 
@@ -18,10 +18,11 @@ def write_metrics(path: Path, report: RunReport) -> None:
 
     It has ``schema_version``; ``headline``, the metric that decides; ``systems``, name → scale, and for each split the
     sources and number of the headline queries, ``metrics``, and the same ``by_source``; ``comparisons``; ``slices`` and
-    ``forgetting`` of the first of them. A metric without anything to measure is null.
+    ``forgetting`` of the first of them; of a benchmark also its parts as splits, and ``intervals`` of the systems'
+    means. A metric without anything to measure is null.
     """
     systems = {
-        result.name: {"scale": result.scale} | {split: result.summary(split) for split in EVALUATED_SPLITS}
+        result.name: {"scale": result.scale} | {split: result.summary(split) for split in result.splits}
         for result in report.results
     }
     write_json(
@@ -33,5 +34,6 @@ def write_metrics(path: Path, report: RunReport) -> None:
             "comparisons": [comparison.as_dict() for comparison in report.comparisons],
             "slices": [asdict(part) for part in report.slices.slices] if report.slices else [],
             "forgetting": [asdict(found) | {"verdict": found.verdict} for found in report.forgetting],
-        },
+        }
+        | ({"intervals": [asdict(each) for each in report.intervals]} if report.intervals else {}),
     )

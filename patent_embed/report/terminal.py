@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from patent_embed.evaluation.comparison import Comparison
 from patent_embed.evaluation.measure import EvalResult
-from patent_embed.report.content import LABELS, headline, number, verdict_line
+from patent_embed.report.content import LABELS, headline, metrics_of, number, verdict_line
 from patent_embed.text import columns, cut
 
 _WIDTH = 80
-_TERMINAL = ("ndcg@10", "mrr@10", "map@50", "recall@1", "recall@10", "recall@50", "triplet_accuracy")
+_TERMINAL = (
+    *("ndcg@10", "ndcg@100", "mrr@10", "mrr@1000", "map@50", "map@1000"),
+    *("recall@1", "recall@10", "recall@50", "recall@100", "triplet_accuracy"),
+)
 
 
 def comparison_table(
@@ -24,12 +27,14 @@ def comparison_table(
         comparisons: a sentence each.
         split: ``val`` or ``test``.
     """
-    rows = [["", *(LABELS[name] for name in _TERMINAL)]]
+    measured = metrics_of(results)
+    shown = [name for name in _TERMINAL if name in measured] if results else _TERMINAL
+    rows = [["", *(LABELS[name] for name in shown)]]
     for result in results:
         found = result.summary(split)["metrics"]
-        rows.append([result.name, *(number(found[name], "-") for name in _TERMINAL)])
+        rows.append([result.name, *(number(found[name], "-") for name in shown)])
     widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
-    widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - 2 * len(_TERMINAL))
+    widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - 2 * len(shown))
     lines = [headline(results, split)]
     for row in rows:
         cells = (

@@ -65,10 +65,12 @@ class TextEncoder(Protocol):
 
 
 class BatchedEncoder:
-    """An ``Encoder`` behind a ``Batcher``. Queries that were asked lately are not encoded again."""
+    """An ``Encoder``, which nobody else uses from then on, behind a ``Batcher``. Queries that were asked lately are not
+    encoded again."""
 
     def __init__(self, encoder: Encoder, name: str) -> None:
         self.dim = encoder.dim
+        _run_lean(encoder)
         self._batches: Batcher[tuple[Sequence[str], Kind | None], Encoded | list[QueryVector]]
         self._batches = Batcher(_Work(encoder), _REQUESTS_AT_ONCE, f"encode {name}")
         self._known: OrderedDict[str, Future[QueryVector]] = OrderedDict()
@@ -90,6 +92,18 @@ class BatchedEncoder:
             if len(self._known) > _KEPT_QUERIES:
                 self._known.popitem(last=False)
         return future
+
+
+def _run_lean(encoder: Encoder) -> None:
+    """Let a BERT on a CPU run as ``cpu_inference`` does, in what ``encode`` computes in there."""
+    import torch
+
+    from patent_embed.encoder.encoder import native_bf16
+    from patent_embed.encoder.kernels.cpu_inference import CpuInference, supported
+
+    if encoder.device.type == "cpu" and supported(encoder.model):
+        dtype = torch.bfloat16 if native_bf16(encoder.device) else torch.float32
+        CpuInference(encoder.model, dtype).enter()
 
 
 def _hand_on(done: Future[Encoded | list[QueryVector]], future: Future[QueryVector]) -> None:

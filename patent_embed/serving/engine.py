@@ -13,6 +13,7 @@ import numpy as np
 from patent_embed.arrays import Rows, Vectors
 from patent_embed.errors import UserError
 from patent_embed.evaluation.bm25 import Bm25Index
+from patent_embed.evaluation.fusion import fuse
 from patent_embed.evaluation.search import top_k
 from patent_embed.serving.corpus import Corpus, Facet, Filters, Mask
 from patent_embed.serving.encoding import QueryVector, TextEncoder
@@ -22,9 +23,6 @@ from patent_embed.serving.vectors import Found, VectorSearch
 BM25, HYBRID = "bm25", "hybrid"
 DEPTH = 200
 """Results of a system that are known: a rank behind them is not told."""
-
-FUSION = 60
-"""Constant of reciprocal rank fusion, Σ 1 / (FUSION + rank): Cormack, Clarke, Büttcher, SIGIR 2009."""
 
 _COMMON = 0.2  # words of more than this part of the texts are not marked
 _ALIKE = 0.99  # cosine of a check query's vector and the one that the run kept: other hardware rounds otherwise
@@ -168,7 +166,7 @@ class Engine:
         watch.lap("vectors")
         found = {name: _without(each, row) for name, each in found.items()}
         if HYBRID in wanted:
-            found[HYBRID] = fuse([found[self.best], found[BM25]])
+            found[HYBRID] = fuse([found[self.best], found[BM25]], DEPTH)
         lists = _lists(found, tuple(dict.fromkeys(query.systems)), query.count)
         facets = self._facets(found[next(iter(lists))][1], mask, query.filters)
         watch.lap("facets")
@@ -213,16 +211,6 @@ class Engine:
         levels = ["subclass", *(["main group"] if any(len(each) >= 4 for each in filters.ipc) else [])]
         levels += ["year"] if self.corpus.dated else []
         return {level: self.corpus.facets(rows.tolist(), mask, level) for level in levels}
-
-
-def fuse(lists: Sequence[Found]) -> Found:
-    """Reciprocal rank fusion: scores and rows of all that a list has, by (-score, row), ``DEPTH`` at most."""
-    rows = np.concatenate([found[1] for found in lists])
-    shares = np.concatenate([1.0 / (FUSION + 1 + np.arange(len(found[1]))) for found in lists])
-    distinct, places = np.unique(rows, return_inverse=True)
-    scores = np.bincount(places, weights=shares, minlength=len(distinct)).astype(np.float32)
-    order = np.lexsort((distinct, -scores))[:DEPTH]
-    return scores[order], distinct[order].astype(np.int64)
 
 
 def _without(found: Found, row: int | None) -> Found:

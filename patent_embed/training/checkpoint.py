@@ -71,6 +71,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / STATE_FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+def keep_checkpoint(source: Path, place: Folder) -> None:
+    """Copy what ``save_checkpoint`` wrote to where it is looked for: each file is on the disk before it has its name,
+    and the state file comes last, so that a loss of power leaves a whole checkpoint or one that is known not to be."""
+    for name in (*_FILES, STATE_FILE):
+        place.put(source / name, name)
+
+
 def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint:
     """What ``save_checkpoint`` wrote. Raises UserError as ``read_state`` does, and where a file is damaged."""
     state = read_state(folder, fingerprint)

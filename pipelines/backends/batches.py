@@ -21,7 +21,6 @@ from patent_embed.folders import Folder
 from patent_embed.queries.answers import read_answer
 from patent_embed.queries.asking import Asking, Request, room
 from patent_embed.queries.endpoint import error_of, refusal, words_of
-from patent_embed.queries.prompts import chat_messages
 from patent_embed.queries.store import Answer
 from patent_embed.queries.writing import Backend
 from pipelines.backends.api import checked_client, checked_key, fatal_message
@@ -164,9 +163,8 @@ class _Work:
         return answers
 
     def _line(self, request: Request) -> tuple[str, bytes]:
-        patent, config = request.patent, self._asking.config
-        told = (patent.title, patent.abstract, request.kind, patent.language, config.max_prompt_chars)
-        body = {"model": self._api.model or config.llm.model, "messages": chat_messages(*told)}
+        config = self._asking.config
+        body = {"model": self._api.model or config.llm.model, "messages": self._asking.messages(request)}
         body |= self._parameters.body(request.seed, room(config, longer=request.longer))
         whole = {"custom_id": request.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
         return request.key, json.dumps(whole, ensure_ascii=False).encode() + b"\n"

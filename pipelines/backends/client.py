@@ -20,7 +20,6 @@ from patent_embed.queries.answers import read_answer, retry_after
 from patent_embed.queries.asking import Asking, Request, room
 from patent_embed.queries.endpoint import read_body, refusal, words_of
 from patent_embed.queries.parameters import Parameters
-from patent_embed.queries.prompts import chat_messages
 from patent_embed.queries.store import Answer
 
 # Errors after which no other request would fare better.
@@ -87,7 +86,7 @@ class Client:
         async with self._slots:
             while request is not None:
                 found.append(await self._ask(request))
-                request = self._asking.after(request, self._asking.verdict(request.patent, found[-1]))
+                request = self._asking.after(request, self._asking.verdict(request, found[-1]))
         return found
 
     async def _ask(self, request: Request) -> Answer:
@@ -131,10 +130,9 @@ class Client:
         """One request: the answer, and the pause before the next try, None when there should be none."""
         # Doubling pauses with jitter, so that requests that failed together do not come back together.
         wait = min(self._api.max_wait_s, 0.5 * 2**attempt) * random.uniform(0.5, 1.5)
-        key, patent, version = request.key, request.patent, self.parameters.version
+        key, version = request.key, self.parameters.version
         body = self.parameters.body(request.seed, room(self._config, longer=request.longer))
-        limit = self._config.max_prompt_chars
-        messages = chat_messages(patent.title, patent.abstract, request.kind, patent.language, limit)
+        messages = self._asking.messages(request)
         model = self._api.model or self._config.llm.model
         try:
             # The client's own limit is for each read: a server that sends a byte now and then would never meet it.

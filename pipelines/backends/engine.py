@@ -24,7 +24,7 @@ import pyarrow as pa
 from patent_embed.config.queries import QueriesConfig
 from patent_embed.encoder.hub import within
 from patent_embed.queries.asking import Asking, Request, room
-from patent_embed.queries.prompts import ANSWER_SCHEMA, Message, chat_messages, completion_prompt
+from patent_embed.queries.prompts import ANSWER_SCHEMA, Message, completion_prompt
 from patent_embed.queries.store import SCHEMA, Answer
 from pipelines.backends.rounds import requests_in
 
@@ -76,13 +76,12 @@ class AskEngine:
         async with self._places:
             while request is not None:
                 found.append(await self._ask(request, tokens))
-                request = self._asking.after(request, self._asking.verdict(request.patent, found[-1]))
+                request = self._asking.after(request, self._asking.verdict(request, found[-1]))
         return found
 
     def _prompt(self, request: Request) -> list[int]:
-        patent = request.patent
-        asked = (patent.title, patent.abstract, request.kind, patent.language, self._config.max_prompt_chars)
-        return prompt_tokens(self._config.llm.model, chat_messages(*asked) if self._chat else completion_prompt(*asked))
+        messages = self._asking.messages(request)
+        return prompt_tokens(self._config.llm.model, messages if self._chat else completion_prompt(messages))
 
     async def _ask(self, request: Request, tokens: list[int]) -> Answer:
         from vllm.v1.engine.exceptions import EngineDeadError

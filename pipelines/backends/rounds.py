@@ -23,13 +23,16 @@ import ray
 from patent_embed.config.queries import QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.queries.asking import Patent, Request
+from patent_embed.queries.styles import Style
 from pipelines.resources import here
 
 log = logging.getLogger("patent_embed")
+_STYLE = ("persona", "difficulty", "view")
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("key", "number", "title", "abstract", "language", "kind")]
     + [(name, pa.int64()) for name in ("query_no", "attempt", "seed")]
     + [("longer", pa.bool_())]
+    + [(name, pa.string()) for name in _STYLE]
 )
 _MAX_PARTS = 32  # blocks of the second round
 _CHECK_EVERY_S = 10.0
@@ -199,6 +202,7 @@ def _table(requests: Sequence[Request]) -> pa.Table:
     rows = [
         {name: getattr(each, name) for name in ("key", "kind", "query_no", "attempt", "seed", "longer")}
         | asdict(each.patent)
+        | asdict(each.style)
         for each in requests
     ]
     return pa.Table.from_pylist(rows, schema=_SCHEMA)
@@ -209,7 +213,8 @@ def requests_in(table: pa.Table) -> list[Request]:
     found = []
     for row in table.select(_SCHEMA.names).to_pylist():
         patent = Patent(**{name: row.pop(name) for name in ("number", "title", "abstract", "language")})
-        found.append(Request(patent, **row))
+        style = Style(**{name: row.pop(name) for name in _STYLE})
+        found.append(Request(patent, **row, style=style))
     return found
 
 

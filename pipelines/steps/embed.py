@@ -39,15 +39,20 @@ def embed_step(config: Config, name: str, model: Input, tables: Tables[Input]) -
         settings=model_settings(config),
         inputs={"model": model, "ingest": tables.ingest, "queries": tables.queries},
         work=lambda context: embed(context, config.model),
-        rate=_rate,
+        rate=vectors_rate,
         announced=True,
     )
 
 
 def embed(context: Context, config: ModelConfig) -> Outcome:
-    """Write ``passages.npy`` (rows as in the corpus), ``queries.npy`` (rows as in the queries) and ``general.npy``
-    (rows as in ``general_texts``), each (n, dim) float32."""
+    """The vectors of the corpus and of the queries, see ``write_vectors``."""
     passages, asked = corpus_of(context, config)["abstract"], context.table("queries")["query"]
+    return write_vectors(context, config, passages, asked)
+
+
+def write_vectors(context: Context, config: ModelConfig, passages: pa.ChunkedArray, asked: pa.ChunkedArray) -> Outcome:
+    """Write ``passages.npy`` (rows as in ``passages``), ``queries.npy`` (rows as in ``asked``) and ``general.npy``
+    (rows as in ``general_texts``), each (n, dim) float32."""
     general = pa.array(general_texts())
     kinds = ["passage"] * (len(passages) + len(general)) + ["query"] * len(asked)
     texts = pa.table(
@@ -64,5 +69,6 @@ def embed(context: Context, config: ModelConfig) -> Outcome:
     )
 
 
-def _rate(artifact: Artifact) -> str:
+def vectors_rate(artifact: Artifact) -> str:
+    """The rate of a step of vectors."""
     return f"{artifact.report['texts_per_s']:,.0f} texts/s"

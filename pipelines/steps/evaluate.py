@@ -124,7 +124,7 @@ def evaluate_encoder(context: Context, name: str, config: Config) -> Outcome:
     """Measure the encoder on the queries of val and test, on general sentences, and where it puts the test patents."""
     vectors = context.inputs["vectors"]
     splits, corpus = context.table("splits"), context.table("ingest", "corpus", "codes")
-    system = _system(
+    system = encoder_system(
         np.load(vectors.file("queries.npy")), vectors, config.evaluation.distributed, context.progress.emit
     )
     outcome = _measure(context, name, system, config)
@@ -139,7 +139,8 @@ def evaluate_encoder(context: Context, name: str, config: Config) -> Outcome:
     return outcome
 
 
-def _system(queries: Vectors, vectors: Artifact, distributed: bool | None, emit: Emit) -> System:
+def encoder_system(queries: Vectors, vectors: Artifact, distributed: bool | None, emit: Emit) -> System:
+    """The system of an embedding step: searched here, or in shards where that pays (``distributed``: it is told)."""
     passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
     if distributed is None:
         nodes = cluster_nodes()

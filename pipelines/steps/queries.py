@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,6 +18,7 @@ from patent_embed.config.model import ModelConfig
 from patent_embed.config.queries import QueriesConfig, RoundTripConfig
 from patent_embed.config.settings import Config
 from patent_embed.encoder.hub import resolve_model
+from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.evaluation.search import exact_search, pair_scores
 from patent_embed.folders import Folder
 from patent_embed.hashing import file_digest
@@ -24,7 +26,9 @@ from patent_embed.progress.clock import Stopwatch
 from patent_embed.progress.events import QueriesWritten
 from patent_embed.queries.asking import ATTEMPTS, Asking, Request
 from patent_embed.queries.cache import read_query_cache
+from patent_embed.queries.examples import read_examples, shown_examples
 from patent_embed.queries.filters import MOST_MET, PROMPT_RUN, SAME_FROM, SHORTEST_TITLE
+from patent_embed.queries.overlap import Ranks
 from patent_embed.queries.prompts import PROMPT_VERSION
 from patent_embed.queries.rules import LATIN_FACTOR, build_queries
 from patent_embed.queries.store import Answer, QueryStore
@@ -60,7 +64,10 @@ def digest_settings(config: QueriesConfig) -> dict[str, Any]:
     if config.backend == "api" and config.api.extra_body:
         sampled = {"extra_body": config.api.extra_body}
     checked = {"round_trip": config.round_trip.k} if config.round_trip.encoder else {}
-    return limits | chosen | fresh | sampled | checked | {"model": model_identity(config), "filters": _FILTERS}
+    styled: dict[str, Any] = {"mix": mix} if (mix := {name: value for name, value in config.mix if value}) else {}
+    if config.overlap.measure or config.overlap.target:
+        styled["overlap"] = config.overlap.model_dump(mode="json")
+    return limits | chosen | fresh | sampled | checked | styled | {"model": model_identity(config), "filters": _FILTERS}
 
 
 def model_identity(config: QueriesConfig) -> str:
@@ -102,7 +109,8 @@ def write_all(
     def progress(done: int, asked: int) -> None:
         emit(QueriesWritten(done, asked, watch.seconds - timings.get("engine_start_s", 0.0)))
 
-    asking = Asking(model_identity(config), config, seed)
+    asking = Asking(model_identity(config), config, seed, _examples(config, seed))
+    wanted = config.overlap.measure or bool(config.overlap.target)
     with _backend(asking, store, timings) if uncached else contextlib.nullcontext(_no_requests) as backend:
         written = write_queries(
             corpus,
@@ -111,6 +119,7 @@ def write_all(
             backend,
             QueryStore(store),
             round_trip=round_trip,
+            ranks=_ranks(corpus) if wanted and uncached else None,
             on_progress=progress,
         )
     pq.write_table(written.table, folder / "queries.parquet", compression="zstd")
@@ -165,6 +174,33 @@ def _round_trip(corpus: pa.Table, splits: pa.Table, config: RoundTripConfig, sha
     return found
 
 
+def _examples(config: QueriesConfig, seed: int) -> dict[str, list[str]]:
+    """What prompts show of the user's own queries, by language of the prompt."""
+    if config.examples is None:
+        return {}
+    queries = read_examples(Path(config.examples))
+    return {language: shown_examples(queries, language, seed) for language in ("zh", "en")}
+
+
+def _digest_of(examples: Path) -> str:
+    read_examples(examples)  # raises UserError before anything is digested, or started
+    return file_digest(examples)
+
+
+def _ranks(corpus: pa.Table) -> Ranks:
+    """The rank of a query's own patent by BM25 among all abstracts. One with an equal score stands in nobody's way."""
+    rows = {number: row for row, number in enumerate(corpus["publication_number"].to_pylist())}
+    index = Bm25Index.build(corpus["abstract"].to_pylist())
+
+    @functools.cache
+    def rank(number: str, query: str) -> int:
+        scores = index.scores(query)
+        own = scores[rows[number]]
+        return int((scores > own).sum()) + 1 if own > 0 else 0
+
+    return lambda numbers, queries: [rank(*pair) for pair in zip(numbers, queries, strict=True)]
+
+
 def _no_requests(requests: Sequence[Request]) -> Iterable[list[Answer]]:
     return [] if not requests else [[Answer(request.key, error="not_sent") for request in requests]]
 
@@ -175,6 +211,8 @@ def queries_step(config: Config, ingest: Input, splits: Input, cache: Path | Non
     inputs: dict[str, Input] = {"ingest": ingest}
     if cache is not None:
         inputs["cache"] = Digest(file_digest(cache))
+    if settings.examples is not None and settings.backend != "rules":
+        inputs["examples"] = Digest(_digest_of(Path(settings.examples)))
     if settings.round_trip.encoder and settings.backend != "rules":
         inputs |= {"splits": splits, "encoder": LocalModel(resolve_model(settings.round_trip.encoder))}
 
@@ -219,6 +257,8 @@ def _notes(artifact: Artifact) -> list[str]:
         lines.append("tokens used: " + counted(tokens))
     if refused := report.get("rejected_answers"):
         lines.append("rejected answers: " + counted(refused))
+    if bands := report.get("overlap"):
+        lines.append("rank of the own patent by words alone: " + counted(bands))
     if failed := report.get("errors"):
         lines.append("requests that failed: " + counted(failed))
         if missing := answers_to_come(failed):

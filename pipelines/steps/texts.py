@@ -10,8 +10,8 @@ from patent_embed.config.data import DataConfig
 from patent_embed.config.settings import Config
 from patent_embed.data.fields import FieldNames
 from patent_embed.data.inputs import PatentFiles
-from patent_embed.data.parsers import reading_settings
-from patent_embed.data.records import PatentTextParser, RecordParser, TextParser
+from patent_embed.data.parsers import parser_of, reading_settings
+from patent_embed.data.records import PatentTextParser, RecordParser, TextParser, WholePatentParser
 from pipelines.engine import Context, StepSpec, rate
 from pipelines.steps import ingest
 
@@ -20,10 +20,14 @@ NAME = "texts"
 _NOT_KEPT = ("max_claims_chars", "max_description_chars")
 
 
-def texts_step(config: Config, arguments: EncodeArguments, found: PatentFiles) -> StepSpec:
-    """The texts of the files ``found``, in row groups of ``arguments.rows_per_file``."""
+def texts_step(
+    config: Config, arguments: EncodeArguments, found: PatentFiles, *, whole_records: bool = False
+) -> StepSpec:
+    """The texts of the files ``found``, in row groups of ``arguments.rows_per_file``. ``whole_records``: of patents,
+    claims, dates and the like are kept, too, to be shown and filtered by."""
     data, seed = config.data, config.run.seed
     told = {"text": arguments.text_column, "id": arguments.id_column, "rows_per_file": arguments.rows_per_file}
+    read = reading_settings(data) | {"whole_records": True} if whole_records else _settings(data)
 
     def work(context: Context) -> Outcome:
         outcome = ingest.ingest(
@@ -31,7 +35,7 @@ def texts_step(config: Config, arguments: EncodeArguments, found: PatentFiles) -
             found,
             data,
             seed,
-            parser=_parser(data, arguments),
+            parser=parser_of(data, WholePatentParser) if whole_records else _parser(data, arguments),
             rows_per_group=arguments.rows_per_file,
             emit=context.progress.emit,
         )
@@ -41,7 +45,7 @@ def texts_step(config: Config, arguments: EncodeArguments, found: PatentFiles) -
     return StepSpec(
         name=NAME,
         version=2,
-        settings=told | _settings(data) | {"seed": seed},
+        settings=told | read | {"seed": seed},
         inputs={"files": found},
         work=work,
         again=lambda artifact: ingest.look_again(artifact, found),

@@ -41,11 +41,12 @@ OF_ENCODE = {
 FROZEN = {
     "run": (OF_A_RUN, []),
     "tune": (OF_A_RUN | {"num_samples", "max_concurrent", "refit"}, []),
-    "compare": (OF_A_RUN, ["MODEL"]),
+    "compare": (OF_A_RUN | {"benchmark"}, ["MODEL"]),
     "encode": (OF_ENCODE, []),
     "serve": ({"data_dir", "host", "port", "judgements", "max_requests"}, ["output_dir"]),
     "index": ({"to", "data_dir"}, ["output_dir"]),
     "export": ({"format", "force", "max_documents"}, ["output_dir"]),
+    "benchmark": ({"split", "kinds", "name", "license"}, ["output_dir", "DIR"]),
     "adapt": ({"output_dir", "force", "max_documents"}, ["OLD", "NEW"]),
     "inspect": ({"config", "set", "json", "limit"}, ["DIR"]),
     "sample": ({"count", "seed", "layout"}, ["folder"]),

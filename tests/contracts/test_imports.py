@@ -24,6 +24,7 @@ NO_TORCH = (
         "folders",
         "ipc",
     ),
+    *("benchmark.making", "benchmark.reading", "benchmark.trec", "evaluation.rankings"),
     *("evaluation.forgetting", "evaluation.measure", "evaluation.patent_map", "evaluation.rank_changes"),
     *("evaluation.slices", "evaluation.systems", "negatives.drawn", "queries.rules", "report.charts", "serving.app"),
     *("ipc", "progress.loss_curve", "progress.trackers", "report.html", "report.markdown", "text"),

@@ -101,11 +101,14 @@ def test_a_changed_run_is_loaded_by_a_signal_and_a_broken_one_is_not(output: Pat
 def test_another_corpus_is_embedded_first(output: Path, tmp_path: Path) -> None:
     others = [patent(f"CN99{n:04d}A", title=f"第{n}种装置") for n in range(30)]
     others[3] |= {"classifications": [], "abstract": "没有分类号的一种用于海水淡化的反渗透膜组件及其制造方法。"}
+    others[3] |= {"publication_date": "20170305", "claims": "1. 一种反渗透膜组件。"}
     data = write_json_lines(tmp_path / "others.jsonl", others)
     with server(output, "--data_dir", data) as running:
         found = running.client.post("/search", json={"query": "海水淡化反渗透膜", "systems": ALL, "count": 3}).json()
         assert found["patents"] == 30
         assert found["systems"]["bm25"][0]["publication_number"] == "CN990003A"
+        record = running.client.get("/patent", params={"number": "CN990003A"}).json()
+        assert (record["publication_date"], record["claims"]) == ("2017-03-05", ["1. 一种反渗透膜组件。"])
 
 
 def test_what_cannot_be_served_is_said(output: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from patent_embed.evaluation.systems import EmbeddingSystem
 from patent_embed.folders import folder_at
 from patent_embed.progress.events import ShardsSearched
 from pipelines.engine import ignore
-from pipelines.steps.evaluate import ShardedSystem, _search_shard, _system
+from pipelines.steps.evaluate import ShardedSystem, _search_shard, encoder_system
 from tests.evidence import unit
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
@@ -55,7 +55,10 @@ def test_shards_give_what_one_search_gives(tmp_path: Path, shard_rows: int | Non
 )
 def test_a_small_search_is_sharded_on_demand(tmp_path: Path, distributed: bool | None, kind: type) -> None:
     passages, queries = passages_and_queries()
-    assert type(_system(queries, embedded(ArtifactStore(folder_at(tmp_path)), passages), distributed, ignore)) is kind
+    assert (
+        type(encoder_system(queries, embedded(ArtifactStore(folder_at(tmp_path)), passages), distributed, ignore))
+        is kind
+    )
 
 
 def test_a_worker_reads_the_vectors_of_a_store(s3: str) -> None:

@@ -56,7 +56,7 @@ def test_prompts_begin_with_one_bos(tmp_path: Path) -> None:
     )
     tokenizer.save_pretrained(tmp_path / "bos")
     messages = chat_messages("一种泵", "一种泵，设有叶轮。", "claim", "zh", 100)
-    for prompt in (messages, completion_prompt("一种泵", "一种泵，设有叶轮。", "claim", "zh", 100)):
+    for prompt in (messages, completion_prompt(messages)):
         tokens = engine.prompt_tokens(str(tmp_path / "bos"), prompt)
         assert (tokens[0], tokens.count(bos)) == (bos, 1)
         text = tokenizer.decode(tokens)

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -134,3 +135,37 @@ def test_an_artifact_made_aside_takes_the_place_of_the_one_before(tmp_path: Path
     aside = ArtifactStore(folder_at(tmp_path / "steps" / "again")).run(STEP, lambda folder: Outcome(rows={"rows": 7}))
     replaced = store.replace(STEP, aside)
     assert (replaced.place, replaced.manifest.rows, replaced.manifest.files) == (store.place(STEP), {"rows": 7}, {})
+
+
+_REMOVED: list[str] | None = None  # names, while a test asks
+
+
+def _heard(event: str, arguments: tuple[object, ...]) -> None:
+    if _REMOVED is not None and event == "os.remove":
+        _REMOVED.append(Path(str(arguments[0])).name)
+
+
+sys.addaudithook(_heard)  # no process can take one back
+
+
+@pytest.mark.parametrize("made_by", ["run", "replace"])
+def test_the_manifest_goes_before_what_it_vouches_for(tmp_path: Path, made_by: str) -> None:
+    """Killed while a finished step is removed, the same command would find it damaged."""
+    global _REMOVED
+    store, aside = ArtifactStore(folder_at(tmp_path / "a")), ArtifactStore(folder_at(tmp_path / "b"))
+
+    def work(folder: Path) -> Outcome:
+        for name in "abcdefghijklmnopqrstuvwxyz":
+            (folder / name).write_text(name)
+        return Outcome()
+
+    store.run(STEP, work)
+    fresh = aside.run(STEP, work)
+    _REMOVED = []
+    if made_by == "run":
+        store.run(STEP, work)
+    else:
+        store.replace(STEP, fresh)
+    removed, _REMOVED = _REMOVED, None
+    assert removed[0] == MANIFEST
+    assert sorted(removed[1:]) == list("abcdefghijklmnopqrstuvwxyz")

@@ -46,7 +46,7 @@ class CpuFused:
 
     def __init__(self, model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
         _check(model)
-        self._encoder, self._dtype, scratch = _encoder(model), dtype, Scratch(dtype)
+        self._encoder, self._dtype, scratch = encoder_of(model), dtype, Scratch(dtype)
         modules: list[Any] = list(self._encoder.layer)
         norms = [None, *(module.output.LayerNorm for module in modules)]
         self._layers = [_layer(module, norm, scratch, dtype) for module, norm in zip(modules, norms, strict=False)]
@@ -95,7 +95,7 @@ def _texts(bounds: np.ndarray) -> Iterator[tuple[int, int]]:
     return ((piece.start, piece.stop) for piece in pieces_within(np.diff(bounds), TOKENS))
 
 
-def _encoder(model: nn.Module) -> Any:
+def encoder_of(model: nn.Module) -> Any:
     """The module whose ``layer`` are the layers of a BERT. Raises LookupError."""
     for module in model.modules():
         layers = getattr(module, "layer", None)
@@ -112,10 +112,10 @@ def _encoder(model: nn.Module) -> Any:
 def _check(model: nn.Module) -> None:
     """Raises LookupError where ``model`` is not ``supported``."""
     adapted: set[int] = set()
-    for module in _encoder(model).layer:
-        if module.is_decoder or module.add_cross_attention or _activation(module) is None:
+    for module in encoder_of(model).layer:
+        if module.is_decoder or module.add_cross_attention or activation_of(module) is None:
             raise LookupError("not an encoder's layer with the exact GELU")
-        for layers in _groups(module):
+        for layers in linear_groups(module):
             parts = [_parts(layer) for layer in layers]
             if len({getattr(dropout, "p", 0.0) for _, adapter, dropout in parts if adapter is not None}) > 1:
                 raise LookupError("adapters of one input drop other shares of it")
@@ -125,7 +125,7 @@ def _check(model: nn.Module) -> None:
         raise LookupError("not only the layers' adapters are trained")
 
 
-def _activation(module: Any) -> Any:
+def activation_of(module: Any) -> Any:
     """GELU without approximation, or None."""
     activation = module.intermediate.intermediate_act_fn
     exact = getattr(activation, "act", None) is nn.functional.gelu or (
@@ -134,7 +134,7 @@ def _activation(module: Any) -> Any:
     return activation if exact else None
 
 
-def _groups(module: Any) -> tuple[Sequence[nn.Module], ...]:
+def linear_groups(module: Any) -> tuple[Sequence[nn.Module], ...]:
     """Linear layers of one input, in the order of ``Layer``."""
     inner = module.attention.self
     return (
@@ -164,7 +164,7 @@ def _parts(linear: Any) -> tuple[nn.Linear, Adapter | None, nn.Module | None]:
 def _layer(module: Any, before: nn.LayerNorm | None, scratch: Scratch, dtype: torch.dtype) -> Layer:
     groups: list[Linears] = []
     inner = module.attention.self
-    for layers in _groups(module):
+    for layers in linear_groups(module):
         parts = [_parts(layer) for layer in layers]
         dropout = next((dropout for _, adapter, dropout in parts if adapter is not None), None)
         bases, adapters = [base for base, *_ in parts], [adapter for _, adapter, _ in parts]

@@ -41,7 +41,16 @@ LOGISTICS = {
     "data": {"data_dir"},
     "splits": set(),
     "queries": {
-        *("cache", "judgements", "export_cache", "round_trip.encoder"),
+        *(
+            "cache",
+            "judgements",
+            "log",
+            "examples",
+            "export_cache",
+            "round_trip.encoder",
+            "api.batch",
+            "api.batch_poll_s",
+        ),
         *(f"llm.{name}" for name in ("replicas", "tensor_parallel_size", "batch_size", "max_concurrent_batches")),
         *("llm.max_model_len", "llm.engine", "llm.node_wait_s"),
         *(f"api.{name}" for name in ("key", "requests_in_flight", "timeout_s", "retries", "max_wait_s")),

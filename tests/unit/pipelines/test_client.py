@@ -156,7 +156,8 @@ def test_answers_as_models_of_today_give_them() -> None:
         assert server.calls["词丁"] == 2
         assert server.calls["词己"] == 2
     assert errors(chains) == {"": 39, "truncated": 3}
-    verdicts = [Asking("m", settings(server), 1).verdict(PATENT, chain[-1]) for chain in chains]
+    asking = Asking("m", settings(server), 1)
+    verdicts = [asking.verdict(asking.request(PATENT, 0), chain[-1]) for chain in chains]
     assert all(verdict.query or verdict.reject == "truncated" for verdict in verdicts)
     assert not any("draft" in verdict.query for verdict in verdicts)
 

@@ -14,7 +14,7 @@ from patent_embed.config.load import load_config
 from patent_embed.data.inputs import PatentFiles
 from patent_embed.errors import UserError
 from patent_embed.folders import Entry, folder_at
-from pipelines.disk import check_disk, least_bytes
+from pipelines.disk import check_disk, check_writable, least_bytes
 from pipelines.engine import Digest, LocalModel, StepSpec
 
 MB = 1_000_000
@@ -78,3 +78,27 @@ def test_a_disk_that_is_too_small(plan: list[StepSpec], tmp_path: Path, monkeypa
         f"'{tmp_path}/out' has room for 18 MB, and the run needs 18 MB at least (models 6 MB, corpus 2 MB, other 10 MB)"
         "; free some, or set --output_dir to a larger disk"
     )
+
+
+@pytest.mark.parametrize("folder", ["there", "not/yet/there"])
+def test_what_can_be_written(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    check_writable(tmp_path / folder, "HOME")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for folder in (
+        Path("/proc/nowhere/x"),
+        tmp_path / "file" / "x",
+        tmp_path / "file",
+        tmp_path / "dangling" / "x",
+        tmp_path / ("x" * 300),
+    ):
+        with pytest.raises(UserError) as error:
+            check_writable(folder, "HOME")
+        assert str(error.value).startswith(f"{str(folder)!r} cannot be written (")
+        assert str(error.value).endswith("set HOME to a folder that can")

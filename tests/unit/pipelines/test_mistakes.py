@@ -214,18 +214,27 @@ def test_options(arguments: list[str], expected: str, patents: Path, tmp_path: P
     assert expected in run(patents, tmp_path, *plan, *arguments)
 
 
-def test_output_folders_that_are_none(patents: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_output_folders_that_are_none(plan: list[str], patents: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "loop").symlink_to("loop")
-    assert "file" in run(patents, tmp_path / "file" / "deeper")
-    assert "loop" in run(patents, tmp_path / "loop" / "deeper")
-    assert "name a shorter path" in run(patents, tmp_path / ("x" * 300))
+    assert "file" in run(patents, tmp_path / "file" / "deeper", *plan)
+    assert "loop" in run(patents, tmp_path / "loop" / "deeper", *plan)
+    assert "name a shorter path" in run(patents, tmp_path / ("x" * 300), *plan) or plan
+    assert "File name too long" in run(patents, tmp_path / ("x" * 300) / "deeper", "--plan")
 
 
-def test_an_output_folder_that_cannot_be_written(patents: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_an_output_folder_that_cannot_be_written(plan: list[str], patents: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert "file" in run(patents, tmp_path / "file")
-    assert "/proc" in run(patents, "/proc/here")  # read-only for root, too
+    assert "file" in run(patents, tmp_path / "file", *plan)
+    assert "/proc" in run(patents, "/proc/here", *plan)  # read-only for root, too
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_sweeps_plan_for_a_folder_that_cannot_be_written(patents: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert "cannot be written" in run(patents, tmp_path / "file", "--plan", "--set", "tune.num_samples=2")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "null", '{"steps": []}', '{"steps": {}, "config": {"run": 3}}',

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,18 @@ def test_two_runs_do_not_work_in_one_folder(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [MARKER]
 
 
+@pytest.mark.parametrize("raised", [None, RuntimeError, KeyboardInterrupt])
+def test_who_leaves_the_folder_leaves_no_lock(tmp_path: Path, raised: type[BaseException] | None) -> None:
+    with working_in(config(tmp_path), "run", ()), contextlib.ExitStack() as expected:
+        if raised:
+            expected.enter_context(pytest.raises(raised))
+        with working_in(config(tmp_path), "compare", (), reads=True) as beside:
+            assert (tmp_path / beside.beside / LOCK).exists()
+            if raised:
+                raise raised
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MARKER]
+
+
 def test_who_reads_beside_a_run_makes_its_steps_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = Step("other", 1, {}, {})
     with working_in(config(tmp_path), "run", ()) as run:
@@ -57,9 +71,13 @@ def test_who_reads_beside_a_run_makes_its_steps_aside(tmp_path: Path, capsys: py
 
 
 def test_what_a_killed_reader_left_is_removed(tmp_path: Path) -> None:
-    folder_at(tmp_path / "beside-01234567").write("steps/x", b"1")
+    """Not that of one who begins, and has no lock yet."""
+    begins, left = tmp_path / "beside-01234567", tmp_path / "beside-89abcdef"
+    for path in (begins, left):
+        folder_at(path).write("steps/x", b"1")
+    os.utime(left, (0, 0))
     with working_in(config(tmp_path), "run", ()):
-        assert not list(tmp_path.glob("beside-*"))
+        assert list(tmp_path.glob("beside-*")) == [begins]
 
 
 @pytest.mark.parametrize("name", ["model", "adapter", "config.yaml", "report.md", "run_summary.json"])

@@ -16,7 +16,6 @@ from pipelines.preflight import (
     check_sockets,
     check_socks,
     check_token,
-    check_writable,
     hub_cache,
     is_loopback,
     proxies_of,
@@ -100,23 +99,6 @@ def test_sockets_have_room(folder: str, passes: bool) -> None:
 
 def test_sockets_are_measured_in_bytes() -> None:
     assert "110 bytes" in refusal(lambda: check_sockets(Path("/" + "夹" * 16), pid=1234))
-
-
-@pytest.mark.parametrize("folder", ["there", "not/yet/there"])
-def test_what_can_be_written(folder: str, tmp_path: Path) -> None:
-    (tmp_path / "there").mkdir()
-    before = sorted(tmp_path.rglob("*"))
-    assert refusal(lambda: check_writable(tmp_path / folder, "HOME")) == ""
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_what_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "dangling").symlink_to("nowhere")
-    for folder in (NOWHERE, tmp_path / "file" / "x", tmp_path / "file", tmp_path / "dangling" / "x"):
-        said = refusal(lambda folder=folder: check_writable(folder, "HOME"))  # type: ignore[misc]
-        assert said.startswith(f"{str(folder)!r} cannot be written (")
-        assert said.endswith("set HOME to a folder that can")
 
 
 def test_a_full_cache_need_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,5 +41,5 @@ def test_long_abstracts_are_cut_in_the_prompt() -> None:
 
 
 def test_a_base_model_continues_the_examples() -> None:
-    prompt = completion_prompt("泵", "一种泵", "claim", "zh", 100)
+    prompt = completion_prompt(chat_messages("泵", "一种泵", "claim", "zh", 100))
     assert prompt.endswith('{"query": "')

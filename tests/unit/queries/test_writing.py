@@ -259,7 +259,7 @@ def test_a_backend_that_asks_again_by_itself_gives_the_same_queries(tmp_path: Pa
             request: Request | None = first
             while request is not None:
                 piece.append(say(request))
-                request = asking.after(request, asking.verdict(request.patent, piece[-1]))
+                request = asking.after(request, asking.verdict(request, piece[-1]))
             yield piece
 
     one, two = write(tmp_path / "a", table, simple), write(tmp_path / "b", table, eager)

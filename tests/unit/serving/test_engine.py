@@ -9,7 +9,7 @@ from patent_embed.errors import UserError
 from patent_embed.evaluation.search import exact_search
 from patent_embed.evaluation.systems import Bm25
 from patent_embed.serving.corpus import Filters
-from patent_embed.serving.engine import DEPTH, Engine, Query, fuse
+from patent_embed.serving.engine import Engine, Query
 from tests.serving import engine, records
 
 FOUND = records(150)
@@ -35,19 +35,6 @@ def test_every_list_is_that_of_its_system(served: Engine) -> None:
         parts = [ranks[name][hit.row] for name in ("tuned", "bm25") if hit.row in ranks[name]]
         assert hit.score == pytest.approx(sum(1 / (60 + rank) for rank in parts), rel=1e-6)
     assert set(answer.marked) == {"滤网", "水泵"}  # all abstracts have the others
-
-
-def test_fusion_worked_out_by_hand() -> None:
-    def found(*rows: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.linspace(1, 0, len(rows), dtype=np.float32), np.array(rows)
-
-    scores, rows = fuse([found(5, 2, 9), found(2, 7)])
-    # 2: 1/62 + 1/61; 5: 1/61; 7: 1/62; 9: 1/63
-    assert rows.tolist() == [2, 5, 7, 9]
-    assert scores == pytest.approx([1 / 62 + 1 / 61, 1 / 61, 1 / 62, 1 / 63])
-    assert fuse([found(4, 3), found(3, 4)])[1].tolist() == [3, 4]  # equal: the lower row
-    assert fuse([found(), found()])[1].tolist() == []
-    assert len(fuse([found(*range(DEPTH)), found(*range(DEPTH, 2 * DEPTH))])[1]) == DEPTH
 
 
 def test_filters_hold_for_all_systems(served: Engine) -> None:

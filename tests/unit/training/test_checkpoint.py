@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import pytest
 import torch
 
 from patent_embed.errors import UserError
+from patent_embed.folders import folder_at
+from patent_embed.training.checkpoint import damage, keep_checkpoint
 from tests.unit.training.tiny import Silent, make_trainer, weights
 
 
@@ -46,3 +50,33 @@ def test_checkpoints_are_refused_by_name(tiny_model: Path, tmp_path: Path) -> No
     (folder / "state.json").write_text((folder / "state.json").read_text()[:50])
     with pytest.raises(UserError, match="is not a whole checkpoint"):
         make_trainer(tiny_model).load(folder)
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_is_named(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``fsync`` of each file, then its name, the state's last; and of the folder after each name."""
+    make_trainer(tiny_model, epochs=1).fit(Silent(tmp_path))
+    synced, done = set[int](), list[str]()
+    really = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        really[0](descriptor)
+        synced.add(status.st_ino)
+        if stat.S_ISDIR(status.st_mode):
+            done.append("folder")
+
+    def replace(source: Path, target: Path) -> None:
+        assert os.stat(source).st_ino in synced
+        really[1](source, target)
+        done.append(target.name)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    place = folder_at(tmp_path / "kept")
+    keep_checkpoint(tmp_path / "epoch-1", place)
+    assert done[1::2] == ["folder"] * 5
+    assert done[-2] == "state.json"
+    assert damage(place) == ""
+    assert len(set(done[::2])) == len(place.entries()) == 5

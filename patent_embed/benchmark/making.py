@@ -1,0 +1,200 @@
+"""A benchmark of one's own patents: queries of four kinds, and what answers them.
+
+A title, a written query or a first claim asks for its own patent, and the patent's family is right, too. A citing
+patent (its title and abstract) asks for what it cites, with the families of that; its own family is no candidate.
+Documents are titles and abstracts, or abstracts where titles ask, which would be answers to themselves. A cited patent
+is IN the domain of the citing one where they share a three-character class of the classification (``G06``), else OUT
+(Ayaou et al., DAPFAM, 2025).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from patent_embed.benchmark.overlap import WordOverlap, band
+from patent_embed.benchmark.tables import TEST
+from patent_embed.errors import UserError
+from patent_embed.evaluation.bm25 import Bm25Index
+from patent_embed.ipc import domain
+
+TITLE, WRITTEN, CLAIM, CITING = "title", "query", "claim", "citing"
+KINDS = (TITLE, WRITTEN, CLAIM, CITING)
+IN, OUT = "in", "out"
+RULES = "rules"  # source of queries that are lifted from the abstracts
+ALL = "all"  # instead of a split: every patent asks
+_SPACE = re.compile(r"\s+")  # the formats separate ids by it
+
+
+@dataclass(frozen=True)
+class Patent:
+    """What is needed of a patent. ``id``: its publication number, as the formats take it."""
+
+    id: str
+    title: str
+    abstract: str
+    family: str
+    split: str
+    codes: Sequence[str] = ()
+    claims: Sequence[str] = ()
+    citations: Sequence[str] = ()
+    language: str = ""
+
+    @property
+    def domains(self) -> set[str]:
+        """Three-character classes."""
+        return {domain(code) for code in self.codes}
+
+
+@dataclass
+class Made:
+    """A benchmark to write.
+
+    Attributes:
+        documents, queries: lines of BEIR's ``corpus.jsonl`` and ``queries.jsonl``.
+        qrels: split (``TEST`` and its parts) → query, document, grade.
+        excluded: a query and a document that is no candidate of it.
+        counts: what is in it, and what of the patents could not be used.
+    """
+
+    documents: list[dict[str, Any]] = field(default_factory=list)
+    queries: list[dict[str, Any]] = field(default_factory=list)
+    qrels: dict[str, list[tuple[str, str, int]]] = field(default_factory=lambda: defaultdict(list))
+    excluded: list[tuple[str, str]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def patents_of(corpus: pa.Table, splits: pa.Table) -> list[Patent]:
+    """The patents of a run, in the order of their numbers.
+
+    Args:
+        corpus: ``publication_number, title, abstract, codes, language, claims, citations``.
+        splits: ``publication_number, family, split``, the same rows.
+    """
+    found = []
+    for row, about in zip(corpus.to_pylist(), splits.to_pylist(), strict=True):
+        patent = Patent(
+            id=plain_id(row["publication_number"]),
+            title=row["title"] or "",
+            abstract=row["abstract"],
+            family=about["family"],
+            split=about["split"],
+            codes=row["codes"] or (),
+            claims=row["claims"] or (),
+            citations=[plain_id(number) for number in row["citations"] or ()],
+            language=row["language"] or "",
+        )
+        found.append(patent)
+    return found
+
+
+def plain_id(number: str) -> str:
+    """A publication number without white space."""
+    return _SPACE.sub("_", number.strip())
+
+
+def make(
+    patents: Sequence[Patent], written: Mapping[str, Sequence[str]], split: str, kinds: Collection[str] = KINDS
+) -> Made:
+    """A benchmark of ``patents``, all of which are candidates.
+
+    Args:
+        written: publication number → queries that a person or a model wrote for it.
+        split: whose patents ask; ``ALL``: those of every split.
+        kinds: of queries.
+
+    Raises:
+        UserError: no query of these kinds can be made.
+    """
+    made, families = Made(), _families(patents)
+    made.documents = [_document(patent, titled=TITLE not in kinds) for patent in patents]
+    texts = {each["_id"]: f"{each['title']} {each['text']}".strip() for each in made.documents}
+    overlap = WordOverlap(Bm25Index.build(texts.values()))
+
+    def ask(patent: Patent, kind: str, name: str, text: str, right: Sequence[Patent]) -> None:
+        _ask(made, patent, kind, name, text, right, overlap.of(text, (texts[each.id] for each in right)))
+
+    by_id = {patent.id: patent for patent in patents}
+    outside = 0
+    for patent in patents:
+        if split not in (patent.split, ALL):
+            continue
+        for kind, name, text in _known_items(patent, written.get(patent.id, ())):
+            if kind in kinds:
+                ask(patent, kind, name, text, families[patent.family])
+        cited = [number for number in patent.citations if number in by_id]
+        outside += len(patent.citations) - len(cited)
+        answers = {each.id: each for number in cited for each in families[by_id[number].family]}
+        right = [each for each in answers.values() if each.family != patent.family]
+        if right and CITING in kinds:
+            ask(patent, CITING, patent.id, f"{patent.title} {patent.abstract}".strip(), right)
+            made.excluded += [(patent.id, each.id) for each in families[patent.family]]
+    if not made.queries:
+        raise UserError(
+            f"no query of kind {', '.join(kinds)} can be made of the {split!r} patents: they have neither titles nor "
+            "claims, nobody wrote queries for them, and none cites another; set --split all, or other --kinds"
+        )
+    made.counts = {
+        "documents": len(patents),
+        "queries": len(made.queries),
+        **{f"queries_{kind}": sum(each["metadata"]["kind"] == kind for each in made.queries) for kind in KINDS},
+        "citations_outside": outside,
+    }
+    return made
+
+
+def _known_items(patent: Patent, written: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Kind, id and text of the queries that ask for a patent itself."""
+    if patent.title:
+        yield TITLE, f"{patent.id}#{TITLE}", patent.title
+    for number, text in enumerate(written):
+        yield WRITTEN, f"{patent.id}#{WRITTEN}-{number}", text
+    if patent.claims:
+        yield CLAIM, f"{patent.id}#{CLAIM}", patent.claims[0]
+
+
+def _ask(made: Made, patent: Patent, kind: str, name: str, text: str, right: Sequence[Patent], share: float) -> None:
+    """Add a query, whose overlap with what is ``right`` is ``share``, and its judgements."""
+    about = {
+        "kind": kind,
+        "publication_number": patent.id,
+        "language": patent.language,
+        "section": patent.codes[0][:1] if patent.codes else "",
+        "word_overlap": band(share),
+        "overlap": round(share, 4),
+    }
+    made.queries.append({"_id": name, "text": text, "metadata": about})
+    for document in sorted(each.id for each in right):
+        made.qrels[TEST].append((name, document, 1))
+        made.qrels[f"{TEST}_{kind}"].append((name, document, 1))
+    if kind == CITING:
+        for each in sorted(right, key=lambda each: each.id):
+            part = IN if each.domains & patent.domains else OUT
+            made.qrels[f"{TEST}_{part}"].append((name, each.id, 1))
+
+
+def _document(patent: Patent, *, titled: bool) -> dict[str, Any]:
+    about = {"title": patent.title, "codes": list(patent.codes), "family": patent.family, "language": patent.language}
+    return {"_id": patent.id, "title": patent.title if titled else "", "text": patent.abstract, "metadata": about}
+
+
+def _families(patents: Sequence[Patent]) -> dict[str, list[Patent]]:
+    families: dict[str, list[Patent]] = defaultdict(list)
+    for patent in patents:
+        families[patent.family].append(patent)
+    return families
+
+
+def written_queries(queries: pa.Table) -> dict[str, list[str]]:
+    """Publication number → its queries, without those of rules. ``queries``: ``publication_number, query, source``."""
+    kept = queries.filter(pa.array(np.asarray(queries["source"].to_pylist(), object) != RULES))
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in kept.select(["publication_number", "query"]).to_pylist():
+        found[plain_id(row["publication_number"])].append(row["query"])
+    return found

@@ -1,0 +1,206 @@
+"""The forward pass of a BERT on a CPU for a few short texts: what a server embeds.
+
+A query of 40 tokens is 1.6 GFLOP, milliseconds of a core, beside which plain PyTorch under autocast casts all weights
+to bf16 in each pass, has oneDNN lay them out anew in each product, and calls some 1000 operators. Here weights are cast
+and laid out once, query, key and value are one product, GELU is a product's end, and texts of about one length share
+one call of attention. The residual sums and the LayerNorms are fp32, as under autocast. The scale of attention's scores
+is in the query's weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+from patent_embed.encoder.kernels.cpu_fused import activation_of, encoder_of, linear_groups
+from patent_embed.encoder.packing import only_first_tokens
+
+_PADDED = 1.25  # tokens of a call of attention are at most so many times those of its texts
+_SHORT = 128  # tokens up to which plain products take half the time of torch's fused attention
+_LAID_OUT_FOR = 64  # rows of the products whose layout oneDNN is asked for; it serves all
+
+
+def supported(model: nn.Module) -> bool:
+    """Whether ``CpuInference`` can run ``model``: a plain BERT, without adapters."""
+    try:
+        modules = list(encoder_of(model).layer)
+    except LookupError:
+        return False
+    return all(
+        not module.is_decoder
+        and not module.add_cross_attention
+        and activation_of(module) is not None
+        and all(type(each) is nn.Linear for group in linear_groups(module) for each in group)
+        for module in modules
+    )
+
+
+class CpuInference:
+    """Runs ``model``, which is ``supported``, by this module from ``enter`` on. Its weights must not change then.
+
+    Args:
+        dtype: what the products compute in.
+
+    Raises:
+        LookupError: ``model`` has no layers of BERT's kind.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        self._encoder = encoder_of(model)
+        self._layers = [_Layer.of(module, dtype) for module in self._encoder.layer]
+        self._last = self._encoder.layer[-1].attention.self
+
+    def enter(self) -> None:
+        """From now on."""
+        self._encoder.forward = self._forward
+
+    def leave(self) -> None:
+        """The model is as it was."""
+        del self._encoder.forward
+
+    def _forward(self, hidden_states: Tensor, *_: Any, cu_seq_lens_q: Tensor, **__: Any) -> Any:
+        """``BertEncoder.forward`` of a packed row."""
+        bounds = cu_seq_lens_q.tolist()
+        calls = list(_calls(bounds))
+        first = torch.tensor(bounds[:-1]) if only_first_tokens(self._last) else None
+        with torch.autocast("cpu", enabled=False):
+            hidden = hidden_states[0].float()
+            for layer in self._layers[:-1]:
+                hidden = layer(hidden, calls, None)
+            hidden = self._layers[-1](hidden, calls, first)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Texts whose attention is one call: the tokens ``begin:end`` of the row.
+
+    Attributes:
+        texts, longest: how many, and tokens of the longest.
+        place: (end - begin,) of each token in the padded batch; None: all are as long as the longest.
+        mask: (texts, 1, 1, longest) 0 for a token, -inf for padding; None like ``place``.
+    """
+
+    begin: int
+    end: int
+    texts: int
+    longest: int
+    place: Tensor | None = None
+    mask: Tensor | None = None
+
+
+def _calls(bounds: Sequence[int]) -> Iterator[_Call]:
+    """The texts between ``bounds``, which are in the order of their lengths, in as few calls as ``_PADDED`` allows."""
+    lengths = [end - begin for begin, end in pairwise(bounds)]
+    first = 0
+    while first < len(lengths):
+        last = first + 1
+        while last < len(lengths):
+            padded = max(lengths[first : last + 1]) * (last + 1 - first)
+            if padded > _PADDED * (bounds[last + 1] - bounds[first]):
+                break
+            last += 1
+        mine, longest = lengths[first:last], max(lengths[first:last])
+        call = _Call(bounds[first], bounds[last], len(mine), longest)
+        if min(mine) < longest:
+            real = torch.arange(longest) < torch.tensor(mine)[:, None]
+            mask = torch.zeros(real.shape).masked_fill_(~real, -torch.inf)[:, None, None]
+            call = _Call(call.begin, call.end, call.texts, longest, real.ravel().nonzero().ravel(), mask)
+        yield call
+        first = last
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer of BERT's kind, each product with its weights laid out."""
+
+    qkv: Callable[[Tensor], Tensor]
+    out: Callable[[Tensor], Tensor]
+    middle: nn.LayerNorm
+    up: Callable[[Tensor], Tensor]
+    down: Callable[[Tensor], Tensor]
+    end: nn.LayerNorm
+    heads: int
+
+    @classmethod
+    def of(cls, module: Any, dtype: torch.dtype) -> _Layer:
+        inner = module.attention.self
+        qkv, out, up, down = linear_groups(module)
+        return cls(
+            _product(qkv, dtype, factors=(inner.scaling, 1.0, 1.0)),
+            _product(out, dtype),
+            module.attention.output.LayerNorm,
+            _product(up, dtype, with_gelu=True),
+            _product(down, dtype),
+            module.output.LayerNorm,
+            inner.num_attention_heads,
+        )
+
+    def __call__(self, hidden: Tensor, calls: Sequence[_Call], first: Tensor | None) -> Tensor:
+        """(T, hidden) fp32 of the same; with ``first``, only of those tokens."""
+        mixed = self._attention(self.qkv(hidden), calls)
+        if first is not None:
+            mixed, hidden = mixed.index_select(0, first), hidden.index_select(0, first)
+        hidden = _normed(hidden + self.out(mixed), self.middle)
+        return _normed(hidden + self.down(self.up(hidden)), self.end)
+
+    def _attention(self, qkv: Tensor, calls: Sequence[_Call]) -> Tensor:
+        outputs = []
+        for call in calls:
+            rows = qkv[call.begin : call.end]
+            if call.place is not None:
+                padded = rows.new_zeros((call.texts * call.longest, rows.shape[1]))
+                rows = padded.index_copy_(0, call.place, rows)
+            shape = (call.texts, call.longest, 3, self.heads, rows.shape[1] // 3 // self.heads)
+            q, k, v = rows.view(shape).permute(2, 0, 3, 1, 4)
+            mixed = (_mixed_long if call.longest > _SHORT else _mixed)(q, k, v, call.mask)
+            mixed = mixed.transpose(1, 2).reshape(call.texts * call.longest, -1)
+            outputs.append(mixed if call.place is None else mixed.index_select(0, call.place))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _mixed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention, (texts, heads, longest, size), of queries whose weights have its scale."""
+    flat = (q.shape[0] * q.shape[1], *q.shape[2:])
+    scores = torch.bmm(q.reshape(flat), k.reshape(flat).transpose(1, 2)).float()
+    if mask is not None:
+        scores.view(*q.shape[:3], -1).add_(mask)
+    return torch.bmm(scores.softmax(-1).to(v.dtype), v.reshape(flat)).view(q.shape)
+
+
+def _mixed_long(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    return scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask.to(q.dtype), scale=1.0)
+
+
+def _normed(rows: Tensor, norm: nn.LayerNorm) -> Tensor:
+    return layer_norm(rows, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+
+def _product(
+    layers: Sequence[Any], dtype: torch.dtype, *, factors: Sequence[float] = (1.0,), with_gelu: bool = False
+) -> Callable[[Tensor], Tensor]:
+    """The linear layers of one input, each times its factor, as one product, with weights as oneDNN reads them fastest
+    where it is there."""
+    parts = list(zip(layers, factors, strict=True))
+    weight = torch.cat([layer.weight.detach() * factor for layer, factor in parts]).to(dtype)
+    none = [torch.zeros(layer.out_features) for layer in layers]
+    biases = [zeros if layer.bias is None else layer.bias for layer, zeros in zip(layers, none, strict=True)]
+    bias = torch.cat([each.detach() * factor for each, factor in zip(biases, factors, strict=True)]).to(dtype)
+    if not torch.backends.mkldnn.is_available():
+        return lambda rows: _plain(rows.to(dtype), weight, bias, with_gelu)
+    # What torch's own compiler writes for a linear layer whose weights are frozen.
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, _LAID_OUT_FOR)  # noqa: SLF001
+    end = ("gelu", [], "none") if with_gelu else ("none", [], "")
+    return lambda rows: torch.ops.mkldnn._linear_pointwise(rows.to(dtype), packed, bias, *end)  # noqa: SLF001
+
+
+def _plain(rows: Tensor, weight: Tensor, bias: Tensor, with_gelu: bool) -> Tensor:
+    found = linear(rows, weight, bias)
+    return gelu(found) if with_gelu else found

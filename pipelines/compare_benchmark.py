@@ -1,0 +1,168 @@
+"""Models on any benchmark with judged answers: ``patent-embed compare MODELS --benchmark DIR``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+from patent_embed.benchmark.mteb_task import MTEB, find_task
+from patent_embed.benchmark.reading import find_benchmark
+from patent_embed.benchmark.tables import Benchmark, Item
+from patent_embed.benchmark.trec import qrels_lines, run_lines
+from patent_embed.config.settings import Config
+from patent_embed.encoder.hub import resolve_model
+from patent_embed.errors import UserError
+from patent_embed.folders import write_atomic
+from patent_embed.ownership import claim
+from patent_embed.progress.clock import duration
+from patent_embed.progress.terminal import say
+from pipelines import publish
+from pipelines.engine import Context, Digest, Input, LocalModel, Results, StepSpec
+from pipelines.job import execute, print_steps
+from pipelines.model_names import plain_names
+from pipelines.output_folder import looking_at, working_in
+from pipelines.preflight import before_models
+from pipelines.reporting import benchmark_report
+from pipelines.run_folder import COMPARED, open_run
+from pipelines.steps.benchmark import (
+    benchmark_bm25_step,
+    benchmark_step,
+    embed_benchmark_step,
+    fused_step,
+    load_benchmark,
+    measured_step,
+)
+from pipelines.steps.evaluate import BM25, load_result
+
+RUNS, QRELS = "runs", "qrels"
+
+
+@dataclass(frozen=True)
+class BenchmarkComparison:
+    """The steps that measure systems on a benchmark.
+
+    Attributes:
+        name: of the benchmark.
+        models: what the models are called, the baseline first.
+        tables: the step that reads it.
+        systems: name → the step that measures it, in the order of the report.
+        fusions: model → name of its fusion with BM25.
+    """
+
+    name: str
+    models: Sequence[str]
+    steps: Sequence[StepSpec]
+    tables: StepSpec
+    systems: Mapping[str, StepSpec]
+    fusions: Mapping[str, str]
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """What is compared with what: models with those before them, models and fusions with BM25, and fusions with
+        their models. The first pair is the verdict."""
+        yield from ((later, earlier) for earlier, later in combinations(self.models, 2))
+        if BM25 in self.systems:
+            yield from ((name, BM25) for name in self.models)
+            yield from ((fused, model) for model, fused in self.fusions.items())
+            yield from ((fused, BM25) for fused in self.fusions.values())
+
+
+def benchmark_recipe(config: Config, models: Sequence[str], benchmark: str) -> BenchmarkComparison:
+    """Measure ``models`` (hub ids or folders), BM25, and each model fused with BM25 on ``benchmark``.
+
+    Raises:
+        UserError: two models are the same, or the benchmark is none.
+    """
+    names = plain_names(models, least=1)
+    name, tables = _source(config, benchmark)
+    steps, systems, fusions = [tables], dict[str, StepSpec](), dict[str, str]()
+    words = benchmark_bm25_step(tables) if config.evaluation.bm25 else None
+    if words is not None:
+        systems[BM25] = words
+        steps.append(words)
+    for model_name, model in zip(names, models, strict=True):
+        folder = resolve_model(model, trust_remote_code=config.model.trust_remote_code).resolve()
+        vectors = embed_benchmark_step(config, model_name, LocalModel(folder), tables)
+        measured = measured_step(config, model_name, vectors, tables)
+        systems[model_name] = measured
+        steps += [vectors, measured]
+        if words is not None:
+            fusions[model_name] = f"{model_name} + {BM25}"
+            systems[fusions[model_name]] = fused_step(model_name, measured, words, tables)
+            steps.append(systems[fusions[model_name]])
+    return BenchmarkComparison(name, names, steps, tables, systems, fusions)
+
+
+def _source(config: Config, benchmark: str) -> tuple[str, StepSpec]:
+    """Name of a benchmark, and the step that reads it."""
+    if benchmark.startswith(MTEB):
+        task = find_task(benchmark.removeprefix(MTEB))
+        return task.name, benchmark_step({"task": Digest(task.digest)}, lambda context: task.read())
+    found = find_benchmark(Path(benchmark))
+    source: dict[str, Input] = {"files": Digest(found.digest)}
+    if found.corpus is None:
+        run = open_run(config.run.output_dir)
+        if run is None:
+            raise UserError(
+                f"{benchmark!r} holds no documents, so those of a run are meant, but {config.run.output_dir!r} holds "
+                "no finished run; set --output_dir to the folder of one, or put a corpus.jsonl into the benchmark"
+            )
+        source["ingest"] = run.tables.ingest
+
+    def read(context: Context) -> Benchmark:
+        return found.read(_patents(context) if found.corpus is None else ())
+
+    return found.name, benchmark_step(source, read)
+
+
+def _patents(context: Context) -> list[Item]:
+    """The patents of a run as documents: their abstracts, which is what its encoders see."""
+    table = context.table("ingest", "corpus", "publication_number", "abstract")
+    return [Item(row["publication_number"], row["abstract"]) for row in table.to_pylist()]
+
+
+def print_plan(config: Config, models: Sequence[str], benchmark: str) -> None:
+    """What a comparison would run or reuse."""
+    comparison = benchmark_recipe(config, models, benchmark)
+    with looking_at(config) as output:
+        print_steps(config, output, comparison.steps)
+
+
+def run(config: Config, models: Sequence[str], benchmark: str) -> None:
+    """Compare, and write ``compare/<benchmark>-<names>/`` into the output folder: what a comparison writes, and runs
+    and judgements in the formats of trec_eval."""
+    started = time.time()
+    before_models(models)
+    comparison = benchmark_recipe(config, models, benchmark)
+    with working_in(config, "compare", [COMPARED], reads=True) as output:
+        claim(output.folder, [COMPARED])
+        say(f"on      {benchmark}")
+        done = execute(config, output, comparison.steps)
+        results = [load_result(name, done[step]) for name, step in comparison.systems.items()]
+        report = benchmark_report(config, done, comparison.tables, results, list(comparison.pairs()))
+        name = f"{COMPARED}/{'-'.join([comparison.name, *comparison.models])}"
+        (output.here / name).mkdir(parents=True, exist_ok=True)
+        title = f"Retrieval compared on {comparison.name}: " + ", ".join(comparison.models)
+        publish.write_report(output.here / name, replace(report, title=title))
+        write_trec(output.here / name, comparison, done)
+        publish.say_results(report)
+        say(f"done in {duration(time.time() - started)}")
+        say(f"report  {config.run.output_dir.rstrip('/')}/{name}/report.html")
+        say(f"runs    {config.run.output_dir.rstrip('/')}/{name}/{RUNS}/, judgements in {QRELS}/, for trec_eval")
+        output.publish(name)
+
+
+def write_trec(folder: Path, comparison: BenchmarkComparison, done: Results) -> None:
+    """A run file a system, and a file of judgements for each part."""
+    found = load_benchmark(done[comparison.tables])
+    for place in (RUNS, QRELS):
+        (folder / place).mkdir(exist_ok=True)
+    for system, step in comparison.systems.items():
+        tag = system.replace(f" + {BM25}", f"-{BM25}")
+        ranking = done[step].table("ranking")
+        lines = run_lines(ranking, found.queries["query_id"], found.documents["doc_id"], tag)
+        write_atomic(folder / RUNS / f"{tag}.run", "".join(lines).encode())
+    for split in found.splits:
+        write_atomic(folder / QRELS / f"{split}.qrels", "".join(qrels_lines(found.graded(split))).encode())
