@@ -12,6 +12,7 @@ from typing import Any
 
 from patent_embed.artifacts import Artifact
 from patent_embed.config.load import dump_config
+from patent_embed.config.model import ABSTRACT
 from patent_embed.config.settings import Config
 from patent_embed.data.files import QUERY_CACHE_NAME
 from patent_embed.encoder.model_folder import read_sentence_transformer_files
@@ -110,6 +111,14 @@ def say_results(report: RunReport) -> None:
     say()
 
 
+def _beyond_abstracts(config: Config) -> dict[str, str]:
+    """What else than queries and abstracts the model was trained on: whoever uses it gives it the same texts."""
+    view, weights = config.model.passage_view, config.relevance.weights()
+    sources = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
+    found = {"a passage is": view} if view != ABSTRACT else {}
+    return found | ({"sources of relevance, with weights": sources} if config.relevance.several else {})
+
+
 def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
     files = read_sentence_transformer_files(folder)
     transformer = json.loads((files.transformer / "config.json").read_text(encoding="utf-8"))
@@ -127,6 +136,7 @@ def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
         "negatives": f"{config.negatives.per_positive} a query, {config.negatives.strategy}"
         if training.mined_negatives
         else "the other passages of a batch",
+        **_beyond_abstracts(config),
         "triplets": trained.manifest.rows["triplets"],
         "precision": trained.report["precision"],
     }
