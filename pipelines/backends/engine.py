@@ -64,10 +64,6 @@ class AskEngine:
         rows = [asdict(answer) | {"seconds": seconds} for chain in chains for answer in chain]
         return pa.Table.from_pylist(rows, schema=_ROWS)
 
-    def __del__(self) -> None:
-        if (engine := getattr(self, "_engine", None)) is not None:
-            engine.shutdown()
-
     async def _chain(self, first: Request) -> list[Answer]:
         """The answer to a request, and to each that follows from the one before, in one place of the engine."""
         tokens = await asyncio.get_running_loop().run_in_executor(self._makers, self._prompt, first)
@@ -88,7 +84,10 @@ class AskEngine:
 
         # Only a retry has a seed of its own: it keeps the sampler from repeating itself, and would slow down thousands.
         seed = {"seed": request.seed} if request.attempt else {}
-        params = self._sampling(max_tokens=room(self._config, longer=request.longer), **seed)
+        tokens_at_most = room(self._config, longer=request.longer)
+        if not self._chat:  # it does not think before it answers: a line that goes on and on would only go on
+            tokens_at_most = min(tokens_at_most, 2 * self._config.max_tokens)
+        params = self._sampling(max_tokens=tokens_at_most, **seed)
         try:
             async for output in self._engine.generate({"prompt_token_ids": tokens}, params, uuid.uuid4().hex):
                 if output.finished:
