@@ -39,8 +39,8 @@ _ROWS = SCHEMA.append(pa.field("seconds", pa.float64()))
 class AskEngine:
     """Ray Data UDF: a block of requests (see ``rounds``) to their answers, and those to what was asked next at once.
 
-    The latter may come with a later block (see ``chains``). ``seconds``, the same in each row of a block, is how long it
-    was in hand. Errors: ``engine_error`` (a request that vLLM does not take, e.g. one that is too long),
+    The latter may come with a later block (see ``chains``). ``seconds``, the same in each row of a block, is how long
+    it was in hand. Errors: ``engine_error`` (a request that vLLM does not take, e.g. one that is too long),
     ``empty_answer``, ``truncated``.
 
     Args:
