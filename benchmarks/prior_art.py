@@ -36,6 +36,7 @@ from patent_embed.data.splits import split_table
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.evaluation.bm25 import Bm25Index
+from patent_embed.evaluation.qrels import Qrels, graded_metrics
 from patent_embed.negatives.drawn import mine_negatives
 from patent_embed.progress.events import EpochEnded, TrainingStep
 from patent_embed.queries.rules import build_queries
@@ -54,7 +55,7 @@ ROWS = {
     "citations": [*_ALONE, "relevance.citations=4"],
     "prior-art": _PRIOR_ART,
 }
-K = (10, 100)
+METRICS, DEPTH = ("ndcg@10", "recall@100"), 100
 
 
 @dataclass(frozen=True)
@@ -130,23 +131,17 @@ class Benchmark:
 
     def measured(self, scores: np.ndarray, asked: Asked, family: np.ndarray) -> dict[str, float]:
         """Means over the queries; of ``in`` and ``out`` over those that have such answers."""
-        found: dict[str, list[float]] = {}
-        gain = 1 / np.log2(np.arange(2, K[0] + 2))
-        for place, row in enumerate(asked.row.tolist()):
-            line = np.where(family == family[row], -np.inf, scores[place])
-            ranked = np.argsort(-line, kind="stable")
-            inside = asked.inside[place]
-            for name, right in {
-                "": asked.cited[place],
-                "in ": asked.cited[place][inside],
-                "out ": asked.cited[place][~inside],
-            }.items():
-                if len(right):
-                    hit = np.isin(ranked[: K[1]], right)
-                    best = gain[: len(right)].sum()
-                    found.setdefault(f"{name}ndcg@10", []).append(float((hit[: K[0]] * gain).sum() / best))
-                    found.setdefault(f"{name}recall@100", []).append(float(hit.sum() / len(right)))
-        return {name: round(float(np.mean(values)), 4) for name, values in found.items()}
+        own = family[asked.row][:, None] == family
+        ranked = np.argsort(-np.where(own, -np.inf, scores), axis=1, kind="stable")[:, :DEPTH]
+        count = np.array([len(each) for each in asked.cited])
+        query, cited = np.repeat(np.arange(len(count)), count), np.concatenate(asked.cited)
+        every, inside = Qrels.of(query, cited, np.ones(len(cited), np.int64)), np.concatenate(asked.inside)
+        inside = inside[np.lexsort((cited, query))]
+        found = {}
+        for name, qrels in {"": every, "in ": every.kept(inside), "out ": every.kept(~inside)}.items():
+            values = graded_metrics(qrels, qrels.queries, ranked[qrels.queries], METRICS)
+            found |= {f"{name}{metric}": round(float(each.mean()), 4) for metric, each in values.items() if len(each)}
+        return found
 
     def train(self, config: Config, splits: pa.Table, known: Known) -> tuple[Encoder, dict[str, Any]]:
         """A training as the steps of a run would do it, and what is to be said of it."""

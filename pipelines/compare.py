@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -13,7 +12,7 @@ from patent_embed.config.settings import Config
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
 from patent_embed.ownership import claim
-from patent_embed.progress.clock import duration
+from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
 from pipelines import publish
 from pipelines.engine import Done, Input, LocalModel, Results, StepSpec, rate
@@ -83,7 +82,7 @@ def print_plan(config: Config, models: Sequence[str], *, of_run: bool) -> None:
 
 def run(config: Config, models: Sequence[str], *, of_run: bool) -> None:
     """Compare, and write ``compare/<names>/`` into the output folder."""
-    started = time.time()
+    watch = Stopwatch()
     before_models(models)
     comparison = comparison_recipe(config, models, of_run=of_run)
     with working_in(config, "compare", [COMPARED], reads=True) as output:
@@ -100,7 +99,7 @@ def run(config: Config, models: Sequence[str], *, of_run: bool) -> None:
         title = "Retrieval compared: " + ", ".join(comparison.names)
         publish.write_report(output.here / name, replace(report, title=title))
         publish.say_results(report)
-        say(f"done in {duration(time.time() - started)}")
+        say(f"done in {duration(watch.seconds)}")
         say(f"report  {config.run.output_dir.rstrip('/')}/{name}/report.html")
         output.publish(name)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 from patent_embed.config.commands import EncodeArguments
 from patent_embed.config.model import ABSTRACT
 from patent_embed.config.settings import Config
 from patent_embed.data.inputs import find_input
 from patent_embed.encoder.hub import resolve_model
-from patent_embed.progress.clock import duration
+from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
 from pipelines.engine import LocalModel
 from pipelines.job import execute
@@ -22,7 +20,7 @@ from pipelines.steps.texts import texts_step
 
 def run(config: Config, arguments: EncodeArguments) -> None:
     """Embed the texts of ``data.data_dir`` by ``model.name``, and say where the vectors lie."""
-    started = time.time()
+    watch = Stopwatch()
     before_models([config.model.name])
     if arguments.text_column is not None:  # a text is embedded as it is
         config = searched_as(config, ABSTRACT)
@@ -38,5 +36,5 @@ def run(config: Config, arguments: EncodeArguments) -> None:
         f"{read.rows['records']:,} records: {found.manifest.rows[NAME]:,} embedded, "
         f"{sum(read.rejects.values()):,} rejected{sampled}"
     )
-    say(f"done in {duration(time.time() - started)}")
+    say(f"done in {duration(watch.seconds)}")
     say(f"vectors {found.address}/{VECTORS}")

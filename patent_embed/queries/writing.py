@@ -194,20 +194,9 @@ def write_queries(
         asked = [(slot, request) for slot, request in again if request is not None]
     job.take_back()
     left = job.fall_back()
-    tally = job.tally
-    report = job.styles() | {
-        "sources": _sorted(Counter(slot.source for slot in job.done)),
-        "kinds": _sorted(Counter(slot.kind for slot in job.done)),
-        "notes": _sorted(Counter(slot.note for slot in job.done if slot.note)),
+    report = job.report() | {
         "cache_entries": len(cached),
         "cache_without_patent": len(cached.keys() - {patent.number for patent in patents}),
-        "generated": tally.asked,
-        "reused_answers": tally.stored,
-        "errors": _sorted(tally.errors),
-        "accepted_answers": sum(slot.source == config.backend for slot in job.done),
-        "rejected_answers": _sorted(tally.rejects),
-        "rejected_examples": dict(sorted(tally.examples.items())),
-        "tokens": _sorted(tally.tokens),
         "defused_patents": sum(defuse(f"{patent.title}\n{patent.abstract}")[1] for patent in patents),
         "prompt_version": PROMPT_VERSION,
     }
@@ -271,7 +260,23 @@ class _Job:
         filled = {_place(slot) for slot in self.done}
         self.done += [before for slot, before in self.spare if _place(slot) not in filled]
 
-    def styles(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
+        """Counts of the queries and of what became of the answers."""
+        tally = self.tally
+        return self._styles() | {
+            "sources": _sorted(Counter(slot.source for slot in self.done)),
+            "kinds": _sorted(Counter(slot.kind for slot in self.done)),
+            "notes": _sorted(Counter(slot.note for slot in self.done if slot.note)),
+            "generated": tally.asked,
+            "reused_answers": tally.stored,
+            "errors": _sorted(tally.errors),
+            "accepted_answers": sum(slot.source == self.config.backend for slot in self.done),
+            "rejected_answers": _sorted(tally.rejects),
+            "rejected_examples": dict(sorted(tally.examples.items())),
+            "tokens": _sorted(tally.tokens),
+        }
+
+    def _styles(self) -> dict[str, Any]:
         """For the report, where something is known of it: how the model's queries were to be, and how hard they are."""
         written = [(slot, slot.request.style) for slot in sorted(self.done, key=_place) if slot.request is not None]
         found = [(slot, style) for slot, style in written if slot.source == self.config.backend]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
@@ -55,11 +57,20 @@ def embed(context: Context, config: ModelConfig) -> Outcome:
     return write_vectors(context, config, passages, asked)
 
 
-def write_vectors(context: Context, config: ModelConfig, passages: pa.ChunkedArray, asked: pa.ChunkedArray) -> Outcome:
+def write_vectors(
+    context: Context,
+    config: ModelConfig,
+    passages: pa.ChunkedArray,
+    asked: pa.ChunkedArray,
+    prompts: Sequence[str] | None = None,
+) -> Outcome:
     """Write ``passages.npy`` (rows as in ``passages``), ``queries.npy`` (rows as in ``asked``) and ``general.npy``
-    (rows as in ``general_texts``), each (n, dim) float32."""
+    (rows as in ``general_texts``), each (n, dim) float32.
+
+    ``prompts``: the ``Kind`` whose prompt each query gets; None: all that of queries.
+    """
     general = pa.array(general_texts())
-    kinds = ["passage"] * (len(passages) + len(general)) + ["query"] * len(asked)
+    kinds = ["passage"] * (len(passages) + len(general)) + list(prompts or ["query"] * len(asked))
     texts = pa.table(
         {"text": pa.chunked_array([*passages.chunks, general, *asked.chunks]), "kind": pa.array(kinds, pa.string())}
     )

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from patent_embed.encoder.kernels.cpu_memory import Scratch, as_mask, drop
+
 
 class Spans(NamedTuple):
     """n texts: text i asks with the queries ``asked[i]:asked[i + 1]`` for the tokens ``tokens[i]:tokens[i + 1]``, all
@@ -40,35 +42,38 @@ class _Text(NamedTuple):
         return heads * (self.last - self.first) * (self.high - self.low)
 
 
-def attend(qkv: Tensor, heads: int, spans: Spans, keep: Tensor | None, factor: float) -> Tensor:
-    """``factor * (softmax(q k') * keep) v`` of each text.
+def attend(
+    qkv: Tensor, heads: int, spans: Spans, keep: Tensor | None, factor: float, scratch: Scratch, output: Tensor
+) -> None:
+    """``factor * (softmax(q k') * keep) v`` of each text, written to ``output`` (queries, heads * size).
 
     Args:
         qkv: (T, 3 * heads * size), query, key and value side by side; the scale of the scores is in one of them.
-        keep: int8, 1 where a weight stays and 0 elsewhere, text after text; None: all stay.
-
-    Returns:
-        (queries, heads * size).
+        keep: booleans, True where a weight stays, text after text; None: all stay.
     """
-    work, place = _Work(qkv, heads, spans), 0
-    output = qkv.new_empty((spans.asked[-1], qkv.shape[1] // 3))
+    work, place = _Work(qkv, heads, scratch), 0
     for text in spans.texts():
         q, k, v = work.inputs(qkv, text)
         weights = work.softmax(q, k)
         if keep is not None:
-            weights.mul_(
-                work.of("mask", weights.shape).copy_(keep[place : place + weights.numel()].view(weights.shape))
-            )
+            drop(weights, work.mask(weights.shape, keep, place), weights)
             place += weights.numel()
         mixed = torch.bmm(weights, v, out=work.of("mixed", q.shape))
         torch.mul(mixed.transpose(0, 1), factor, out=output[text.first : text.last].view(-1, heads, work.size))
-    return output
 
 
-def attend_backward(grad: Tensor, qkv: Tensor, heads: int, spans: Spans, keep: Tensor | None, factor: float) -> Tensor:
-    """The gradient of ``qkv`` from the ``grad`` of what ``attend`` returned."""
-    work, place = _Work(qkv, heads, spans), 0
-    output = torch.empty_like(qkv)
+def attend_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    heads: int,
+    spans: Spans,
+    keep: Tensor | None,
+    factor: float,
+    scratch: Scratch,
+    output: Tensor,
+) -> None:
+    """The gradient of ``qkv``, written to ``output``, from the ``grad`` of what ``attend`` wrote."""
+    work, place = _Work(qkv, heads, scratch), 0
     for text in spans.texts():
         q, k, v = work.inputs(qkv, text)
         dmixed = work.of("mixed", q.shape)
@@ -77,11 +82,10 @@ def attend_backward(grad: Tensor, qkv: Tensor, heads: int, spans: Spans, keep: T
         dweights = torch.bmm(dmixed, v.transpose(1, 2), out=work.of("dweights", weights.shape))
         kept = weights
         if keep is not None:
-            mask = work.of("mask", weights.shape)
-            mask.copy_(keep[place : place + weights.numel()].view(weights.shape))
+            mask = work.mask(weights.shape, keep, place)
             place += weights.numel()
-            dweights.mul_(mask)
-            kept = mask.mul_(weights)
+            drop(dweights, mask, dweights)
+            kept = drop(weights, mask, mask.view(weights.dtype))
         dq, dk, dv = work.of("dq", q.shape), work.of("dk", k.shape), work.of("dv", v.shape)
         torch.bmm(kept.transpose(1, 2), dmixed, out=dv)
         torch.ops.aten._softmax_backward_data.out(  # noqa: SLF001 - torch has no public form that writes in place
@@ -93,24 +97,21 @@ def attend_backward(grad: Tensor, qkv: Tensor, heads: int, spans: Spans, keep: T
         asked = text.last - text.first
         rows[:asked, 0], rows[asked:, 0] = dq.transpose(0, 1), 0
         rows[:, 1], rows[:, 2] = dk.transpose(0, 1), dv.transpose(0, 1)
-    return output
 
 
 class _Work:
     """Memory by name for what is computed of one text."""
 
-    def __init__(self, qkv: Tensor, heads: int, spans: Spans) -> None:
-        self._heads, self.size = heads, qkv.shape[1] // 3 // heads
-        longest = max((text.high - text.low for text in spans.texts()), default=0)
-        most = max((text.weights(heads) for text in spans.texts()), default=0)
-        sizes = dict.fromkeys(("q", "k", "v", "mixed", "dq", "dk", "dv"), longest * heads * self.size)
-        sizes |= dict.fromkeys(("weights", "dweights", "mask"), most)
-        memory = torch.split(qkv.new_empty(sum(sizes.values())), list(sizes.values()))
-        self._memory = dict(zip(sizes, memory, strict=True))
+    def __init__(self, qkv: Tensor, heads: int, scratch: Scratch) -> None:
+        self._heads, self._scratch, self.size = heads, scratch, qkv.shape[1] // 3 // heads
 
     def of(self, name: str, shape: torch.Size) -> Tensor:
         """A tensor of ``shape``; what it holds is anybody's."""
-        return self._memory[name][: shape.numel()].view(shape)
+        return self._scratch(f"attention {name}", *shape)
+
+    def mask(self, shape: torch.Size, keep: Tensor, place: int) -> Tensor:
+        """Those from ``place`` on of ``keep``, for ``drop``."""
+        return as_mask(keep[place : place + shape.numel()].view(shape), self.of("mask", shape))
 
     def inputs(self, qkv: Tensor, text: _Text) -> list[Tensor]:
         """The text's query, key and value, each (heads, tokens, size) and contiguous, as products want them."""

@@ -1,7 +1,7 @@
 """Dropout that is fast on a CPU.
 
 torch draws a CPU mask one number after the other, from a generator made for quality; a profile of LoRA training of a
-small BERT showed 87 % of the time there. Here a mask takes little more than 8 bits a number from SFC64, whose seed
+small BERT showed 87 % of the time there. Here a mask takes 8 bits a number from SFC64, whose seed
 comes from torch's generator, so ``torch.manual_seed`` decides it as before. Threads draw pieces of a fixed size, so
 their number does not matter. On other devices torch's own is used. ``benchmarks/dropout.py`` measures both.
 """
@@ -56,27 +56,32 @@ def keep_mask(shape: torch.Size, p: float, seed: int) -> Tensor:
     """Booleans, False with probability ``p`` (to 1/65,536); those of a seed are always the same."""
     count = shape.numel()
     kept = np.empty(count, np.bool_)
-    pieces = range(0, count, _PIECE)
-    seeds = np.random.SeedSequence(seed).spawn(len(pieces))
-    work = zip(seeds, (kept[begin : begin + _PIECE] for begin in pieces), strict=True)
-    if len(pieces) > 1 and torch.get_num_threads() > 1:
-        deque(_threads().map(lambda piece: _draw(piece[0], piece[1], p), work), maxlen=0)
+    work = [(seed, begin, kept[begin : begin + _PIECE], p) for begin in range(0, count, _PIECE)]
+    if len(work) > 1 and torch.get_num_threads() > 1:
+        deque(_threads().map(lambda piece: _draw(*piece), work), maxlen=0)
     else:
-        for own, part in work:
-            _draw(own, part, p)
+        for piece in work:
+            _draw(*piece)
     return torch.from_numpy(kept).view(shape)
 
 
-def _draw(seed: np.random.SeedSequence, kept: NDArray[np.bool_], p: float) -> None:
-    """A byte decides, and 8 bits more where it alone cannot."""
-    random = np.random.Generator(np.random.SFC64(seed))
+def _draw(seed: int, begin: int, kept: NDArray[np.bool_], p: float) -> None:
+    """A byte decides to 1/256; what ``p`` has beyond that are a few places more, each as likely as the other.
+
+    A number stays with ``(1 - high/256) (1 - rest)``, and ``rest`` is chosen so that this is ``1 - p``.
+    """
+    random = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, begin])))
     # The whole range of a word: what SFC64 gives, drawn without Python's lock.
     words = random.integers(0, 2**64 - 1, -(-len(kept) // 8), np.uint64, endpoint=True)
-    drawn = words.view(np.uint8)[: len(kept)]
     high, low = divmod(_threshold(p), 256)
-    np.greater(drawn, high, out=kept)
-    (undecided,) = np.nonzero(drawn == high)
-    kept[undecided] = random.integers(0, 256, len(undecided), np.uint8) >= low
+    np.greater_equal(words.view(np.uint8)[: len(kept)], high, out=kept)
+    rest = low / 256 / (256 - high)
+    place = -1
+    while rest and place < len(kept):
+        # Distances between places of equal chance are geometric.
+        places = place + random.geometric(rest, int(1.1 * rest * len(kept)) + 8).cumsum()
+        kept[places[: int(np.searchsorted(places, len(kept)))]] = False
+        place = int(places[-1])
 
 
 @functools.cache

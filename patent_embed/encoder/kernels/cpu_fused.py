@@ -8,7 +8,7 @@ in bf16 where training computes in it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from patent_embed.arrays import pieces_within
 from patent_embed.encoder.kernels.cpu_attention import Spans
-from patent_embed.encoder.kernels.cpu_layer import Adapter, Layer, Linears, Scratch
+from patent_embed.encoder.kernels.cpu_layer import Adapter, Kept, Layer, Linears, Texts
+from patent_embed.encoder.kernels.cpu_memory import Scratch
+from patent_embed.encoder.kernels.cpu_threads import each_alone
 from patent_embed.encoder.packing import only_first_tokens
 
-TOKENS = 1024  # of a block, unless one text has more
+TOKENS = 512  # of a block, unless one text has more
 # Layers of transformers that compute what ``cpu_layer`` does; others with the same parts may not.
 _LAYERS = ("BertLayer", "RobertaLayer", "XLMRobertaLayer", "CamembertLayer", "ElectraLayer", "ErnieLayer")
 
@@ -71,28 +73,88 @@ class CpuFused:
                 linears.refresh()
         bounds = cu_seq_lens_q.numpy()
         rows = hidden_states[0].to(self._dtype)
-        first = only_first_tokens(self._last.attention.self)
+        blocks = list(self._blocks(bounds, only_first_tokens(self._last.attention.self)))
         norm = self._last.output.LayerNorm
-        blocks = [self._block(rows, bounds[begin : end + 1], first) for begin, end in _texts(bounds)]
-        hidden = nn.functional.layer_norm(
-            torch.cat(blocks).float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps
-        )
+        parameters = [p for layer in self._layers for linears in layer.linears for p in linears.parameters]
+        sums: Tensor = _Stack.apply(rows, self._layers, blocks, torch.is_grad_enabled(), *parameters)  # type: ignore[no-untyped-call]
+        hidden = nn.functional.layer_norm(sums.float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])
 
-    def _block(self, rows: Tensor, bounds: np.ndarray, first: bool) -> Tensor:
-        """The last residual sum of the texts between ``bounds``, or of their first tokens."""
-        places = (bounds - bounds[0]).tolist()
-        hidden, spans = rows[bounds[0] : bounds[-1]], Spans(places, places)
-        for layer in self._layers[:-1]:
-            hidden = layer(hidden, spans, None)
-        if not first:
-            return self._layers[-1](hidden, spans, None)
-        return self._layers[-1](hidden, Spans(range(len(places)), places), torch.tensor(places[:-1]))
+    def _blocks(self, bounds: np.ndarray, first: bool) -> Iterator[Block]:
+        """``first``: of the last layer only the texts' first tokens are read."""
+        written = 0
+        for piece in pieces_within(np.diff(bounds), TOKENS):
+            places = bounds[piece.start : piece.stop + 1]
+            own = (places - places[0]).tolist()
+            all_ask = Texts(Spans(own, own), None)
+            last = Texts(Spans(range(len(own)), own), torch.tensor(own[:-1])) if first else all_ask
+            count = last.spans.asked[-1]
+            seeds = [int(torch.randint(2**62, ())) if any(layer.rates) else 0 for layer in self._layers]
+            yield Block(
+                slice(int(places[0]), int(places[-1])),
+                slice(written, written + count),
+                [all_ask] * (len(self._layers) - 1) + [last],
+                seeds,
+            )
+            written += count
 
 
-def _texts(bounds: np.ndarray) -> Iterator[tuple[int, int]]:
-    """First and last + 1 of each block's texts."""
-    return ((piece.start, piece.stop) for piece in pieces_within(np.diff(bounds), TOKENS))
+class Block(NamedTuple):
+    """Some texts: their rows, those of the result, and of each layer where they lie and its seed."""
+
+    rows: slice
+    result: slice
+    texts: Sequence[Texts]
+    seeds: Sequence[int]
+
+    def forward(self, rows: Tensor, layers: Sequence[Layer], result: Tensor, keep: bool) -> list[Kept]:
+        """Write ``result``; what ``backward`` needs, where it is to be kept."""
+        kept, s = [], rows[self.rows]
+        for layer, texts, seed in zip(layers, self.texts, self.seeds, strict=True):
+            s, of_layer = layer.forward(s, texts, seed)
+            if keep:
+                kept.append(of_layer)
+        result[self.result] = s
+        return kept
+
+    def backward(self, grad: Tensor, layers: Sequence[Layer], kept: list[Kept], rows: Tensor | None) -> list[Tensor]:
+        """Gradients of all layers' parameters; that of the block's rows is written to ``rows``."""
+        ds, gradients = grad[self.result], []  # type: Tensor | None, list[list[Tensor]]
+        for number, layer in reversed(list(enumerate(layers))):
+            assert ds is not None
+            ds, found = layer.backward(ds, kept.pop(), needs_input=number > 0 or rows is not None)
+            gradients.append(found)
+        if rows is not None and ds is not None:
+            rows[self.rows] = ds
+        return [gradient for found in reversed(gradients) for gradient in found]
+
+
+class _Stack(torch.autograd.Function):
+    """All layers. Each thread takes one block at a time, so that none waits for another within an operation."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, layers: Sequence[Layer], blocks: Sequence[Block], keep: bool, *parameters: Tensor
+    ) -> Tensor:
+        result = rows.new_empty((blocks[-1].result.stop, rows.shape[1]))
+        ctx.layers, ctx.blocks = layers, blocks
+        ctx.kept = list(each_alone(lambda block: block.forward(rows, layers, result, keep), blocks))
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.kept is None:
+            raise RuntimeError("backward through the layers a second time: what they kept is gone")
+        kept, ctx.kept = ctx.kept, None
+        (grad,) = (each.contiguous() for each in grads)
+        length = ctx.blocks[-1].rows.stop
+        rows = grad.new_empty((length, grad.shape[1])) if ctx.needs_input_grad[0] else None
+        work = zip(ctx.blocks, kept, strict=True)
+        found = each_alone(lambda part: part[0].backward(grad, ctx.layers, part[1], rows), work)
+        total: list[Tensor] = []
+        for gradients in found:  # in the order of the blocks: the same sums for any number of threads
+            total = [a.add_(b) for a, b in zip(total, gradients, strict=True)] if total else gradients
+        return rows, None, None, None, *total
 
 
 def encoder_of(model: nn.Module) -> Any:

@@ -17,31 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from patent_embed.encoder.kernels.cpu_attention import Spans, attend, attend_backward
 from patent_embed.encoder.kernels.cpu_dropout import keep_mask, kept_share
-
-
-class Scratch:
-    """Memory by name for what does not outlive a call: the same pages each time."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self._dtype, self._memory = dtype, {}  # type: torch.dtype, dict[str, Tensor]
-
-    def __call__(self, name: str, rows: int, columns: int) -> Tensor:
-        """(rows, columns); what it holds is anybody's."""
-        memory = self._memory.get(name)
-        if memory is None or memory.numel() < rows * columns:
-            memory = self._memory[name] = torch.empty(rows * columns, dtype=self._dtype)
-        return memory[: rows * columns].view(rows, columns)
-
-    def mask(self, shape: torch.Size, p: float, seed: int) -> Tensor:
-        """1 with probability ``1 - p``, else 0: the same for the same seed."""
-        return self("mask", *shape).copy_(keep_mask(shape, p, seed).view(torch.int8))
+from patent_embed.encoder.kernels.cpu_memory import Scratch, Slab, drop
 
 
 @dataclass(frozen=True)
@@ -113,14 +96,15 @@ class Linears:
             self._down[ranks] = adapter.down * (adapter.scale / kept_share(self.dropout))
             self._weight[self.inputs :][ranks, columns] = adapter.up.t() * factor
 
-    def __call__(self, x: Tensor, p: float, seed: int) -> tuple[Tensor, Tensor]:
-        """``y`` (T, n) and the adapters' ``h`` (T, rank), of ``x`` (T, k)."""
+    def __call__(self, x: Tensor, p: float, seed: int, y: Tensor, h: Tensor) -> None:
+        """Write ``y`` (T, n) and the adapters' ``h`` (T, rank), of ``x`` (T, k)."""
         both = self._scratch("input", len(x), self.inputs + self.rank)
-        rows, h = self._active(x), both[:, self.inputs :]
+        rows = self._active(x)
         both[:, : self.inputs] = rows
         if self.rank:
-            h.copy_(self._dropped(rows, self._mask(x, p, seed)) @ self._down.t())
-        return torch.addmm(self._bias, both, self._weight), h.clone()
+            torch.mm(self._dropped(rows, self._mask(x, p, seed)), self._down.t(), out=h)
+            both[:, self.inputs :] = h
+        torch.addmm(self._bias, both, self._weight, out=y)
 
     def backward(
         self, dy: Tensor, x: Tensor, h: Tensor, p: float, seed: int, needs_input: bool = True
@@ -140,7 +124,7 @@ class Linears:
                 gradients.append(dup[ranks, columns].t().float() * factor)
             if dx is not None:
                 more = torch.mm(dh, self._down, out=self._scratch("more", *x.shape))
-                dx = dx.add_(more) if mask is None else dx.addcmul_(more, mask)
+                dx = dx.add_(more if mask is None else drop(more, mask, more))
         if self._gelu and dx is not None:
             dx = torch.ops.aten.gelu_backward.grad_input(dx, x, grad_input=self._scratch("input", *x.shape))
         return dx, gradients
@@ -159,7 +143,7 @@ class Linears:
 
     def _dropped(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """``x`` with zeros; what stays is not scaled, since ``A`` is."""
-        return x if mask is None else torch.mul(x, mask, out=self._scratch("more", *x.shape))
+        return x if mask is None else drop(x, mask, self._scratch("more", *x.shape))
 
 
 @dataclass(frozen=True)
@@ -187,19 +171,94 @@ class Layer:
         rank = sum(linears.rank for linears in self.linears)
         return 2 * self.qkv.inputs + 3 * self.out.inputs + self.out.inputs + self.down.inputs + rank
 
-    def __call__(self, s: Tensor, spans: Spans, first: Tensor | None) -> Tensor:
-        """The residual sum before the layer's last LayerNorm, (queries, hidden).
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Dropout, as it is now, of the four products' adapters, of attention's weights and of the two sums."""
+        return (*(linears.dropout for linears in self.linears), *map(rate, self.dropouts))
+
+    def forward(self, s: Tensor, texts: Texts, seed: int) -> tuple[Tensor, Kept]:
+        """The residual sum before the layer's last LayerNorm, (queries, hidden), and what ``backward`` needs.
 
         Args:
             s: (T, hidden), what ``before`` reads.
-            spans: where texts lie.
-            first: the queries' tokens, where not all of them ask.
+            seed: of all dropout; a layer uses the six after it, too.
         """
-        rates = (*(linears.dropout for linears in self.linears), *map(rate, self.dropouts))
-        seed = int(torch.randint(2**62, ())) if any(rates) else 0
-        parameters = [parameter for linears in self.linears for parameter in linears.parameters]
-        result: Tensor = _Forward.apply(s, self, spans, first, rates, seed, *parameters)  # type: ignore[no-untyped-call]
-        return result
+        rates, slab, count = self.rates, Slab(self.kept_numbers * len(s), s.dtype), texts.spans.asked[-1]
+        hidden, rows = self.out.inputs, (len(s), count, count, count)
+        qkv, mixed, s1, wide, result = (
+            slab(*shape)
+            for shape in (
+                (len(s), 3 * hidden), (count, hidden), (count, hidden), (count, self.down.inputs), (count, hidden)
+            )
+        )  # fmt: skip
+        h = [slab(length, linears.rank) for length, linears in zip(rows, self.linears, strict=True)]
+        kept = Kept(texts, rates, seed, s, qkv, mixed, s1, wide, h)
+        x, _ = _normed(s, self.before)
+        self.qkv(x, rates[0], seed, qkv, h[0])
+        mask = _attention_mask(self.heads, texts.spans, rates[4], seed + 4)
+        attend(qkv, self.heads, texts.spans, mask, 1 / kept_share(rates[4]), self.scratch, mixed)
+        x = x if texts.first is None else x.index_select(0, texts.first)
+        y = self.scratch("y", count, hidden)
+        self.out(mixed, rates[1], seed + 1, y, h[1])
+        self._residual(x, y, rates[5], seed + 5, s1)
+        x, _ = _normed(s1, self.middle)
+        self.up(x, rates[2], seed + 2, wide, h[2])
+        self.down(wide, rates[3], seed + 3, y, h[3])
+        return self._residual(x, y, rates[6], seed + 6, result), kept
+
+    def backward(self, ds: Tensor, kept: Kept, needs_input: bool = True) -> tuple[Tensor | None, list[Tensor]]:
+        """Gradients of ``s`` and of the ``parameters`` from that of what ``forward`` returned."""
+        texts, rates, seed, s, qkv, mixed, s1, wide, (h_qkv, h_out, h_up, h_down) = kept
+        dy = self._dropped(ds, rates[6], seed + 6)
+        dwide, of_down = self.down.backward(dy, wide, h_down, rates[3], seed + 3)
+        x, stats = _normed(s1, self.middle)
+        dx, of_up = self.up.backward(dwide, x, h_up, rates[2], seed + 2)
+        ds = _norm_backward(dx + ds, s1, stats, self.middle)
+        dy = self._dropped(ds, rates[5], seed + 5)
+        dmixed, of_out = self.out.backward(dy, mixed, h_out, rates[1], seed + 1)
+        mask = _attention_mask(self.heads, texts.spans, rates[4], seed + 4)
+        dy = self.scratch("dqkv", *qkv.shape)
+        attend_backward(dmixed, qkv, self.heads, texts.spans, mask, 1 / kept_share(rates[4]), self.scratch, dy)
+        x, stats = _normed(s, self.before)
+        dx, of_qkv = self.qkv.backward(dy, x, h_qkv, rates[0], seed, needs_input)
+        if dx is not None:
+            dx = dx + ds if texts.first is None else dx.index_add(0, texts.first, ds)
+            dx = dx if self.before is None else _norm_backward(dx, s, stats, self.before)
+        return dx, [*of_qkv, *of_out, *of_up, *of_down]
+
+    def _residual(self, x: Tensor, y: Tensor, p: float, seed: int, out: Tensor) -> Tensor:
+        """``x + dropout(y)`` in ``out``; ``y`` is overwritten."""
+        y = drop(y, self.scratch.mask(y.shape, p, seed), y) if p else y
+        return torch.add(x, y, alpha=1 / kept_share(p), out=out)
+
+    def _dropped(self, grad: Tensor, p: float, seed: int) -> Tensor:
+        """The gradient of ``y`` in ``_residual``."""
+        if not p:
+            return grad
+        return drop(grad, self.scratch.mask(grad.shape, p, seed), self.scratch("y", *grad.shape)).mul_(
+            1 / kept_share(p)
+        )
+
+
+class Texts(NamedTuple):
+    """Where the texts of a block lie, and the queries' tokens where not all of them ask."""
+
+    spans: Spans
+    first: Tensor | None
+
+
+class Kept(NamedTuple):
+    """Of a layer's forward pass."""
+
+    texts: Texts
+    rates: Sequence[float]
+    seed: int
+    s: Tensor
+    qkv: Tensor
+    mixed: Tensor
+    s1: Tensor
+    wide: Tensor
+    h: Sequence[Tensor]
 
 
 def rate(dropout: nn.Module | None) -> float:
@@ -224,61 +283,5 @@ def _norm_backward(grad: Tensor, s: Tensor, stats: tuple[Tensor, ...], norm: nn.
     return gradient
 
 
-class _Forward(torch.autograd.Function):
-    """``rates``: dropout of the four products' adapters, of attention's weights and of the two sums."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, s: Tensor, layer: Layer, spans: Spans, first: Tensor | None, rates: Sequence[float], seed: int,
-        *parameters: Tensor,
-    ) -> Tensor:  # fmt: skip
-        ctx.layer, ctx.spans, ctx.first, ctx.rates, ctx.seed = layer, spans, first, rates, seed
-        x, _ = _normed(s, layer.before)
-        qkv, h_qkv = layer.qkv(x, rates[0], seed)
-        mixed = attend(qkv, layer.heads, spans, _attention_mask(ctx), 1 / kept_share(rates[4]))
-        x = x if first is None else x.index_select(0, first)
-        y, h_out = layer.out(mixed, rates[1], seed + 1)
-        s1 = _residual(layer, x, y, rates[5], seed + 5)
-        x, _ = _normed(s1, layer.middle)
-        wide, h_up = layer.up(x, rates[2], seed + 2)
-        y, h_down = layer.down(wide, rates[3], seed + 3)
-        ctx.save_for_backward(s, qkv, mixed, s1, wide, h_qkv, h_out, h_up, h_down)
-        return _residual(layer, x, y, rates[6], seed + 6)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        layer, rates, seed = ctx.layer, ctx.rates, ctx.seed
-        s, qkv, mixed, s1, wide, h_qkv, h_out, h_up, h_down = ctx.saved_tensors
-        ds = grads[0].contiguous()
-        dy = _dropped(layer, ds, rates[6], seed + 6)
-        dwide, of_down = layer.down.backward(dy, wide, h_down, rates[3], seed + 3)
-        x, stats = _normed(s1, layer.middle)
-        dx, of_up = layer.up.backward(dwide, x, h_up, rates[2], seed + 2)
-        ds = _norm_backward(dx + ds, s1, stats, layer.middle)
-        dy = _dropped(layer, ds, rates[5], seed + 5)
-        dmixed, of_out = layer.out.backward(dy, mixed, h_out, rates[1], seed + 1)
-        dy = attend_backward(dmixed, qkv, layer.heads, ctx.spans, _attention_mask(ctx), 1 / kept_share(rates[4]))
-        x, stats = _normed(s, layer.before)
-        needed = ctx.needs_input_grad[0]
-        dx, of_qkv = layer.qkv.backward(dy, x, h_qkv, rates[0], seed, needed)
-        if needed:
-            dx = dx + ds if ctx.first is None else dx.index_add(0, ctx.first, ds)
-            dx = dx if layer.before is None else _norm_backward(dx, s, stats, layer.before)
-        return dx, None, None, None, None, None, *of_qkv, *of_out, *of_up, *of_down
-
-
-def _attention_mask(ctx: Any) -> Tensor | None:
-    p = ctx.rates[4]
-    if not p:
-        return None
-    return keep_mask(torch.Size((ctx.spans.pairs(ctx.layer.heads),)), p, ctx.seed + 4).view(torch.int8)
-
-
-def _residual(layer: Layer, x: Tensor, y: Tensor, p: float, seed: int) -> Tensor:
-    """``x + dropout(y)``."""
-    return torch.addcmul(x, y, layer.scratch.mask(y.shape, p, seed), value=1 / kept_share(p)) if p else x + y
-
-
-def _dropped(layer: Layer, grad: Tensor, p: float, seed: int) -> Tensor:
-    """The gradient of ``y`` in ``_residual``."""
-    return grad.mul(layer.scratch.mask(grad.shape, p, seed)).mul_(1 / kept_share(p)) if p else grad
+def _attention_mask(heads: int, spans: Spans, p: float, seed: int) -> Tensor | None:
+    return keep_mask(torch.Size((spans.pairs(heads),)), p, seed) if p else None

@@ -16,8 +16,10 @@ from transformers import BertConfig, BertModel
 from patent_embed.config.training import LoraConfig
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.kernels import cpu_fused
+from patent_embed.encoder.kernels.cpu_attention import Spans
 from patent_embed.encoder.kernels.cpu_dropout import keep_mask, kept_share
 from patent_embed.encoder.kernels.cpu_fused import CpuFused, supported
+from patent_embed.encoder.kernels.cpu_layer import Texts
 from patent_embed.encoder.packing import pack
 from tests.unit.encoder.models import LENGTHS, POOLING, SIZES, make_encoder, make_tokens, random_model
 
@@ -80,7 +82,7 @@ def with_masks(module: Any, s: Tensor, heads: int, texts: list[int], p: float, s
     """A layer by its formulas, up to the last residual sum, with the masks of ``keep_mask``."""
 
     def drop(x: Tensor, number: int) -> Tensor:
-        return x * keep_mask(x.shape, p, seed + number) / kept_share(p)
+        return x * keep_mask(x.shape, p, seed + number).to(x.dtype) / kept_share(p)
 
     def linear(layer: Any, x: Tensor, number: int) -> Tensor:
         down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
@@ -89,7 +91,7 @@ def with_masks(module: Any, s: Tensor, heads: int, texts: list[int], p: float, s
 
     inner = module.attention.self
     q, k, v = (linear(each, s, 0).view(len(s), heads, -1) for each in (inner.query, inner.key, inner.value))
-    mask = keep_mask(torch.Size((sum(heads * n * n for n in texts),)), p, seed + 4) / kept_share(p)
+    mask = keep_mask(torch.Size((sum(heads * n * n for n in texts),)), p, seed + 4).to(s.dtype) / kept_share(p)
     mixed, begin, place = [], 0, 0
     for length in texts:
         part = slice(begin, begin + length)
@@ -104,31 +106,34 @@ def with_masks(module: Any, s: Tensor, heads: int, texts: list[int], p: float, s
     return x + drop(linear(module.output.dense, gelu(wide), 3), 6)
 
 
-def test_dropout_is_that_of_the_formulas_with_the_same_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_is_that_of_the_formulas_with_the_same_masks() -> None:
     p, texts = 0.3, [2, 5, 9]
     encoder = adapted("bert", dropout=p)
     for module in encoder.model.modules():
         if isinstance(module, nn.Dropout):
             module.p = p
-    (layer, *_), module = CpuFused(encoder.model)._layers, encoder.model.get_base_model().encoder.layer[0]
+    encoder.model.double()  # so that nothing but a wrong formula makes a difference
+    layers, module = CpuFused(encoder.model, torch.float64)._layers, encoder.model.get_base_model().encoder.layer[0]
+    layer = layers[0]
     for linears in layer.linears:
         linears.refresh()
-    monkeypatch.setattr(torch, "randint", lambda *_: torch.tensor(77))
     bounds, found = [0, 2, 7, 16], []
+    block = cpu_fused.Block(slice(0, 16), slice(0, 16), [Texts(Spans(bounds, bounds), None)], [77])
+    parameters = [parameter for linears in layer.linears for parameter in linears.parameters]
     for forward in (
-        lambda s: layer(s, cpu_fused.Spans(bounds, bounds), None),
+        lambda s: cpu_fused._Stack.apply(s, [layer], [block], True, *parameters),
         lambda s: with_masks(module, s, 4, texts, p, 77),
     ):
         torch.manual_seed(1)
-        s = torch.randn(16, SIZES["hidden_size"], requires_grad=True)
+        s = torch.randn(16, SIZES["hidden_size"], dtype=torch.float64, requires_grad=True)
         encoder.model.zero_grad()
         output = forward(s)
         found.append((output, gradients(encoder, output), s))
     (output, grads, s), (expected, wanted, t) = found
-    torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(s.grad, t.grad, atol=1e-5, rtol=1e-4)
-    for name, gradient in wanted.items():
-        torch.testing.assert_close(grads[name], gradient, atol=1e-4, rtol=1e-4, msg=name)
+    torch.testing.assert_close(output, expected, atol=1e-12, rtol=1e-10)
+    torch.testing.assert_close(s.grad, t.grad, atol=1e-12, rtol=1e-10)
+    for name, gradient in wanted.items():  # which are fp32 on their way out
+        torch.testing.assert_close(grads[name], gradient, atol=1e-5, rtol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -144,6 +149,36 @@ def test_the_seed_decides_all_dropout_with_and_without_gradient(dtype: torch.dty
     with CpuFused(encoder.model, dtype):
         assert torch.equal(embed(1, grad=False), embed(1, grad=True))
         assert not torch.equal(embed(1, grad=False), embed(2, grad=False))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_the_number_of_threads_changes_no_bit(pooling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_fused, "TOKENS", 16)
+    encoder, batch = adapted("bert" if pooling == "mean" else "xlm-roberta", dropout=0.2), pack(make_tokens(LENGTHS))
+    found, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            torch.manual_seed(1)
+            encoder.model.zero_grad()
+            with CpuFused(encoder.model):
+                output = encoder.forward(batch)
+                found.append((output, gradients(encoder, output)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    (output, grads), (other, others) = found
+    assert torch.equal(output, other)
+    assert all(torch.equal(gradient, others[name]) for name, gradient in grads.items())
+
+
+def test_a_graph_is_used_once() -> None:
+    encoder = adapted("bert")
+    with CpuFused(encoder.model):
+        output = encoder.forward(pack(make_tokens(LENGTHS))).sum()
+        output.backward(retain_graph=True)
+        with pytest.raises(RuntimeError, match="second time"):
+            output.backward()
 
 
 def test_what_it_cannot_train_is_left_alone() -> None:
