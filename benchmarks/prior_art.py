@@ -36,23 +36,26 @@ from patent_embed.data.splits import split_table
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.evaluation.bm25 import Bm25Index
+from patent_embed.evaluation.qrels import Qrels, graded_metrics
 from patent_embed.negatives.drawn import mine_negatives
 from patent_embed.progress.events import EpochEnded, TrainingStep
 from patent_embed.queries.rules import build_queries
+from patent_embed.training.choice import SHARE_WRITTEN
 from patent_embed.training.contamination import contamination
 from patent_embed.training.data import build_triplets
 from patent_embed.training.pairs import Known, linked_set, with_relevance
+from patent_embed.training.published import Mixed
 from patent_embed.training.start import start_training
 
 _PRIOR_ART = ["preset=prior-art"]
 _ALONE = [*_PRIOR_ART, "relevance.own=0", "relevance.halves=0", "relevance.claims=0", "relevance.citations=0"]
 ROWS = {
-    "title": [*_ALONE, "relevance.own=1", "relevance.halves=0.001"],
+    "title": [*_ALONE, "relevance.own=1", "training.validate_on=queries"],
     "halves": [*_ALONE, "relevance.halves=1"],
     "citations": [*_ALONE, "relevance.citations=4"],
     "prior-art": _PRIOR_ART,
 }
-K = (10, 100)
+METRICS, DEPTH = ("ndcg@10", "recall@100"), 100
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,14 @@ class Benchmark:
         inside = [[bool(self.classes[row] & self.classes[other]) for other in cited[row]] for row in asking]
         return Asked(np.array(asking), [np.array(cited[row]) for row in asking], [np.array(each) for each in inside])
 
-    def scores(self, encoder: Encoder, asked: Asked, kind: Any) -> np.ndarray:
-        """(q, patents) of an encoder."""
+    def scores(self, encoder: Encoder, asked: Asked) -> dict[str, np.ndarray]:
+        """Of an encoder, (q, patents), by the prompt that the query gets."""
         passages = encoder.encode(self.table["abstract"].to_pylist(), "passage")
-        queries = encoder.encode([self.titled[row] for row in asked.row.tolist()], kind)
-        found: np.ndarray = queries @ passages.T
-        return found
+        texts = [self.titled[row] for row in asked.row.tolist()]
+        return {
+            "query": encoder.encode(texts, "query") @ passages.T,
+            "passage": encoder.encode(texts, "passage") @ passages.T,
+        }
 
     def bm25(self, asked: Asked) -> np.ndarray:
         """(q, patents) by words."""
@@ -126,23 +131,17 @@ class Benchmark:
 
     def measured(self, scores: np.ndarray, asked: Asked, family: np.ndarray) -> dict[str, float]:
         """Means over the queries; of ``in`` and ``out`` over those that have such answers."""
-        found: dict[str, list[float]] = {}
-        gain = 1 / np.log2(np.arange(2, K[0] + 2))
-        for place, row in enumerate(asked.row.tolist()):
-            line = np.where(family == family[row], -np.inf, scores[place])
-            ranked = np.argsort(-line, kind="stable")
-            inside = asked.inside[place]
-            for name, right in {
-                "": asked.cited[place],
-                "in ": asked.cited[place][inside],
-                "out ": asked.cited[place][~inside],
-            }.items():
-                if len(right):
-                    hit = np.isin(ranked[: K[1]], right)
-                    best = gain[: len(right)].sum()
-                    found.setdefault(f"{name}ndcg@10", []).append(float((hit[: K[0]] * gain).sum() / best))
-                    found.setdefault(f"{name}recall@100", []).append(float(hit.sum() / len(right)))
-        return {name: round(float(np.mean(values)), 4) for name, values in found.items()}
+        own = family[asked.row][:, None] == family
+        ranked = np.argsort(-np.where(own, -np.inf, scores), axis=1, kind="stable")[:, :DEPTH]
+        count = np.array([len(each) for each in asked.cited])
+        query, cited = np.repeat(np.arange(len(count)), count), np.concatenate(asked.cited)
+        every, inside = Qrels.of(query, cited, np.ones(len(cited), np.int64)), np.concatenate(asked.inside)
+        inside = inside[np.lexsort((cited, query))]
+        found = {}
+        for name, qrels in {"": every, "in ": every.kept(inside), "out ": every.kept(~inside)}.items():
+            values = graded_metrics(qrels, qrels.queries, ranked[qrels.queries], METRICS)
+            found |= {f"{name}{metric}": round(float(each.mean()), 4) for metric, each in values.items() if len(each)}
+        return found
 
     def train(self, config: Config, splits: pa.Table, known: Known) -> tuple[Encoder, dict[str, Any]]:
         """A training as the steps of a run would do it, and what is to be said of it."""
@@ -156,6 +155,9 @@ class Benchmark:
         trainer = start_training(self.model, data, val, config, fingerprint="", device=torch.device(self.device))
         state = trainer.fit(Silent())
         trainer.load_kept()
+        model: Any = trainer.encoder.model
+        if config.training.use_lora:
+            trainer.encoder.model = model.merge_and_unload()
         about = {
             "triplets": counts,
             "contamination": contamination(data, splits, known.family),
@@ -177,8 +179,8 @@ class Benchmark:
         asked = self.asked(known, "test")
         base = Encoder.load(self.model, whole.model, device=self.device)
         lines = [("bm25", self.measured(self.bm25(asked), asked, family), {})]
-        for kind in ("query", "passage"):
-            lines.append((f"base {kind}", self.measured(self.scores(base, asked, kind), asked, family), {}))
+        for kind, scores in self.scores(base, asked).items():
+            lines.append((f"base {kind}", self.measured(scores, asked, family), {}))
         for row in rows:
             started, config = time.perf_counter(), config_of(row, seed, more)
             trained = find_relevance(self.table, splits, config.relevance, seed).table
@@ -187,8 +189,11 @@ class Benchmark:
             known = Known(self.table, splits, family, table, found.links)
             encoder, about = self.train(config, splits, known)
             about["seconds"] = round(time.perf_counter() - started)
-            for kind in ("query", "passage"):
-                lines.append((f"{row} {kind}", self.measured(self.scores(encoder, asked, kind), asked, family), about))
+            mixed = Mixed(base, encoder)
+            for share in (0.0, SHARE_WRITTEN):
+                for kind, scores in self.scores(mixed.at(share), asked).items():
+                    name = f"{row} {kind}" + (f", {share:g} base" if share else "")
+                    lines.append((name, self.measured(scores, asked, family), about))
         return [
             {"benchmark": "prior_art", "seed": seed, "system": name, "queries": len(asked.row)} | values | about
             for name, values, about in lines

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from patent_embed import __version__
-from patent_embed.benchmark.making import make, patents_of, written_queries
+from patent_embed.benchmark.making import kinds_for, make, patents_of, written_queries
 from patent_embed.benchmark.writing import FILES, NO_LICENCE, write_beir
 from patent_embed.config.commands import BenchmarkArguments
+from patent_embed.config.model import view_fields
+from patent_embed.data.views import view_columns, viewed
 from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
 from patent_embed.ownership import claim
@@ -28,9 +30,12 @@ def run(arguments: BenchmarkArguments) -> None:
             "output folder of one"
         )
     tables = found.tables
-    corpus = tables.ingest.table("corpus", *_COLUMNS)
+    model = found.config.model
+    corpus = tables.ingest.table("corpus", *dict.fromkeys([*_COLUMNS, *view_columns(model)]))
+    kinds = kinds_for(view_fields(model.passage_view), arguments.kinds)
+    patents = patents_of(corpus, viewed(corpus, model)["abstract"], tables.splits.table("splits"))
     written = written_queries(tables.queries.table("queries", "publication_number", "query", "source"))
-    made = make(patents_of(corpus, tables.splits.table("splits")), written, arguments.split, arguments.kinds)
+    made = make(patents, written, arguments.split, kinds)
     folder = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     claim(folder_at(folder), FILES)
@@ -41,7 +46,8 @@ def run(arguments: BenchmarkArguments) -> None:
         "splits": tables.splits.manifest.content,
         "queries": tables.queries.manifest.content,
         "split": arguments.split,
-        "kinds": list(arguments.kinds),
+        "kinds": kinds,
+        "passage_view": model.passage_view,
     }
     about = write_beir(folder, name, made, arguments.licence or NO_LICENCE, source)
     say(f"{made.counts['documents']:,} patents, {made.counts['queries']:,} queries of the {arguments.split} patents")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from patent_embed.artifacts import Artifact
+from patent_embed.config.model import ABSTRACT
 from patent_embed.config.settings import Config
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
 from patent_embed.ownership import claim
-from patent_embed.progress.clock import duration
+from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
 from pipelines import publish
 from pipelines.engine import Done, Input, LocalModel, Results, StepSpec, rate
@@ -24,7 +24,7 @@ from pipelines.recipe import data_tables
 from pipelines.reporting import make_report
 from pipelines.run_folder import COMPARED, FinishedRun, open_run
 from pipelines.steps import splits
-from pipelines.steps.embed import embed_step
+from pipelines.steps.embed import embed_step, searched_as
 from pipelines.steps.evaluate import BM25, bm25_step, evaluate_step, load_result
 from pipelines.steps.judged import judged_step, people_are_asked
 from pipelines.steps.tables import Tables
@@ -55,7 +55,7 @@ def comparison_recipe(config: Config, models: Sequence[str], *, of_run: bool) ->
     tables: Tables[Input]
     if of_run:
         run = _finished_run(config.run.output_dir)
-        tables, given = run.tables, _given(run.tables)
+        tables, given, config = run.tables, _given(run.tables), _as_searched(config, run.config)
         if people_are_asked(config.queries):
             asked = judged_step(config.queries, run.written_queries, tables.splits, before=tables.queries)
             data, tables = (asked,), Tables(tables.ingest, tables.splits, asked, tables.negatives)
@@ -82,7 +82,7 @@ def print_plan(config: Config, models: Sequence[str], *, of_run: bool) -> None:
 
 def run(config: Config, models: Sequence[str], *, of_run: bool) -> None:
     """Compare, and write ``compare/<names>/`` into the output folder."""
-    started = time.time()
+    watch = Stopwatch()
     before_models(models)
     comparison = comparison_recipe(config, models, of_run=of_run)
     with working_in(config, "compare", [COMPARED], reads=True) as output:
@@ -99,9 +99,15 @@ def run(config: Config, models: Sequence[str], *, of_run: bool) -> None:
         title = "Retrieval compared: " + ", ".join(comparison.names)
         publish.write_report(output.here / name, replace(report, title=title))
         publish.say_results(report)
-        say(f"done in {duration(time.time() - started)}")
+        say(f"done in {duration(watch.seconds)}")
         say(f"report  {config.run.output_dir.rstrip('/')}/{name}/report.html")
         output.publish(name)
+
+
+def _as_searched(config: Config, of_run: Config) -> Config:
+    """``config`` with what the run searches of a patent, unless it names another view."""
+    asked = config.model.passage_view != ABSTRACT
+    return config if asked else searched_as(config, of_run.model.passage_view)
 
 
 def _finished_run(output_dir: str) -> FinishedRun:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
+from patent_embed.artifacts import Artifact
 from patent_embed.benchmark.mteb_task import MTEB, find_task
 from patent_embed.benchmark.reading import find_benchmark
-from patent_embed.benchmark.tables import Benchmark, Item
+from patent_embed.benchmark.tables import TEST, Benchmark, Item
 from patent_embed.benchmark.trec import qrels_lines, run_lines
+from patent_embed.config.model import ModelConfig
 from patent_embed.config.settings import Config
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
 from patent_embed.folders import write_atomic
 from patent_embed.ownership import claim
-from patent_embed.progress.clock import duration
+from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
 from pipelines import publish
-from pipelines.engine import Context, Digest, Input, LocalModel, Results, StepSpec
+from pipelines.engine import Context, Digest, Input, LocalModel, StepSpec
 from pipelines.job import execute, print_steps
 from pipelines.model_names import plain_names
 from pipelines.output_folder import looking_at, working_in
@@ -35,6 +36,7 @@ from pipelines.steps.benchmark import (
     load_benchmark,
     measured_step,
 )
+from pipelines.steps.embed import corpus_of
 from pipelines.steps.evaluate import BM25, load_result
 
 RUNS, QRELS = "runs", "qrels"
@@ -59,14 +61,20 @@ class BenchmarkComparison:
     systems: Mapping[str, StepSpec]
     fusions: Mapping[str, str]
 
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """What is compared with what: models with those before them, models and fusions with BM25, and fusions with
-        their models. The first pair is the verdict."""
-        yield from ((later, earlier) for earlier, later in combinations(self.models, 2))
-        if BM25 in self.systems:
-            yield from ((name, BM25) for name in self.models)
-            yield from ((fused, model) for model, fused in self.fusions.items())
-            yield from ((fused, BM25) for fused in self.fusions.values())
+    def pairs(self, parts: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+        """What is compared with what: split, system, baseline. The first is the verdict.
+
+        On all queries models with those before them, models and fusions with BM25, and fusions with their models; on
+        ``parts`` of them the models alone, or the only one with BM25.
+        """
+        models = [(later, earlier) for earlier, later in combinations(self.models, 2)]
+        words = [(name, BM25) for name in self.models if BM25 in self.systems]
+        fusions = [
+            *((fused, model) for model, fused in self.fusions.items()),
+            *((f, BM25) for f in self.fusions.values()),
+        ]
+        yield from ((TEST, *pair) for pair in (*models, *words, *fusions))
+        yield from ((part, *pair) for part in parts for pair in models or words)
 
 
 def benchmark_recipe(config: Config, models: Sequence[str], benchmark: str) -> BenchmarkComparison:
@@ -112,14 +120,15 @@ def _source(config: Config, benchmark: str) -> tuple[str, StepSpec]:
         source["ingest"] = run.tables.ingest
 
     def read(context: Context) -> Benchmark:
-        return found.read(_patents(context) if found.corpus is None else ())
+        return found.read(_patents(context, config.model) if found.corpus is None else ())
 
-    return found.name, benchmark_step(source, read)
+    view = {"passage_view": config.model.passage_view} if found.corpus is None else {}
+    return found.name, benchmark_step(source, read, view)
 
 
-def _patents(context: Context) -> list[Item]:
-    """The patents of a run as documents: their abstracts, which is what its encoders see."""
-    table = context.table("ingest", "corpus", "publication_number", "abstract")
+def _patents(context: Context, config: ModelConfig) -> list[Item]:
+    """The patents of a run as documents: what its encoders see of them."""
+    table = corpus_of(context, config, "publication_number").select(["publication_number", "abstract"])
     return [Item(row["publication_number"], row["abstract"]) for row in table.to_pylist()]
 
 
@@ -133,7 +142,7 @@ def print_plan(config: Config, models: Sequence[str], benchmark: str) -> None:
 def run(config: Config, models: Sequence[str], benchmark: str) -> None:
     """Compare, and write ``compare/<benchmark>-<names>/`` into the output folder: what a comparison writes, and runs
     and judgements in the formats of trec_eval."""
-    started = time.time()
+    watch = Stopwatch()
     before_models(models)
     comparison = benchmark_recipe(config, models, benchmark)
     with working_in(config, "compare", [COMPARED], reads=True) as output:
@@ -141,27 +150,28 @@ def run(config: Config, models: Sequence[str], benchmark: str) -> None:
         say(f"on      {benchmark}")
         done = execute(config, output, comparison.steps)
         results = [load_result(name, done[step]) for name, step in comparison.systems.items()]
-        report = benchmark_report(config, done, comparison.tables, results, list(comparison.pairs()))
+        found = load_benchmark(done[comparison.tables])
+        parts = [split for split in found.splits if split != TEST]
+        report = benchmark_report(config, done, found, results, comparison.pairs(parts))
         name = f"{COMPARED}/{'-'.join([comparison.name, *comparison.models])}"
         (output.here / name).mkdir(parents=True, exist_ok=True)
         title = f"Retrieval compared on {comparison.name}: " + ", ".join(comparison.models)
         publish.write_report(output.here / name, replace(report, title=title))
-        write_trec(output.here / name, comparison, done)
+        write_trec(output.here / name, found, {name: done[step] for name, step in comparison.systems.items()})
         publish.say_results(report)
-        say(f"done in {duration(time.time() - started)}")
+        say(f"done in {duration(watch.seconds)}")
         say(f"report  {config.run.output_dir.rstrip('/')}/{name}/report.html")
         say(f"runs    {config.run.output_dir.rstrip('/')}/{name}/{RUNS}/, judgements in {QRELS}/, for trec_eval")
         output.publish(name)
 
 
-def write_trec(folder: Path, comparison: BenchmarkComparison, done: Results) -> None:
-    """A run file a system, and a file of judgements for each part."""
-    found = load_benchmark(done[comparison.tables])
+def write_trec(folder: Path, found: Benchmark, systems: Mapping[str, Artifact]) -> None:
+    """A run file a system, and a file of judgements for each part. ``systems``: what measured each."""
     for place in (RUNS, QRELS):
         (folder / place).mkdir(exist_ok=True)
-    for system, step in comparison.systems.items():
+    for system, measured in systems.items():
         tag = system.replace(f" + {BM25}", f"-{BM25}")
-        ranking = done[step].table("ranking")
+        ranking = measured.table("ranking")
         lines = run_lines(ranking, found.queries["query_id"], found.documents["doc_id"], tag)
         write_atomic(folder / RUNS / f"{tag}.run", "".join(lines).encode())
     for split in found.splits:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Sequence
 
 from patent_embed import __version__
@@ -11,6 +10,7 @@ from patent_embed.artifacts import Artifact, ModelRef
 from patent_embed.config.settings import Config
 from patent_embed.errors import UserError
 from patent_embed.progress.bus import Progress
+from patent_embed.progress.clock import Stopwatch
 from patent_embed.progress.listeners import JsonLines, Listener, Terminal
 from patent_embed.progress.terminal import say
 from pipelines import publish
@@ -33,14 +33,14 @@ def recipe_of(config: Config, output: Output) -> Recipe:
 
 def run(config: Config) -> None:
     """Run what is not done yet, then write the output folder."""
-    started = time.time()
+    watch = Stopwatch()
     before_models([config.model.name])
     reads = config.run.test_only
     replaces = PUBLISHED if reads else REPLACED_BY_A_RUN
     with working_in(config, "run --test_only" if reads else "run", replaces, reads=reads) as output:
         recipe = recipe_of(config, output)
         results = execute(config, output, recipe.steps, lambda todo: _check(config, recipe, todo))
-        publish.publish(output, config, recipe, results, started)
+        publish.publish(output, config, recipe, results, watch)
 
 
 def _check(config: Config, recipe: Recipe, unfinished: Sequence[StepSpec]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from patent_embed.artifacts import Artifact
 from patent_embed.config.load import dump_config
+from patent_embed.config.model import ABSTRACT
 from patent_embed.config.settings import Config
 from patent_embed.data.files import QUERY_CACHE_NAME
 from patent_embed.encoder.model_folder import read_sentence_transformer_files
@@ -20,7 +21,7 @@ from patent_embed.evaluation.measure import EVALUATED_SPLITS
 from patent_embed.folders import write_atomic, write_json
 from patent_embed.hashing import folder_digest
 from patent_embed.losses.base import LOSSES
-from patent_embed.progress.clock import duration
+from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.loss_curve import loss_curve
 from patent_embed.progress.terminal import say
 from patent_embed.queries.cache import write_query_cache
@@ -42,7 +43,7 @@ from pipelines.steps.train import ADAPTER, MODEL
 _PAIRS = (("test", TUNED, BASE), ("test", TUNED, BM25), ("test", BASE, BM25), ("val", TUNED, BASE))
 
 
-def publish(output: Output, config: Config, recipe: Recipe, done: Results, started: float) -> None:
+def publish(output: Output, config: Config, recipe: Recipe, done: Results, watch: Stopwatch) -> None:
     """Write everything a user looks for into the output folder, and print the tables.
 
     Raises BaseStays in the end where the model is not among it. That of an earlier run then leaves the folder, too: it
@@ -65,8 +66,8 @@ def publish(output: Output, config: Config, recipe: Recipe, done: Results, start
         write_atomic(out / SETTINGS, dump_config(config).encode())
         if trained is not None and not refusal:
             write_model_card(out / MODEL, _card(out / MODEL, config, trained), report)
-        seconds = time.time() - started
-        write_json(out / SUMMARY, _summary(config, done, report, started, seconds) | _vouched(out, output, trained))
+        seconds = watch.seconds
+        write_json(out / SUMMARY, _summary(config, done, report, watch.began, seconds) | _vouched(out, output, trained))
     say_results(report)
     shown = config.run.output_dir.rstrip("/") + (f"/{BESIDE_RUN}" if output.beside else "")
     say(f"done in {duration(seconds)}")
@@ -110,6 +111,14 @@ def say_results(report: RunReport) -> None:
     say()
 
 
+def _beyond_abstracts(config: Config) -> dict[str, str]:
+    """What else than queries and abstracts the model was trained on: whoever uses it gives it the same texts."""
+    view, weights = config.model.passage_view, config.relevance.weights()
+    sources = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
+    found = {"a passage is": view} if view != ABSTRACT else {}
+    return found | ({"sources of relevance, with weights": sources} if config.relevance.several else {})
+
+
 def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
     files = read_sentence_transformer_files(folder)
     transformer = json.loads((files.transformer / "config.json").read_text(encoding="utf-8"))
@@ -127,6 +136,7 @@ def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
         "negatives": f"{config.negatives.per_positive} a query, {config.negatives.strategy}"
         if training.mined_negatives
         else "the other passages of a batch",
+        **_beyond_abstracts(config),
         "triplets": trained.manifest.rows["triplets"],
         "precision": trained.report["precision"],
     }

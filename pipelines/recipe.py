@@ -121,7 +121,8 @@ def _with_training(steps: _Steps, base: LocalModel, vectors: StepSpec, tables: T
         trainings += [steps.add(member) for member in members]
         trained = members[0] if len(members) == 1 else steps.add(soup_step(config, members))
         if last and config.training.base_share == "auto":
-            trained = steps.add(choose_step(config, base, trained, tables))
+            mixed = None if relevance is None else (relevance, tokens)
+            trained = steps.add(choose_step(config, base, trained, tables, mixed))
         vectors = steps.add(embed_step(config, name, trained, tables))
     steps.measure(TUNED, vectors, tables)
     return Recipe(tuple(steps.all), tables, steps.systems, mined, tokens, tuple(trainings), trained)

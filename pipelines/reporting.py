@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -23,7 +23,6 @@ from patent_embed.evaluation.rankings import mean_intervals
 from patent_embed.evaluation.slices import compare_slices, query_labels
 from patent_embed.report.content import RunReport
 from pipelines.engine import Input, Results
-from pipelines.steps.benchmark import load_benchmark
 from pipelines.steps.choose import choice_of
 from pipelines.steps.tables import Tables
 from pipelines.steps.tokens import NAME as TOKENS
@@ -87,20 +86,22 @@ def make_report(
 
 
 def benchmark_report(
-    config: Config, done: Results, tables: Input, systems: list[EvalResult], pairs: Sequence[tuple[str, str]]
+    config: Config,
+    done: Results,
+    found: Benchmark,
+    systems: list[EvalResult],
+    pairs: Iterable[tuple[str, str, str]],
 ) -> RunReport:
-    """What a report of a benchmark is made of.
+    """What a report of the benchmark ``found`` is made of.
 
     Args:
-        tables: of the benchmark.
-        pairs: a system and its baseline; the first one is the verdict.
+        pairs: the split, the system and its baseline of each comparison; the first one is the verdict.
     """
-    found, seed = load_benchmark(done[tables]), config.run.seed
+    seed = config.run.seed
     by_name = {result.name: result for result in systems}
     comparisons = [
         each
-        for split in found.splits
-        for system, baseline in pairs
+        for split, system, baseline in pairs
         if (each := compare(by_name[system], by_name[baseline], split=split, seed=seed))
     ]
     kinds = Counter(found.queries["kind"].to_pylist())
@@ -110,7 +111,7 @@ def benchmark_report(
         **(_benchmark_evidence(comparisons[0], by_name, found, seed) if comparisons else {}),
         intervals=[each for result in systems for each in mean_intervals(result, INTERVALS, seed)],
         relevance=BENCHMARK_RELEVANCE,
-        data=done[tables].manifest.rows,
+        data={"documents": len(found.documents), "queries": len(found.queries), "judgements": len(found.qrels)},
         rejects=found.dropped,
         query_sources=kinds,
         timings={name: step.artifact.manifest.seconds for name, step in done.by_name.items()},

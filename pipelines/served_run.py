@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +17,12 @@ from patent_embed.config.commands import EncodeArguments
 from patent_embed.data.inputs import find_input
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
-from patent_embed.folders import folder_at
-from patent_embed.progress.terminal import note
+from patent_embed.folders import Folder, folder_at
+from patent_embed.progress.terminal import note, say
+from patent_embed.run_lock import Held, Owner, RunLock
 from patent_embed.serving.facts import RunFacts, run_facts
-from patent_embed.serving.index import search_index, vector_matrix
-from pipelines.engine import LocalModel, Output
+from patent_embed.serving.index import index_step, search_index, vector_matrix
+from pipelines.engine import LocalModel, Output, Runner
 from pipelines.job import execute
 from pipelines.recipe import BASE, TUNED
 from pipelines.run_folder import SUMMARY, FinishedRun, open_run
@@ -29,6 +32,9 @@ from pipelines.steps.embeddings import VECTORS, embeddings_step
 from pipelines.steps.texts import texts_step
 from pipelines.steps.train import MODEL
 
+log = logging.getLogger("patent_embed")
+MAKING = "serve.lock"  # of the server that makes what is missing
+_ASKS_EVERY_S = 0.5
 _CHECKS = 8  # queries of the run, spread over it
 
 
@@ -45,7 +51,11 @@ class Embedded:
 def served_run(output_dir: str, data_dir: str | None = None) -> ServedRun:
     """Find what search needs in the output folder of a run; make there, once, what is missing. See ``embedded``."""
     with embedded(output_dir, data_dir) as found:
-        index = search_index(found.output.store, found.corpus)
+        store, corpus = found.output.store, found.corpus
+        index = store.find(index_step(corpus))
+        if index is None:
+            with _alone(found.output.folder):
+                index = search_index(store, corpus)
         return ServedRun(found.run.config, index, found.models, _facts(output_dir))
 
 
@@ -58,7 +68,8 @@ def embedded(output_dir: str, data_dir: str | None = None) -> Iterator[Embedded]
         data_dir: another corpus, which the run's models embed into the same folder; None: that of the run.
 
     Raises:
-        UserError: no run has finished there, or its model is not there any more.
+        UserError: no run has finished there, its model is not there any more, or another command works in the folder
+            where another corpus is to be embedded.
     """
     run = open_run(output_dir)
     if run is None:
@@ -66,13 +77,36 @@ def embedded(output_dir: str, data_dir: str | None = None) -> Iterator[Embedded]
             f"{output_dir!r} holds no finished run, so there are no vectors to search; name the output folder of one"
         )
     with contextlib.closing(Output(folder_at(output_dir))) as output:
-        found = dict(_models(run, output))
-        if not found:
-            raise UserError(f"no model of the run in {output_dir!r} is there any more, so no query can be embedded")
         corpus = run.tables.ingest
-        if data_dir is not None:
-            corpus, found = _other_corpus(run, output, found, data_dir)
+        with contextlib.nullcontext() if data_dir is None else _alone(output.folder):
+            found = dict(_models(run, output))
+            if not found:
+                raise UserError(f"no model of the run in {output_dir!r} is there any more, so no query can be embedded")
+            if data_dir is not None:
+                corpus, found = _other_corpus(run, output, found, data_dir)
         yield Embedded(run, output, corpus, found)
+
+
+@contextlib.contextmanager
+def _alone(place: Folder) -> Iterator[None]:
+    """Make what is missing for search in ``place`` while no other server does; waits for one that does. Beside a run,
+    which has a lock of its own."""
+    waits = False
+    while True:
+        try:
+            lock = RunLock(place, "serve", _lost, name=MAKING)
+            break
+        except Held as held:
+            if not waits:
+                say(f"waiting for {held.owner}, which makes what search needs")
+            waits = True
+        time.sleep(_ASKS_EVERY_S)
+    with lock:
+        yield
+
+
+def _lost(holder: Owner | None) -> None:
+    log.warning("another server makes the same index: the lock is with %s", holder or "nobody that is known")
 
 
 def _models(run: FinishedRun, output: Output) -> Iterator[tuple[str, ServedModel]]:
@@ -115,7 +149,11 @@ def _model(run: FinishedRun, output: Output, name: str, digest: str) -> ModelRef
 def _other_corpus(
     run: FinishedRun, output: Output, models: dict[str, ServedModel], data_dir: str
 ) -> tuple[Artifact, dict[str, ServedModel]]:
-    """Read and embed another corpus by the steps of ``patent-embed encode``, with all that a page shows."""
+    """Read and embed another corpus by the steps of ``patent-embed encode``, with all that a page shows.
+
+    Raises:
+        Held: something is to be made, and another command works in the output folder.
+    """
     config = run.config.model_copy(deep=True)
     config.data.data_dir, config.run.output_dir, config.data.max_samples = data_dir, output.folder.address, None
     texts = texts_step(config, EncodeArguments(), find_input(data_dir), whole_records=True)
@@ -123,7 +161,11 @@ def _other_corpus(
         name: embeddings_step(config, texts, LocalModel(model.model.folder()), "passage")
         for name, model in models.items()
     }
-    done = execute(config, output, [texts, *steps.values()])
+    wanted = [texts, *steps.values()]
+    # These are steps of `patent-embed encode`, too, which has the run's lock while it makes them.
+    todo = Runner(output, use_cache=config.run.use_cache).unfinished(wanted)
+    with RunLock(output.folder, "serve --data_dir") if todo else contextlib.nullcontext():
+        done = execute(config, output, wanted)
     rows = done[texts].manifest.rows["texts"]
     found = {}
     for name, model in models.items():

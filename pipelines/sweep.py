@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,12 +90,12 @@ def run_sweep(config: Config) -> None:
             shared = _Shared(config.model_dump(mode="json"), base, tokens.address, str(folder), _concurrent(config))
             started = time.monotonic()
             sweep = _search(config, journal, shared)
-    _conclude(config, sweep, folder, shared.concurrent, started)
+        files = write_results(folder, sweep, config)  # while nobody else is in the folder
+    _conclude(config, sweep, files, shared.concurrent, started)
 
 
-def _conclude(config: Config, sweep: Sweep, folder: Path, concurrent: int, started: float) -> None:
-    """Write and show what was found; train again with it where that is asked for."""
-    files = write_results(folder, sweep, config)
+def _conclude(config: Config, sweep: Sweep, files: Sequence[Path], concurrent: int, started: float) -> None:
+    """Show what was found, and where it is; train again with it where that is asked for."""
     say()
     say(table(sweep, len(sweep.trials), concurrent))
     say(f"sweep of {len(sweep.trials)} trials took {duration(time.monotonic() - started)}")
@@ -112,7 +112,7 @@ def _conclude(config: Config, sweep: Sweep, folder: Path, concurrent: int, start
         best.run.resume = None
         job.run(best)
     else:
-        say(f"train and test the best: python pipelines/run.py --config {folder / 'best.yaml'}")
+        say(f"train and test the best: python pipelines/run.py --config {files[0].parent / 'best.yaml'}")
 
 
 def print_plan(config: Config) -> None:

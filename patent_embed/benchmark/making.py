@@ -2,9 +2,9 @@
 
 A title, a written query or a first claim asks for its own patent, and the patent's family is right, too. A citing
 patent (its title and abstract) asks for what it cites, with the families of that; its own family is no candidate.
-Documents are titles and abstracts, or abstracts where titles ask, which would be answers to themselves. A cited patent
-is IN the domain of the citing one where they share a three-character class of the classification (``G06``), else OUT
-(Ayaou et al., DAPFAM, 2025).
+Documents are what is searched of a patent (``model.passage_view``); what is a part of them is no query, since it would
+be the answer to itself. A cited patent is IN the domain of the citing one where they share a three-character class of
+the classification (``G06``), else OUT (Ayaou et al., DAPFAM, 2025).
 """
 
 from __future__ import annotations
@@ -23,22 +23,30 @@ from patent_embed.benchmark.tables import TEST
 from patent_embed.errors import UserError
 from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.ipc import domain
+from patent_embed.relevance.citations import CitedRows
 
 TITLE, WRITTEN, CLAIM, CITING = "title", "query", "claim", "citing"
 KINDS = (TITLE, WRITTEN, CLAIM, CITING)
 IN, OUT = "in", "out"
 RULES = "rules"  # source of queries that are lifted from the abstracts
+ASKED_BY = {"title": TITLE, "claim": CLAIM, "claims": CLAIM}  # a field of what is searched, and the queries it answers
 ALL = "all"  # instead of a split: every patent asks
 _SPACE = re.compile(r"\s+")  # the formats separate ids by it
 
 
 @dataclass(frozen=True)
 class Patent:
-    """What is needed of a patent. ``id``: its publication number, as the formats take it."""
+    """What is needed of a patent.
+
+    Attributes:
+        id: its publication number, as the formats take it.
+        text: what is searched of it.
+    """
 
     id: str
     title: str
     abstract: str
+    text: str
     family: str
     split: str
     codes: Sequence[str] = ()
@@ -70,24 +78,26 @@ class Made:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def patents_of(corpus: pa.Table, splits: pa.Table) -> list[Patent]:
+def patents_of(corpus: pa.Table, texts: pa.ChunkedArray, splits: pa.Table) -> list[Patent]:
     """The patents of a run, in the order of their numbers.
 
     Args:
         corpus: ``publication_number, title, abstract, codes, language, claims, citations``.
+        texts: what is searched of each.
         splits: ``publication_number, family, split``, the same rows.
     """
     found = []
-    for row, about in zip(corpus.to_pylist(), splits.to_pylist(), strict=True):
+    for row, text, about in zip(corpus.to_pylist(), texts.to_pylist(), splits.to_pylist(), strict=True):
         patent = Patent(
             id=plain_id(row["publication_number"]),
             title=row["title"] or "",
             abstract=row["abstract"],
+            text=text,
             family=about["family"],
             split=about["split"],
             codes=row["codes"] or (),
             claims=row["claims"] or (),
-            citations=[plain_id(number) for number in row["citations"] or ()],
+            citations=row["citations"] or (),
             language=row["language"] or "",
         )
         found.append(patent)
@@ -113,14 +123,13 @@ def make(
         UserError: no query of these kinds can be made.
     """
     made, families = Made(), _families(patents)
-    made.documents = [_document(patent, titled=TITLE not in kinds) for patent in patents]
-    texts = {each["_id"]: f"{each['title']} {each['text']}".strip() for each in made.documents}
-    overlap = WordOverlap(Bm25Index.build(texts.values()))
+    made.documents = [_document(patent) for patent in patents]
+    overlap = WordOverlap(Bm25Index.build(patent.text for patent in patents))
 
     def ask(patent: Patent, kind: str, name: str, text: str, right: Sequence[Patent]) -> None:
-        _ask(made, patent, kind, name, text, right, overlap.of(text, (texts[each.id] for each in right)))
+        _ask(made, patent, kind, name, text, right, overlap.of(text, (each.text for each in right)))
 
-    by_id = {patent.id: patent for patent in patents}
+    known = CitedRows([patent.id for patent in patents])
     outside = 0
     for patent in patents:
         if split not in (patent.split, ALL):
@@ -128,9 +137,9 @@ def make(
         for kind, name, text in _known_items(patent, written.get(patent.id, ())):
             if kind in kinds:
                 ask(patent, kind, name, text, families[patent.family])
-        cited = [number for number in patent.citations if number in by_id]
+        cited = [row for number in patent.citations if (row := known.row(number)) is not None]
         outside += len(patent.citations) - len(cited)
-        answers = {each.id: each for number in cited for each in families[by_id[number].family]}
+        answers = {each.id: each for row in cited for each in families[patents[row].family]}
         right = [each for each in answers.values() if each.family != patent.family]
         if right and CITING in kinds:
             ask(patent, CITING, patent.id, f"{patent.title} {patent.abstract}".strip(), right)
@@ -140,6 +149,9 @@ def make(
             f"no query of kind {', '.join(kinds)} can be made of the {split!r} patents: they have neither titles nor "
             "claims, nobody wrote queries for them, and none cites another; set --split all, or other --kinds"
         )
+    asked = {each["metadata"]["kind"] for each in made.queries}
+    if len(asked) == 1:  # all queries, once more
+        del made.qrels[f"{TEST}_{asked.pop()}"]
     made.counts = {
         "documents": len(patents),
         "queries": len(made.queries),
@@ -147,6 +159,20 @@ def make(
         "citations_outside": outside,
     }
     return made
+
+
+def kinds_for(fields: Collection[str], wanted: Collection[str] | None) -> list[str]:
+    """The kinds of queries that may ask, where ``fields`` of a patent are searched; ``wanted``: None: all such.
+
+    Raises UserError where a wanted one would be the answer to itself.
+    """
+    shown = {ASKED_BY[name]: name for name in fields if name in ASKED_BY}
+    if odd := [kind for kind in wanted or () if kind in shown]:
+        raise UserError(
+            f"--kinds {odd[0]} would ask with the {shown[odd[0]]}, which is a part of what is searched "
+            "(model.passage_view), so every such query would find itself; leave that kind out"
+        )
+    return [kind for kind in wanted or KINDS if kind not in shown]
 
 
 def _known_items(patent: Patent, written: Sequence[str]) -> Iterator[tuple[str, str, str]]:
@@ -163,6 +189,7 @@ def _ask(made: Made, patent: Patent, kind: str, name: str, text: str, right: Seq
     """Add a query, whose overlap with what is ``right`` is ``share``, and its judgements."""
     about = {
         "kind": kind,
+        "prompt": "passage" if kind == CITING else "query",  # patents on both sides: a symmetric task
         "publication_number": patent.id,
         "language": patent.language,
         "section": patent.codes[0][:1] if patent.codes else "",
@@ -179,9 +206,9 @@ def _ask(made: Made, patent: Patent, kind: str, name: str, text: str, right: Seq
             made.qrels[f"{TEST}_{part}"].append((name, each.id, 1))
 
 
-def _document(patent: Patent, *, titled: bool) -> dict[str, Any]:
+def _document(patent: Patent) -> dict[str, Any]:
     about = {"title": patent.title, "codes": list(patent.codes), "family": patent.family, "language": patent.language}
-    return {"_id": patent.id, "title": patent.title if titled else "", "text": patent.abstract, "metadata": about}
+    return {"_id": patent.id, "title": "", "text": patent.text, "metadata": about}
 
 
 def _families(patents: Sequence[Patent]) -> dict[str, list[Patent]]:

@@ -23,6 +23,7 @@ QUERIES = pa.schema(
         ("publication_number", pa.string()),  # whose query it is; where nobody's, its id
         ("source", pa.string()),  # name of the benchmark
         ("kind", pa.string()),
+        ("prompt", pa.string()),  # whose prompt an encoder puts before it: ``query``, or ``passage``
     ]
 )
 QRELS = pa.schema([("split", pa.string()), ("query_id", pa.string()), ("doc_id", pa.string()), ("grade", pa.int32())])
@@ -174,6 +175,7 @@ def _query_table(name: str, queries: Sequence[Item]) -> pa.Table:
         "publication_number": [str(item.about.get("publication_number") or item.id) for item in queries],
         "source": [name] * len(queries),
         "kind": [str(item.about.get("kind") or "query") for item in queries],
+        "prompt": ["passage" if item.about.get("prompt") == "passage" else "query" for item in queries],
     }
     table = pa.table(columns, schema=QUERIES)
     for label in sorted({key for item in queries for key in item.about} - set(QUERIES.names)):

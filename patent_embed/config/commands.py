@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import override
@@ -190,10 +190,11 @@ class BenchmarkArguments(Section):
     split: Annotated[AskingSplit, Cli("split")] = Field(
         "test", description="whose patents ask; candidates are all patents of the run"
     )
-    kinds: Annotated[list[QueryKind], Cli("kinds")] = Field(
-        default_factory=lambda: list(get_args(QueryKind)),
+    kinds: Annotated[list[QueryKind] | None, Cli("kinds")] = Field(
+        None,
         min_length=1,
-        description="titles, written queries, first claims, patents that ask for what they cite",
+        description="titles, written queries, first claims, patents that ask for what they cite; without it: all "
+        "that are no part of what is searched",
     )
     name: Annotated[str | None, Cli("name")] = Field(None, description="what it is called; without it: as the folder")
     licence: Annotated[str | None, Cli("license", metavar="TEXT")] = Field(

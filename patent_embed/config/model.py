@@ -12,8 +12,9 @@ from patent_embed.section import Cli, Role, Section, UserPath
 Kind = Literal["passage", "query"]  # of a text: whose prompt it gets
 
 VIEW_FIELDS = ("title", "abstract", "claim", "claims", "description")
+ABSTRACT = "abstract"  # the view that everything had before there were others
 NAMED_VIEWS = {
-    "abstract": "{abstract}",
+    ABSTRACT: "{abstract}",
     "title+abstract": "{title}\n{abstract}",
     "title+abstract+claim": "{title}\n{abstract}\n{claim}",
 }
@@ -43,7 +44,7 @@ class ModelConfig(Section):
         512, ge=16, description="tokens of a text; longer texts are cut; never above what the model can read"
     )
     passage_view: str = Field(
-        "abstract",
+        ABSTRACT,
         description="what is searched of a patent: abstract, title+abstract, title+abstract+claim (its first one), or "
         "a template of lines such as '{title}\\n{abstract}' over title, abstract, claim, claims and description; a "
         "line with a field that a patent has not is left out",

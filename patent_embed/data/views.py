@@ -26,7 +26,8 @@ def viewed(corpus: pa.Table, config: ModelConfig) -> pa.Table:
     """``corpus`` with what is searched of each patent in the place of its ``abstract``.
 
     A field that a patent has not is left out with the rest of its line and the white space around it, so that a
-    patent without claims is searched by its title and abstract, and nothing says that a claim is missing.
+    patent without claims is searched by its title and abstract, and nothing says that a claim is missing. Where no
+    line is left, it is the abstract.
 
     Args:
         corpus: ``view_columns``, and others. For the abstract alone it is given back as it is.
@@ -50,7 +51,7 @@ def _passage(lines: Iterable[str], names: list[str], patent: dict[str, object]) 
         used = view_fields(line)
         if all(values[name] for name in used):
             parts.append(line.format_map(values))
-    return "\n".join(parts).strip()
+    return "\n".join(parts).strip() or values["abstract"]
 
 
 def _value(name: str, patent: dict[str, object]) -> str:

@@ -23,7 +23,7 @@ from patent_embed.evaluation.judged import JudgedAnswers
 from patent_embed.evaluation.patent_map import PatentMap
 from patent_embed.evaluation.relevance import IpcRelevance
 from patent_embed.evaluation.systems import System
-from patent_embed.queries.sources import mask_by_source
+from patent_embed.queries.sources import JUDGED, mask_by_source
 
 EVALUATED_SPLITS = ("val", "test")
 HEADLINE = "ndcg@10"
@@ -78,8 +78,11 @@ class EvalResult:
 def headline_mask(source: pa.ChunkedArray, wanted: Sequence[str] | None, split: str = "test") -> NDArray[np.bool_]:
     """Which queries of a split count in its headline metrics, by their sources: (q,) bool.
 
-    ``wanted`` is the value of ``evaluation.query_sources``. Raises UserError when it matches none of the queries.
+    ``wanted`` is the value of ``evaluation.query_sources``. Raises UserError when it matches none of the queries; val
+    may be without those that people judged, who do not choose where they judge.
     """
+    if split == "val" and wanted is not None and JUDGED in wanted:
+        return np.array([name in wanted for name in source.to_pylist()], np.bool_)
     return mask_by_source(
         source, wanted, enough=ENOUGH_QUERIES[split], setting="evaluation.query_sources", use="measure on"
     )

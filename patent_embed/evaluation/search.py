@@ -22,7 +22,7 @@ _Propose = Callable[[Vectors, Vectors], tuple[NDArray[np.int64], Vectors]]
 
 QUERY_BLOCK = 2048
 CORPUS_BLOCK = 8192
-_FEWEST_QUERIES = 3  # up to which a dot product a document is faster than any product of BLAS
+_FEWEST_QUERIES = 8  # up to which a dot product a pair is faster than any product of BLAS
 _FEW_QUERIES = 32  # up to which BLAS multiplies documents by queries faster than queries by documents
 
 
@@ -203,15 +203,12 @@ def _numpy_products(queries: Vectors, block: int) -> _Propose:
     few = len(queries) <= _FEW_QUERIES
 
     def propose(vectors: Vectors, threshold: Vectors) -> tuple[NDArray[np.int64], Vectors]:
-        if len(queries) <= _FEWEST_QUERIES:
-            each = [np.vecdot(vectors, query) for query in queries]
-            rows = [np.flatnonzero(score >= least) for score, least in zip(each, threshold, strict=True)]
-            flat = [row + place * len(vectors) for place, row in enumerate(rows)]
-            return np.concatenate(flat), np.concatenate([score[row] for score, row in zip(each, rows, strict=True)])
         if few:
-            found = vectors @ queries.T
-            row, query = np.nonzero(found >= threshold)
-            return query * len(vectors) + row, found[row, query]
+            by_dots = len(queries) <= _FEWEST_QUERIES
+            found = np.vecdot(vectors[:, None], queries) if by_dots else vectors @ queries.T
+            place = np.flatnonzero(found >= threshold)
+            row, query = np.divmod(place, len(queries))
+            return query * len(vectors) + row, found.ravel()[place]
         shape, size = (len(queries), len(vectors)), len(queries) * len(vectors)
         np.matmul(queries, vectors.T, out=products[:size].reshape(shape))
         np.greater_equal(products[:size].reshape(shape), threshold[:, None], out=reach[:size].reshape(shape))

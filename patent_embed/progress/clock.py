@@ -18,10 +18,15 @@ def duration(seconds: float) -> str:
 
 
 class Stopwatch:
-    """Seconds since it was made."""
+    """Seconds since it was made, whatever is done to the clock on the wall meanwhile.
+
+    Attributes:
+        began: by that clock, in seconds since 1970.
+    """
 
     def __init__(self) -> None:
         """Begin now."""
+        self.began = time.time()
         self._started = time.perf_counter()
 
     @property

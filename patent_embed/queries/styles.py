@@ -87,7 +87,7 @@ def choose_style(publication_number: str, query_no: int, mix: MixConfig, seed: i
 
     The three parts are drawn independently of one another.
     """
-    drawn = {"persona": mix.personas, "difficulty": mix.difficulties, "view": mix.views}
+    drawn: dict[str, Mapping[Any, float]] = {"persona": mix.personas, "difficulty": mix.difficulties, "view": mix.views}
     return Style(**{name: _drawn(publication_number, query_no, weights, name, seed) for name, weights in drawn.items()})
 
 

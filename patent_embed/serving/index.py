@@ -18,6 +18,11 @@ _VERSION = 1
 _BM25 = "bm25"
 
 
+def index_step(corpus: Artifact) -> Step:
+    """What names the index of a corpus."""
+    return Step(INDEX, _VERSION, {}, {"corpus": corpus.digest})
+
+
 def search_index(store: ArtifactStore, corpus: Artifact) -> Artifact:
     """The records, columns and words of a corpus (an artifact with the table ``corpus``), made where they are not."""
 
@@ -27,7 +32,7 @@ def search_index(store: ArtifactStore, corpus: Artifact) -> Artifact:
         Bm25Index.build(abstracts).save(folder / _BM25)
         return Outcome(rows={"patents": patents})
 
-    step = Step(INDEX, _VERSION, {}, {"corpus": corpus.digest})
+    step = index_step(corpus)
     return store.find(step) or store.run(step, work)
 
 

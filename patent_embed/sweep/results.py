@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from patent_embed.config.load import dump_config
 from patent_embed.config.settings import Config
-from patent_embed.folders import write_atomic
+from patent_embed.folders import folder_at, write_atomic
 from patent_embed.progress.clock import duration
 from patent_embed.sweep.page import write_page
 from patent_embed.sweep.space import with_values
@@ -50,7 +50,8 @@ def write_results(folder: Path, sweep: Sweep, config: Config) -> list[Path]:
         ``run.py --config`` and ``sweep.html``.
     """
     results, best, page = folder / "results.parquet", folder / "best.yaml", folder / "sweep.html"
-    pq.write_table(_rows(sweep), results, compression="zstd")
+    with folder_at(folder).new_file(results.name) as path:
+        pq.write_table(_rows(sweep), path, compression="zstd")
     if sweep.winner is None:
         return [results]
     write_atomic(best, best_yaml(sweep.winner, config).encode())

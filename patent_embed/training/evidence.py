@@ -7,7 +7,7 @@ and halves of abstracts for one another less often by encoders that were much be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from patent_embed.evaluation.measure import headline_mask
 from patent_embed.evaluation.metrics import Floats
 from patent_embed.hashing import hash_strings
 from patent_embed.queries.sources import RULES
+from patent_embed.training.pairs import Known, linked_rows, linked_set
 from patent_embed.training.validation import RetrievalSet, retrieval_ndcg
 
 MOST_PATENTS = 2000  # validation patents that are asked about, chosen by a hash of their numbers
@@ -36,7 +37,7 @@ class Evidence:
     Attributes:
         asked: validation queries, and what they are searched in. Their families are the units of paired tests.
         unseen: (q,) whose patents share no main group with a training patent.
-        ruled: share of rule queries among those that are trained on, 0 to 1.
+        ruled: share of rule queries in what is trained on, 0 to 1.
         general: ``general_texts`` as tokens.
     """
 
@@ -82,6 +83,13 @@ def build_evidence(
     unseen = ~_trained_on(corpus["codes"], pc.equal(splits["split"], "train").to_numpy())
     ruled = pc.mean(pc.equal(trained_on["source"], RULES).cast(pa.float64())).as_py()
     return Evidence(asked, unseen[own], ruled or 0.0, encoder.tokenize(general_texts(), "passage"))
+
+
+def linked_evidence(encoder: Encoder, known: Known, evidence: Evidence) -> Evidence:
+    """The same, asked for what the patents of ``val`` are linked to instead of queries (``pairs.linked_set``)."""
+    asking = np.unique(linked_rows(known, "val")[0])
+    unseen = ~_trained_on(known.corpus["codes"], pc.equal(known.splits["split"], "train").to_numpy())
+    return replace(evidence, asked=linked_set(encoder, known, "val"), unseen=unseen[asking])
 
 
 def measure(encoder: Encoder, evidence: Evidence) -> Measured:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from patent_embed.arrays import Rows, rows_of
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
+from patent_embed.errors import UserError
 from patent_embed.losses.base import link_keys
 from patent_embed.relevance.base import OWN
 from patent_embed.training.data import TripletData
@@ -59,6 +60,8 @@ def with_relevance(
     has. A triplet of the table has no mined negative: its negative is its positive, as in ``build_triplets``.
 
     ``linked_negatives`` counts the mined negatives of queries that a link, such as a citation, takes away.
+
+    Raises UserError where no source has a pair that may be trained on.
     """
     linked = known.linked()
     kept, refused = _without_linked(own, linked)
@@ -77,6 +80,11 @@ def with_relevance(
         passes=np.array(list(weights.values()), np.float64),
         linked=linked,
     )
+    if not mixture.sizes().sum():
+        raise UserError(
+            f"nothing is left to train on: of {', '.join(sources)} (relevance) no pair is of train alone; give "
+            "a weight to another source, as relevance.halves=1, which needs abstracts alone"
+        )
     counts = dict(zip(sources, sizes, strict=True)) | {"linked_negatives": refused}
     return _joined(parts, mixture), counts
 
@@ -134,16 +142,24 @@ def _joined(parts: list[TripletData], mixture: Mixture) -> TripletData:
     )
 
 
+def linked_rows(known: Known, split: str) -> tuple[Rows, Rows]:
+    """Rows of patents of ``split`` and of those that a source links them to, passage to passage: (pairs,) each."""
+    table = known.table
+    others = pc.and_(pc.equal(table["split"], split), pc.not_equal(table["publication_number"], table["patent"]))
+    pairs = table.filter(pc.and_(others, pc.and_(pc.is_null(table["query"]), pc.is_null(table["answer"]))))
+    return known.rows(pairs["publication_number"]), known.rows(pairs["patent"])
+
+
+def rule_share(ruled: float, triplets: Mapping[str, int], weights: Mapping[str, float]) -> float:
+    """The share of rule queries in an epoch of all sources. ``ruled``: in the queries; ``triplets``: of each source."""
+    seen = {name: weight * triplets[name] for name, weight in weights.items()}
+    return ruled * seen.get(OWN, 0.0) / max(sum(seen.values()), 1e-9)
+
+
 def linked_set(encoder: Encoder, known: Known, split: str) -> RetrievalSet:
     """The patents of ``split`` that a source links to others, which are to be found by their passage, among those of
     the split and of the main groups asked for, as in ``build_retrieval_set``."""
-    pairs = known.table.filter(
-        pc.and_(
-            pc.equal(known.table["split"], split),
-            pc.and_(pc.not_equal(known.table["publication_number"], known.table["patent"]), _whole(known.table)),
-        )
-    )
-    asking, answer = known.rows(pairs["publication_number"]), known.rows(pairs["patent"])
+    asking, answer = linked_rows(known, split)
     pool = pc.equal(known.splits["split"], split).to_numpy() | shares_main_group(known.corpus["codes"], asking)
     pool[answer] = True
     asked, query = np.unique(asking, return_inverse=True)
@@ -155,8 +171,3 @@ def linked_set(encoder: Encoder, known: Known, split: str) -> RetrievalSet:
         passage_family=known.family[searched],
         links=np.unique(np.column_stack([query, np.searchsorted(searched, answer)]), axis=0),
     )
-
-
-def _whole(table: pa.Table) -> pa.ChunkedArray:
-    """Which pairs are of two passages."""
-    return pc.and_(pc.is_null(table["query"]), pc.is_null(table["answer"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,8 +24,10 @@ NAME = "benchmark"
 _PARTS = ("documents", "queries", "qrels", "excluded")
 
 
-def benchmark_step(source: Mapping[str, Input], read: Callable[[Context], Benchmark]) -> StepSpec:
-    """The tables of a benchmark that ``read`` makes of ``source``."""
+def benchmark_step(
+    source: Mapping[str, Input], read: Callable[[Context], Benchmark], settings: Mapping[str, Any] | None = None
+) -> StepSpec:
+    """The tables of a benchmark that ``read`` makes of ``source`` by ``settings``."""
 
     def work(context: Context) -> Outcome:
         found = read(context)
@@ -33,7 +36,7 @@ def benchmark_step(source: Mapping[str, Input], read: Callable[[Context], Benchm
         rows = {"documents": len(found.documents), "queries": len(found.queries), "judgements": len(found.qrels)}
         return Outcome(rows=rows, rejects=dict(found.dropped))
 
-    return StepSpec(NAME, 1, {}, source, work, rate=rate)
+    return StepSpec(NAME, 1, settings or {}, source, work, rate=rate)
 
 
 def load_benchmark(artifact: Artifact) -> Benchmark:
@@ -47,7 +50,8 @@ def embed_benchmark_step(config: Config, name: str, model: Input, benchmark: Inp
 
     def work(context: Context) -> Outcome:
         found = load_benchmark(context.inputs["benchmark"])
-        return write_vectors(context, config.model, found.documents["text"], found.queries["text"])
+        documents, queries = found.documents["text"], found.queries["text"]
+        return write_vectors(context, config.model, documents, queries, found.queries["prompt"].to_pylist())
 
     inputs = {"model": model, "benchmark": benchmark}
     return StepSpec(f"{NAME}-embed-{name}", 1, model_settings(config), inputs, work, rate=vectors_rate, announced=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import ray
 
 from patent_embed.artifacts import Artifact, ModelRef, Outcome
@@ -13,27 +15,46 @@ from patent_embed.training.choice import Choice
 from pipelines.engine import Context, Input, LocalModel, StepSpec
 from pipelines.resources import cluster_gpus
 from pipelines.session import GPU_ENV
+from pipelines.steps import relevance, tokens
 from pipelines.steps.embed import corpus_of, model_settings
+from pipelines.steps.judged import judgements_of
 from pipelines.steps.tables import Tables
 from pipelines.steps.train import ADAPTER, MODEL
+
+if TYPE_CHECKING:
+    from patent_embed.encoder.encoder import Encoder
+    from patent_embed.training.evidence import Evidence
 
 NAME = "choose"
 
 
-def choose_step(config: Config, base: LocalModel, trained: StepSpec, tables: Tables[Input]) -> StepSpec:
-    """``trained`` with the share of ``base`` that nothing speaks against: ``model/`` and, with LoRA, ``adapter/``."""
+def choose_step(
+    config: Config,
+    base: LocalModel,
+    trained: StepSpec,
+    tables: Tables[Input],
+    mixed: tuple[Input, Input] | None = None,
+) -> StepSpec:
+    """``trained`` with the share of ``base`` that nothing speaks against: ``model/`` and, with LoRA, ``adapter/``.
+
+    ``mixed``: the steps ``relevance`` and ``tokens``, where there is more than queries to learn from.
+    """
     from patent_embed.training import choice, evidence
 
-    settings = {
+    settings: dict[str, Any] = {
         "use_lora": config.training.use_lora,
         "query_sources": config.training.query_sources,
         "seed": config.run.seed,
     }
+    inputs: dict[str, Input] = {"trained": trained, "base": base, **tables.inputs()}
+    if mixed is not None:
+        settings |= {"weights": config.relevance.weights(), "validate_on": config.training.validate_on}
+        inputs |= dict(zip((relevance.NAME, tokens.NAME), mixed, strict=True))
     return StepSpec(
         name=NAME,
         version=1,
         settings=model_settings(config) | settings,
-        inputs={"trained": trained, "base": base, **tables.inputs()},
+        inputs=inputs,
         work=lambda context: _without_bars(context, config),
         constants={
             "SHARE_WRITTEN": choice.SHARE_WRITTEN,
@@ -72,6 +93,8 @@ def _work(context: Context, config: Config) -> Outcome:
     encoder = Encoder.load(base.folder(), config.model)
     trained_on = training_queries(splits, asked, config.training.query_sources)
     evidence = build_evidence(encoder, corpus, splits, asked, trained_on)
+    if relevance.NAME in context.inputs:
+        evidence = _of_mixture(context, config, encoder, corpus, evidence)
     arguments = (base, ModelRef(trained.address, MODEL), config.model, evidence, config.run.seed)
     if cluster_gpus():
         on_gpu: Any = ray.remote(num_gpus=1, runtime_env={"env_vars": GPU_ENV})
@@ -84,6 +107,21 @@ def _work(context: Context, config: Config) -> Outcome:
     if config.training.use_lora:
         mix_adapter(trained.file(ADAPTER), context.folder / ADAPTER, found.share)
     return Outcome(rows=trained.manifest.rows, report=trained.report | {"choice": found.as_json()})
+
+
+def _of_mixture(context: Context, config: Config, encoder: Encoder, corpus: pa.Table, evidence: Evidence) -> Evidence:
+    """What is asked after a training on several sources: links, where they judged its epochs, too."""
+    from patent_embed.training.evidence import linked_evidence
+    from patent_embed.training.pairs import rule_share
+
+    triplets = context.inputs[tokens.NAME].report["triplets"]
+    evidence = replace(evidence, ruled=rule_share(evidence.ruled, triplets, config.relevance.weights()))
+    if config.training.validate_on == "queries":
+        return evidence
+    judged = judgements_of(context.inputs["queries"])
+    return linked_evidence(
+        encoder, relevance.known_of(context, corpus, judged, config.training.query_sources), evidence
+    )
 
 
 def _choose(base: ModelRef, trained: ModelRef, config: ModelConfig, evidence: Any, seed: int, *, device: str) -> Choice:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
 from patent_embed.artifacts import Artifact, Outcome
-from patent_embed.config.model import ModelConfig
+from patent_embed.config.model import ABSTRACT, ModelConfig
 from patent_embed.config.settings import Config
 from patent_embed.data.views import view_columns, viewed
 from patent_embed.evaluation.forgetting import general_texts
@@ -21,9 +23,14 @@ NAME = "embed"
 def model_settings(config: Config) -> dict[str, object]:
     """What of the model's settings changes its vectors; its name does not, its digest says what it is."""
     found = config.model.model_dump(exclude={"name"})
-    if found["passage_view"] == "abstract":  # what it was before there were others: vectors keep their name
+    if found["passage_view"] == ABSTRACT:  # vectors keep the name that they had before there were other views
         del found["passage_view"]
     return found
+
+
+def searched_as(config: Config, view: str) -> Config:
+    """``config`` with another view of what is searched of a patent."""
+    return config.model_copy(update={"model": config.model.model_copy(update={"passage_view": view})})
 
 
 def corpus_of(context: Context, config: ModelConfig, *columns: str) -> pa.Table:
@@ -50,11 +57,20 @@ def embed(context: Context, config: ModelConfig) -> Outcome:
     return write_vectors(context, config, passages, asked)
 
 
-def write_vectors(context: Context, config: ModelConfig, passages: pa.ChunkedArray, asked: pa.ChunkedArray) -> Outcome:
+def write_vectors(
+    context: Context,
+    config: ModelConfig,
+    passages: pa.ChunkedArray,
+    asked: pa.ChunkedArray,
+    prompts: Sequence[str] | None = None,
+) -> Outcome:
     """Write ``passages.npy`` (rows as in ``passages``), ``queries.npy`` (rows as in ``asked``) and ``general.npy``
-    (rows as in ``general_texts``), each (n, dim) float32."""
+    (rows as in ``general_texts``), each (n, dim) float32.
+
+    ``prompts``: the ``Kind`` whose prompt each query gets; None: all that of queries.
+    """
     general = pa.array(general_texts())
-    kinds = ["passage"] * (len(passages) + len(general)) + ["query"] * len(asked)
+    kinds = ["passage"] * (len(passages) + len(general)) + list(prompts or ["query"] * len(asked))
     texts = pa.table(
         {"text": pa.chunked_array([*passages.chunks, general, *asked.chunks]), "kind": pa.array(kinds, pa.string())}
     )

@@ -15,6 +15,7 @@ import ray
 from patent_embed.artifacts import Artifact, ModelRef, Outcome, open_artifact
 from patent_embed.config.model import Kind, ModelConfig
 from patent_embed.config.settings import Config
+from patent_embed.data.views import view_columns, viewed
 from patent_embed.errors import UserError
 from patent_embed.folders import Folder
 from patent_embed.progress.clock import Stopwatch
@@ -69,7 +70,7 @@ class EncodePieces(Embedder):
         threads: int,
     ) -> None:
         super().__init__(model, config, gpu, threads)
-        self._corpus, self._target, self._kind = open_artifact(corpus), target, kind
+        self._corpus, self._target, self._kind, self._config = open_artifact(corpus), target, kind, config
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """Encode the pieces of a batch."""
@@ -80,7 +81,8 @@ class EncodePieces(Embedder):
         piece = Piece(part, group, int(file.metadata.row_group(group).num_rows))
         if is_finished(self._target, piece):  # Ray runs a piece again when its actor died before it could say so
             return piece.rows
-        texts = file.read_row_group(group, columns=["publication_number", "abstract"])
+        columns = ["publication_number", *view_columns(self._config)]
+        texts = viewed(file.read_row_group(group, columns=columns), self._config)
         vectors = self.vectors(texts["abstract"].to_pylist(), self._kind)
         if not np.isfinite(vectors).all():
             raise RuntimeError(f"an embedding of {part}, row group {group}, holds NaN or infinity")

@@ -14,6 +14,7 @@ from typing_extensions import override
 from patent_embed.arrays import Rows, Vectors
 from patent_embed.artifacts import Artifact, Outcome, open_artifact
 from patent_embed.config.evaluation import EvaluationConfig
+from patent_embed.config.model import ABSTRACT
 from patent_embed.config.settings import Config
 from patent_embed.evaluation.bm25 import K1, B
 from patent_embed.evaluation.forgetting import pair_similarities
@@ -101,7 +102,7 @@ def bm25_step(config: Config, tables: Tables[Input]) -> StepSpec:
         return _measure(context, BM25, Bm25(passages, context.table("queries")["query"].to_pylist()), config)
 
     view = config.model.passage_view
-    settings = _settings(config) | ({"passage_view": view} if view != "abstract" else {})
+    settings = _settings(config) | ({"passage_view": view} if view != ABSTRACT else {})
     return StepSpec(f"{NAME}-{BM25}", VERSION, settings, tables.inputs(), work, BM25_CONSTANTS, rate=rate)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from patent_embed.artifacts import Artifact, Outcome
@@ -12,6 +16,9 @@ from patent_embed.relevance.claims import LEAST as LEAST_CLAIM
 from patent_embed.relevance.halves import LEAST as LEAST_HALF
 from pipelines.engine import Context, Input, StepSpec, rate
 from pipelines.steps.tables import counted
+
+if TYPE_CHECKING:
+    from patent_embed.training.pairs import Known
 
 NAME, LINKS = "relevance", "links"
 
@@ -39,6 +46,16 @@ def relevance_step(config: Config, ingest: Input, splits: Input) -> StepSpec:
         notes=_notes,
         rate=rate,
     )
+
+
+def known_of(context: Context, corpus: pa.Table, judged: pa.Table | None, sources: Sequence[str] | None) -> Known:
+    """What the step found, for a training that reads the tables ``splits`` and ``queries`` of ``context``."""
+    from patent_embed.training.data import training_families, training_queries
+    from patent_embed.training.pairs import Known
+
+    splits, asked = context.table("splits"), context.table("queries")
+    family = training_families(splits, training_queries(splits, asked, sources), judged)
+    return Known(corpus, splits, family, context.table(NAME), context.table(NAME, LINKS))
 
 
 def _notes(artifact: Artifact) -> list[str]:

@@ -60,7 +60,7 @@ def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
     from patent_embed.encoder.encoder import Encoder
     from patent_embed.training.contamination import contamination
     from patent_embed.training.data import build_triplets, save_training_data, training_families, training_queries
-    from patent_embed.training.pairs import Known, with_relevance
+    from patent_embed.training.pairs import with_relevance
 
     disable_progress_bar()  # of a load of seconds, on the run's own terminal
     encoder = Encoder.load(base.folder, config.model)
@@ -73,8 +73,7 @@ def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
     family = training_families(splits, training_queries(splits, asked, sources), judged)
     known, report = None, dict[str, Any]()
     if relevance_step.NAME in context.inputs:
-        found = (context.table(relevance_step.NAME, name) for name in (relevance_step.NAME, relevance_step.LINKS))
-        known = Known(corpus, splits, family, *found)
+        known = relevance_step.known_of(context, corpus, judged, sources)
         data, report["triplets"] = with_relevance(encoder, data, known, config.relevance.weights())
     val = _validation(encoder, context, config, corpus, known)
     save_training_data(context.folder / "data", data, val)

@@ -6,11 +6,12 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from patent_embed.data.sample import generate
-from tests.e2e.commands import run_here
+from tests.e2e.commands import patent_embed_here, run_here
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
 _PATENTS = 240
@@ -38,14 +39,33 @@ def options(patents: Path, tiny_model: Path, out: Path) -> list[str | Path]:
     ]
 
 
+def encoded(patents: Path, run: Path, *view: str) -> np.ndarray:
+    """The vectors that ``encode`` makes of the same patents by the model of ``run``, in the order of their numbers."""
+    out = run.with_name(f"{run.name}-vectors")
+    patent_embed_here("encode", "--data_dir", patents, "--output_dir", out, "--model_name", run / "model", *view)
+    [folder] = out.glob("steps/embeddings-*/vectors")
+    table = pq.read_table(folder).sort_by("id")
+    return np.array(table["embedding"].to_pylist(), np.float32)
+
+
 def test_the_preset_trains_on_links_of_the_past_and_says_what_it_left_out(
     patents: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    said = run_here(*options(patents, tiny_model, tmp_path)).stdout
+    view = ("--set", "model.passage_view=title+abstract+claim", "--set", "model.max_seq_length=96")
+    said = run_here(*options(patents, tiny_model, tmp_path), *view).stdout
     assert re.search(r"citations: \d+ pairs, of which \d+ are trained on", said), said
     assert re.search(r"claims: \d+ pairs", said), said
     assert re.search(r"of [\d,]+ training texts 0 are of families of val or test", said), said
+    assert re.search(r"of 240 passages [\d,]+ are longer than the 96 tokens that are read", said), said
     assert (tmp_path / "model" / "model.safetensors").exists()
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "title+abstract+claim" in card
+    assert "own 0.5, halves 0.5, claims 0.5, citations 4" in card
+    assert "not on claims" not in card
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert re.search(r"of families in val or test *\| *0 *\|", report)
+    [vectors] = tmp_path.glob("steps/embed-tuned-*/passages.npy")
+    assert np.allclose(encoded(patents, tmp_path, *view), np.load(vectors), atol=1e-5)
     [table] = tmp_path.glob("steps/relevance-*/relevance.parquet")
     [splits] = tmp_path.glob("steps/splits-*/splits.parquet")
     split = dict(zip(*pq.read_table(splits).select(["publication_number", "split"]).to_pydict().values(), strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 import urllib.request
 from pathlib import Path
 from urllib.parse import quote
@@ -15,7 +16,11 @@ import openai
 import pyarrow.parquet as pq
 import pytest
 
+from patent_embed.errors import UserError
+from patent_embed.folders import folder_at
+from patent_embed.run_lock import RunLock
 from patent_embed.serving.judgements import LOG_NAME, read_judgements
+from pipelines.served_run import MAKING, served_run
 from tests.conftest import patent, write_json_lines
 from tests.e2e.commands import patent_embed_here
 from tests.e2e.searching import server
@@ -66,6 +71,51 @@ def test_a_run_is_searched_judged_killed_and_served_again(output: Path) -> None:
     with server(output) as running:
         assert "judged  1 in" in "".join(running.said)
         assert (index / "manifest.json").stat().st_mtime_ns == written
+
+
+def test_servers_that_start_at_once_make_one_index(output: Path, tmp_path: Path) -> None:
+    out = str(shutil.copytree(output, tmp_path / "out", ignore=shutil.ignore_patterns("search-index-*")))
+    made, start = list[str](), threading.Barrier(4)
+
+    def open_it() -> None:
+        start.wait()
+        made.append(served_run(out).index.file("").joinpath("manifest.json").read_text())
+
+    threads = [threading.Thread(target=open_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 4
+    assert len(set(made)) == 1  # with the seconds that it took
+    assert not list(Path(out).glob("*.lock"))
+
+
+def test_a_server_waits_for_the_one_that_makes_the_index(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path(shutil.copytree(output, tmp_path / "out", ignore=shutil.ignore_patterns("search-index-*")))
+    opened = threading.Event()
+    with RunLock(folder_at(out), "run"):  # a run beside it is no matter
+        with RunLock(folder_at(out), "serve", name=MAKING):
+            thread = threading.Thread(target=lambda: (served_run(str(out)), opened.set()))
+            thread.start()
+            said = ""
+            while "waiting for `serve`, process" not in said:
+                said += capsys.readouterr().out
+            assert not list(out.glob("steps/search-index-*"))
+        thread.join()
+        assert opened.is_set()
+        assert len(list(out.glob("steps/search-index-*"))) == 1
+        # With its index, a run is opened whoever holds that lock.
+        with RunLock(folder_at(out), "serve", name=MAKING):
+            served_run(str(out))
+
+
+def test_another_corpus_is_not_embedded_beside_a_command_that_writes(output: Path, sample_folder: Path) -> None:
+    with RunLock(folder_at(output), "encode"), pytest.raises(UserError, match="in use by `encode`"):
+        served_run(str(output), str(sample_folder))
+    assert not (output / MAKING).exists()
 
 
 def test_langchain_embeds_as_the_run_did(output: Path) -> None:

@@ -23,6 +23,20 @@ from tests.e2e.commands import run_here
 TRIALS = 4
 
 
+RESULTS = ("results.parquet", "best.yaml", "sweep.html")
+# The command, which says of each of the results when it is written whether the folder is locked then.
+LISTENED = f"""
+import os, sys
+from pathlib import Path
+def hear(event, arguments):
+    if event == "os.rename" and (path := Path(os.fsdecode(arguments[1]))).name in {RESULTS}:
+        print("written", path.name, "locked" if (path.parent.parent / "run.lock").exists() else "open")
+sys.addaudithook(hear)
+from pipelines.cli import program
+sys.exit(program())
+"""
+
+
 def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -79,9 +93,10 @@ def test_a_killed_sweep_goes_on(tmp_path: Path, sample_folder: Path, tiny_model:
     with (sweep / "epochs.jsonl").open("a") as file:
         file.write('{"trial": "trial-0')  # as a kill leaves it
 
-    resumed = [*command, "--resume", "--refit"]
-    done = subprocess.run(list(map(str, resumed)), capture_output=True, text=True, timeout=600)
+    resumed = [sys.executable, "-c", LISTENED, "tune", *command[2:], "--resume", "--refit"]
+    done = subprocess.run(list(map(str, resumed)), capture_output=True, text=True, timeout=600, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"(?m)^written (\S+) (\w+)$", done.stdout) == [(name, "locked") for name in RESULTS]
     assert not ran.exists()
     assert [line for line in lines(sweep / "epochs.jsonl") if line["trial"] == first["trial"]] == epochs
     rows = pq.read_table(sweep / "results.parquet").to_pylist()

@@ -155,11 +155,11 @@ OWNER = {"token": "t", "command": "run", "host": "h", "machine": "m", "pid": 1, 
     "content",
     [
         *(b"", b"[]", b'{"token": 1}', b"\xff"),
-        json.dumps({**OWNER, "since": 1e30, "renewed": time.time()}).encode(),  # no calendar has it
+        json.dumps({**OWNER, "since": 1e30, "renewed": 2e9}).encode(),  # no calendar has it
         json.dumps({**OWNER, "since": 0, "renewed": math.nan}).encode(),
         json.dumps({**OWNER, "since": 0, "renewed": 10**400}).encode(),
-        json.dumps({**OWNER, "since": 0, "renewed": time.time(), "host": ["h"]}).encode(),
-        json.dumps({**OWNER, "since": 0, "renewed": time.time(), "pid": 1.5}).encode(),
+        json.dumps({**OWNER, "since": 0, "renewed": 2e9, "host": ["h"]}).encode(),
+        json.dumps({**OWNER, "since": 0, "renewed": 2e9, "pid": 1.5}).encode(),
     ],
 )
 def test_a_torn_lock_keeps_nobody_out(place: Folder, content: bytes) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from patent_embed.benchmark.making import CITING, KINDS, TITLE, Patent, make, patents_of, written_queries
+from patent_embed.benchmark.making import CITING, KINDS, TITLE, Patent, kinds_for, make, patents_of, written_queries
 from patent_embed.benchmark.overlap import WordOverlap, band
 from patent_embed.benchmark.reading import find_benchmark
 from patent_embed.benchmark.writing import ABOUT, CARD, digest_of, write_beir
@@ -19,14 +20,17 @@ from patent_embed.evaluation.bm25 import Bm25Index
 
 PATENTS = [
     Patent(
-        *("A1", "pump", "a pump with a red valve", "fA", "test"),
-        *(["F04B1/00", "G06T1/00"], ["1. A pump."], ["B", "C1", "X"]),
+        *("A1", "pump", "a pump with a red valve", "a pump with a red valve", "fA", "test"),
+        *(["F04B1/00", "G06T1/00"], ["1. A pump."], ["B", "C-1", "X"]),
     ),
-    Patent("A2", "pump two", "a pump with a red valve", "fA", "test", ["F04B1/00"], (), ["A1"]),
-    Patent("B", "lamp with valve", "a lamp that shines", "fB", "train", ["F04D3/00"]),
-    Patent("C1", "motor", "a motor", "fC", "train", ["H02K1/00"]),
-    Patent("C2", "", "a motor, again", "fC", "train", ["G06T9/00"]),
-    Patent("D", "gear", "a gear", "fD", "val", (), (), ["B"]),
+    Patent(
+        *("A2", "pump two", "a pump with a red valve", "a pump with a red valve", "fA", "test"),
+        *(["F04B1/00"], (), ["A1"]),
+    ),
+    Patent("B", "lamp with valve", "a lamp that shines", "a lamp that shines", "fB", "train", ["F04D3/00"]),
+    Patent("C1", "motor", "a motor", "a motor", "fC", "train", ["H02K1/00"]),
+    Patent("C2", "", "a motor, again", "a motor, again", "fC", "train", ["G06T9/00"]),
+    Patent("D", "gear", "a gear", "a gear", "fD", "val", (), (), ["B"]),
 ]  # fmt: skip
 
 
@@ -49,10 +53,18 @@ def test_who_asks_for_what() -> None:
     assert made.excluded == [("A1", "A1"), ("A1", "A2")]
     assert made.counts["citations_outside"] == 1
     assert all(document["title"] == "" for document in made.documents)  # a title would be the answer to itself
-    titled = make(PATENTS, {}, "test", [CITING])
-    assert [document["title"] for document in titled.documents] == [patent.title for patent in PATENTS]
+    titled = make([replace(each, text=f"{each.title} {each.abstract}") for each in PATENTS], {}, "test", [CITING])
+    assert titled.documents[2]["text"] == "lamp with valve a lamp that shines"
     overlaps = [next(q["metadata"]["overlap"] for q in m.queries if q["_id"] == "A1") for m in (made, titled)]
     assert overlaps[0] < overlaps[1]  # counted with the text that is searched
+
+
+def test_what_is_searched_does_not_ask() -> None:
+    assert kinds_for(["abstract"], None) == list(KINDS)
+    assert kinds_for(["title", "abstract", "claim"], None) == ["query", "citing"]
+    assert kinds_for(["title", "abstract"], ["citing", "claim"]) == ["citing", "claim"]
+    with pytest.raises(UserError, match="--kinds title would ask with the title, which is a part of what is searched"):
+        kinds_for(["title", "abstract"], ["title"])
 
 
 def test_whose_patents_ask() -> None:
@@ -85,9 +97,9 @@ def test_tables_of_a_run() -> None:
         }
     )
     splits = pa.table({"publication_number": ["CN 1 A", "CN2A"], "family": ["f", "g"], "split": ["test", "train"]})
-    first, second = patents_of(corpus, splits)
-    assert first == Patent("CN_1_A", "t", "a", "f", "test", ["G06T3/40"], ["1. x"], ["CN2A"], "zh")
-    assert second == Patent("CN2A", "", "b", "g", "train", (), (), [], "")
+    first, second = patents_of(corpus, pa.chunked_array([["t a", "b"]]), splits)
+    assert first == Patent("CN_1_A", "t", "a", "t a", "f", "test", ["G06T3/40"], ["1. x"], ["CN2A"], "zh")
+    assert second == Patent("CN2A", "", "b", "b", "g", "train")
     queries = {"publication_number": ["CN 1 A"] * 2, "query": ["lifted", "asked"], "source": ["rules", "llm"]}
     assert written_queries(pa.table(queries)) == {"CN_1_A": ["asked"]}
 
@@ -110,6 +122,8 @@ def test_what_is_written_is_read_back(written: Path) -> None:
         assert sorted(tuple(each.values()) for each in table) == sorted(made.qrels[split])
     assert found.queries["publication_number"].to_pylist() == ["A1"] * 4 + ["A2"]  # drawn together
     assert [tuple(each.values()) for each in found.excluded.to_pylist()] == made.excluded
+    prompts = dict(zip(found.queries["kind"].to_pylist(), found.queries["prompt"].to_pylist(), strict=True))
+    assert prompts == {"title": "query", "query": "query", "claim": "query", "citing": "passage"}
     about = json.loads((written / ABOUT).read_text())
     assert (about["license"], about["digest"]) == ("CC-BY-4.0", digest_of(written))
     assert about["digest"] in (written / CARD).read_text()
@@ -158,7 +172,7 @@ def test_domains_of_real_citations(shared_data: Path) -> None:
     family = {each["publication_number"]: each["family_id"] for each in records}
     patents = [
         Patent(
-            *(each["publication_number"], each["title"], each["abstract"], each["family_id"], "test"),
+            *(each["publication_number"], each["title"], each["abstract"], each["abstract"], each["family_id"], "test"),
             *([c["code"] for c in each["classifications"]], (), each["citations"]),
         )
         for each in records

@@ -34,6 +34,7 @@ def passages(view: str) -> list[str]:
         ("title+abstract", ["Pump\nIt pumps.", "Valve {title}\nIt closes."]),
         ("title+abstract+claim", ["Pump\nIt pumps.\n1. A pump.", "Valve {title}\nIt closes."]),
         ("{title}: {abstract}", ["Pump: It pumps.", "Valve {title}: It closes."]),
+        ("{claim} {abstract}", ["1. A pump. It pumps.", "It closes."]),  # no line is left of the second
         ("{abstract}\n({claims})", ["It pumps.\n(1. A pump.\n2. The pump of claim 1.)", "It closes."]),
     ],
 )

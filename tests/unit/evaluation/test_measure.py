@@ -192,5 +192,8 @@ def test_what_was_judged_relevant_is_a_right_answer_and_no_negative() -> None:
 def test_judged_queries_count_beside_any_others_and_displace_none() -> None:
     few = pa.chunked_array([["judged", "rules", "rules"]])
     assert headline_mask(few, None, "val").tolist() == [True, True, True]
+    assert headline_mask(pa.chunked_array([["rules"]]), ["judged"], "val").tolist() == [False]
+    with pytest.raises(UserError, match="matches none"):
+        headline_mask(pa.chunked_array([["rules"]]), ["judged"], "test")
     written = pa.chunked_array([["judged", "rules", "llm"]])
     assert headline_mask(written, None, "val").tolist() == [True, False, True]

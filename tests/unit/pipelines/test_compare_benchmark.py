@@ -46,7 +46,7 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = " ".join(WORDS[(n // 2 * step + step) % 10] for step in (1, 3, 7)) + f" no {n // 2}"
         code = f"{'ABGH'[n // 2 % 4]}0{1 + n // 2 % 3}B1/00"
         cited = [f"P{n + 1}", f"P{(n + 31) % 90}"] if n % 2 == 0 else []
-        patents.append(Patent(f"P{n}", f"title {text[:12]}", text, f"f{n}", "test", [code], (), cited))
+        patents.append(Patent(f"P{n}", f"title {text[:12]}", text, text, f"f{n}", "test", [code], (), cited))
     folder = tmp_path_factory.mktemp("made") / "twins"
     write_beir(folder, "twins", make(patents, {}, "test", ["citing"]), "CC0-1.0", {})
     return folder
@@ -89,18 +89,20 @@ def test_a_benchmark_from_folder_to_report(benchmark: Path, tiny_model: Path, tm
     config = load_config(options={"run.output_dir": str(tmp_path / "out"), "evaluation.distributed": False})
     recipe = benchmark_recipe(config, models, str(benchmark))
     assert list(recipe.systems) == ["bm25", "base", "base + bm25", "tuned", "tuned + bm25"]
-    assert next(recipe.pairs()) == ("tuned", "base")
+    assert next(recipe.pairs(["test_in"])) == ("test", "tuned", "base")
+    assert list(recipe.pairs(["test_in"]))[-1] == ("test_in", "tuned", "base")
     runner = measured(recipe, Output(folder_at(tmp_path / "out")), {"base": 3.0, "tuned": 0.5})
     results = [load_result(name, runner.results[step]) for name, step in recipe.systems.items()]
-    report = benchmark_report(config, runner.results, recipe.tables, results, list(recipe.pairs()))
+    tables = load_benchmark(runner.results[recipe.tables])
+    report = benchmark_report(config, runner.results, tables, results, recipe.pairs(tables.splits[1:]))
     assert report.comparisons[0].verdict == "better"
     publish.write_report(tmp_path, report)
-    write_trec(tmp_path, recipe, runner.results)
+    write_trec(tmp_path, tables, {name: runner.results[step] for name, step in recipe.systems.items()})
     found = json.loads((tmp_path / "metrics.json").read_text())
     for system in recipe.systems:
         run = pytrec_eval.parse_run((tmp_path / "runs" / f"{system.replace(' + ', '-')}.run").open())
         assert all(asks not in ranked for asks, ranked in run.items())  # itself is no candidate
-        for part in ("test", "test_citing", "test_in", "test_out"):
+        for part in ("test", "test_in", "test_out"):
             qrels = pytrec_eval.parse_qrel((tmp_path / "qrels" / f"{part}.qrels").open())
             theirs = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut", "recip_rank", "map", "recall"}).evaluate(run)
             ours = found["systems"][system][part]
@@ -122,10 +124,13 @@ def test_one_model_is_compared_with_bm25(benchmark: Path, tiny_model: Path, tmp_
     config = load_config(options={"run.output_dir": str(tmp_path)})
     recipe = benchmark_recipe(config, [str(tiny_model)], str(benchmark))
     name = tiny_model.name
-    assert list(recipe.pairs()) == [(name, "bm25"), (f"{name} + bm25", name), (f"{name} + bm25", "bm25")]
+    fused = f"{name} + bm25"
+    assert list(recipe.pairs(["test_in"])) == [
+        *(("test", name, "bm25"), ("test", fused, name), ("test", fused, "bm25"), ("test_in", name, "bm25")),
+    ]
     config = load_config(options={"run.output_dir": str(tmp_path), "evaluation.bm25": False})
     alone = benchmark_recipe(config, [str(tiny_model)], str(benchmark))
-    assert (list(alone.systems), list(alone.pairs())) == ([name], [])
+    assert (list(alone.systems), list(alone.pairs(["test_in"]))) == ([name], [])
     with pytest.raises(UserError, match="are not different models"):
         benchmark_recipe(config, ["a", "a"], str(benchmark))
 
@@ -142,5 +147,7 @@ def test_mistakes_are_told_in_one_line(
         error = capsys.readouterr().err
         assert says in error
         assert error.count("\n") == 1
+    assert main(["compare", str(tiny_model), "--benchmark", str(benchmark), "--data_dir", str(tmp_path)]) == 2
+    assert "brings its own documents and queries, so --data_dir" in capsys.readouterr().err
     assert main(["benchmark", str(tmp_path), str(tmp_path / "new")]) == 2
     assert "holds no finished run" in capsys.readouterr().err

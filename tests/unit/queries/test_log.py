@@ -20,7 +20,7 @@ PAIRS = [("泵 防冻", "CN1A"), ("泵 防冻", "CN2A"), ("叶轮", "CN3A")]
     "content",
     [
         '{"query": "泵  防冻", "clicked": ["CN1A", "cn2a"]}\n{"query": "叶轮", "patent": "CN3A"}\n',
-        '{"q": "泵 防冻", "clicks": [{"publication_number": "CN1A", "at": 3}, "CN2A"]}\n{"q": "叶轮", "cited": "CN3A"}\n',
+        '{"q": "泵 防冻", "clicks": [{"patent": "CN1A", "at": 3}, "CN2A"]}\n{"q": "叶轮", "cited": "CN3A"}\n',
         "Query,Publication_Number\n泵 防冻,CN1A\n泵 防冻,CN2A\n叶轮,CN3A\n叶轮,CN3A\n",
         "\ufeffquery\tpatents\r\n泵 防冻\tCN1A; CN2A\r\n叶轮\tCN3A\r\n",
     ],

@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 
 from patent_embed.config.model import ModelConfig
 from patent_embed.data.schemas import LINKS, RELEVANCE
 from patent_embed.encoder.encoder import Encoder
+from patent_embed.errors import UserError
 from patent_embed.training.contamination import contamination
 from patent_embed.training.data import TripletData, build_triplets
-from patent_embed.training.pairs import Known, linked_set, with_relevance
+from patent_embed.training.evidence import build_evidence, linked_evidence
+from patent_embed.training.pairs import Known, linked_set, rule_share, with_relevance
 from patent_embed.training.validation import retrieval_ndcg
 
 IDS = [f"CN{i}" for i in range(6)]
@@ -106,6 +109,14 @@ def test_queries_are_left_out_where_their_weight_is_0(encoder: Encoder) -> None:
     assert (len(data.triplets), len(data.tokens), int(data.triplets.max())) == (3, 4, 3)
 
 
+def test_sources_without_a_pair_in_train_are_an_error(encoder: Encoder) -> None:
+    given = known()
+    val = given.table.filter(pc.equal(given.table["split"], "val"))
+    nothing = Known(given.corpus, given.splits, given.family, val, given.links)
+    with pytest.raises(UserError, match=r"of citations, claims \(relevance\) no pair .* relevance\.halves=1"):
+        with_relevance(encoder, own(encoder), nothing, {"citations": 1.0, "claims": 1.0})
+
+
 def test_links_are_of_families_both_ways_round() -> None:
     one_way = [[0, 1], [0, 2], [1, 3], [2, 5], [3, 4]]
     assert known().linked().T.tolist() == sorted([*one_way, *([b, a] for a, b in one_way)])
@@ -137,3 +148,24 @@ def test_val_patents_are_judged_by_what_they_cite_and_never_find_themselves(enco
     scores[5] = -2
     rank = int((scores > scores[2]).sum()) + 1
     assert retrieval_ndcg(encoder, val).tolist() == pytest.approx([1 / np.log2(rank + 1)], abs=1e-5)
+
+
+def test_a_training_on_links_is_refused_by_links(encoder: Encoder) -> None:
+    given = known()
+    queries = pa.table({"publication_number": ["CN4"], "query": ["怎样布置壳体"], "source": ["rules"]})
+    plain = build_evidence(encoder, given.corpus, given.splits, queries, queries)
+    found = linked_evidence(encoder, given, plain)
+    assert found.asked.links is not None
+    assert found.asked.query_family.tolist() == [5]
+    assert found.unseen.tolist() == [False]  # its main group is that of all
+    strange = given.corpus.set_column(2, "codes", pa.array([["A01B1/02"]] * 5 + [["G06F1/00"]]))
+    other = Known(strange, given.splits, given.family, given.table, given.links)
+    assert linked_evidence(encoder, other, plain).unseen.tolist() == [True]
+    assert (found.ruled, found.general) == (plain.ruled, plain.general)
+
+
+def test_the_share_of_rule_queries_is_of_all_that_an_epoch_reads() -> None:
+    triplets = {"own": 100, "halves": 400, "linked_negatives": 7}
+    assert rule_share(0.8, triplets, {"own": 1.0, "halves": 0.25}) == pytest.approx(0.4)
+    assert rule_share(0.8, triplets, {"halves": 1.0}) == 0
+    assert rule_share(1.0, {"own": 0, "citations": 0}, {"own": 1.0, "citations": 1.0}) == 0
