@@ -228,11 +228,11 @@ class Layer:
         dy = self.scratch("dqkv", *qkv.shape)
         attend_backward(dmixed, qkv, self.heads, texts.spans, mask, 1 / kept_share(rates[4]), self.scratch, dy)
         x, stats = _normed(s, self.before)
-        dx, of_qkv = self.qkv.backward(dy, x, h_qkv, rates[0], seed, needs_input)
-        if dx is not None:
-            dx = dx + ds if texts.first is None else dx.index_add(0, texts.first, ds)
-            dx = dx if self.before is None else _norm_backward(dx, s, stats, self.before)
-        return dx, [*of_qkv, *of_out, *of_up, *of_down]
+        below, of_qkv = self.qkv.backward(dy, x, h_qkv, rates[0], seed, needs_input)
+        if below is not None:
+            below = below + ds if texts.first is None else below.index_add(0, texts.first, ds)
+            below = below if self.before is None else _norm_backward(below, s, stats, self.before)
+        return below, [*of_qkv, *of_out, *of_up, *of_down]
 
     def _residual(self, x: Tensor, y: Tensor, p: float, seed: int, out: Tensor) -> Tensor:
         """``x + dropout(y)`` in ``out``; ``y`` is overwritten."""
