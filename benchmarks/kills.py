@@ -9,7 +9,7 @@ run of its own, and what was killed before is what the next kill hits. Every sec
 
     python benchmarks/kills.py --kills 50                                 # the kills
     python benchmarks/kills.py --kills 5 --first 20 --keep DIR            # from number 20; the first run stays in DIR
-    python benchmarks/kills.py --only stop disk raylet clock files        # other faults, see FAULTS
+    python benchmarks/kills.py --only stop disk raylet files              # other faults, see FAULTS
 
 A row for each, as JSON; the program ends with 1 where anything differs.
 """
@@ -76,17 +76,13 @@ class Runs:
             known.write_text(json.dumps({"seconds": self.finish(out)}), encoding="utf-8")
         return Whole(json.loads(known.read_text(encoding="utf-8"))["seconds"], made_by(out))
 
-    def start(
-        self, out: Path, *more: str, data: Path | None = None, environ: dict[str, str] | None = None
-    ) -> subprocess.Popen[str]:
+    def start(self, out: Path, *more: str, data: Path | None = None) -> subprocess.Popen[str]:
         """Begin a run; its output goes to a file beside the folder ``out``."""
         command = [sys.executable, str(PROGRAM), *SETTINGS, *more]
         command += ["--data_dir", str(data or self.folder / "data"), "--output_dir", str(out)]
         command += ["--model_name", str(self.model)]
         with self.log(out).open("a", encoding="utf-8") as log:
-            return subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environ
-            )
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
     def log(self, out: Path) -> Path:
         """What the runs in ``out`` have said."""
@@ -190,27 +186,6 @@ def raylet(runs: Runs, whole: Whole) -> dict[str, Any]:
     return cleared(out, row)
 
 
-def clock(runs: Runs, whole: Whole) -> dict[str, Any]:
-    """For every process of the run, the clock on the wall goes back by two hours in the first epoch, and ahead by two
-    days in the second. What measures time by it would wait, or give up."""
-    out, offset = runs.folder / "clock", runs.folder / "offset"
-    library = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
-    if library is None:
-        return {"fault": "the clock jumps", "left out": "libfaketime is not installed", "differ": []}
-    offset.write_text("+0", encoding="utf-8")
-    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_CACHE_DURATION": "1"}
-    process = runs.start(out, environ={**os.environ, **faked, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
-    training_begun(out)
-    offset.write_text("-2h", encoding="utf-8")
-    wait_for(lambda: any(event["event"] == "epoch" for event in events(out)))
-    offset.write_text("+2d", encoding="utf-8")
-    code = process.wait(LIMIT_S)
-    times = [event["time"] for event in events(out)]
-    row = {"fault": "the clock jumps", "code": code, "seen_h": [round((t - times[0]) / 3600, 1) for t in times]}
-    row["seen_h"] = sorted(set(row["seen_h"]))
-    return cleared(out, row | {"differ": differences(whole, out)})
-
-
 def disk(runs: Runs, whole: Whole) -> dict[str, Any]:
     """A disk of 64 MiB is filled after the first epoch of the training; freed, the run goes on."""
     out = runs.folder / "disk"
@@ -290,7 +265,6 @@ FAULTS: dict[str, Callable[[Runs, Whole], dict[str, Any]]] = {
     "stop": stop,
     "disk": disk,
     "raylet": raylet,
-    "clock": clock,
     "files": files,
 }
 
