@@ -136,13 +136,14 @@ def kills(runs: Runs, whole: Whole, first: int, count: int) -> Iterator[dict[str
     done_s = 0.0  # that the steps took which are finished
     for number in range(first, first + count):
         moment = random.Random(number).uniform(0, whole.seconds - done_s)
+        before = len(runs.log(out).read_text(encoding="utf-8")) if runs.log(out).exists() else 0
         process = runs.start(out, *more)
         with contextlib.suppress(subprocess.TimeoutExpired):
             runs.require(out, process.wait(moment))
             break
         process.kill()
         process.wait()
-        said = runs.log(out).read_text(encoding="utf-8").strip().splitlines() or [""]
+        said = runs.log(out).read_text(encoding="utf-8")[before:].strip().splitlines() or ["nothing yet"]
         made, done_s = made_in(out), seconds_in(out)
         wrong = sorted(name for name in made if made[name] != whole.made.get(name, ""))
         row = {"kill": number, "at_s": round(moment, 1), "said": said[-1][:60], "resume": bool(more)}
