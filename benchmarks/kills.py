@@ -9,7 +9,7 @@ run of its own, and what was killed before is what the next kill hits. Every sec
 
     python benchmarks/kills.py --kills 50                                 # the kills
     python benchmarks/kills.py --kills 5 --first 20 --keep DIR            # from number 20; the first run stays in DIR
-    python benchmarks/kills.py --only stop disk raylet clock files        # other faults, see FAULTS
+    python benchmarks/kills.py --only stop disk raylet files              # other faults, see FAULTS
 
 A row for each, as JSON; the program ends with 1 where anything differs.
 """
@@ -76,17 +76,13 @@ class Runs:
             known.write_text(json.dumps({"seconds": self.finish(out)}), encoding="utf-8")
         return Whole(json.loads(known.read_text(encoding="utf-8"))["seconds"], made_by(out))
 
-    def start(
-        self, out: Path, *more: str, data: Path | None = None, environ: dict[str, str] | None = None
-    ) -> subprocess.Popen[str]:
+    def start(self, out: Path, *more: str, data: Path | None = None) -> subprocess.Popen[str]:
         """Begin a run; its output goes to a file beside the folder ``out``."""
         command = [sys.executable, str(PROGRAM), *SETTINGS, *more]
         command += ["--data_dir", str(data or self.folder / "data"), "--output_dir", str(out)]
         command += ["--model_name", str(self.model)]
         with self.log(out).open("a", encoding="utf-8") as log:
-            return subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environ
-            )
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
     def log(self, out: Path) -> Path:
         """What the runs in ``out`` have said."""
@@ -140,13 +136,14 @@ def kills(runs: Runs, whole: Whole, first: int, count: int) -> Iterator[dict[str
     done_s = 0.0  # that the steps took which are finished
     for number in range(first, first + count):
         moment = random.Random(number).uniform(0, whole.seconds - done_s)
+        before = len(runs.log(out).read_text(encoding="utf-8")) if runs.log(out).exists() else 0
         process = runs.start(out, *more)
         with contextlib.suppress(subprocess.TimeoutExpired):
             runs.require(out, process.wait(moment))
             break
         process.kill()
         process.wait()
-        said = runs.log(out).read_text(encoding="utf-8").strip().splitlines() or [""]
+        said = runs.log(out).read_text(encoding="utf-8")[before:].strip().splitlines() or ["nothing yet"]
         made, done_s = made_in(out), seconds_in(out)
         wrong = sorted(name for name in made if made[name] != whole.made.get(name, ""))
         row = {"kill": number, "at_s": round(moment, 1), "said": said[-1][:60], "resume": bool(more)}
@@ -188,27 +185,6 @@ def raylet(runs: Runs, whole: Whole) -> dict[str, Any]:
     row = {"fault": "raylet killed in the training", "code": code, "ended_after_s": round(time.monotonic() - began, 1)}
     row |= {"again_s": round(runs.finish(out, "--resume"), 1), "differ": differences(whole, out)}
     return cleared(out, row)
-
-
-def clock(runs: Runs, whole: Whole) -> dict[str, Any]:
-    """For every process of the run, the clock on the wall goes back by two hours in the first epoch, and ahead by two
-    days in the second. What measures time by it would wait, or give up."""
-    out, offset = runs.folder / "clock", runs.folder / "offset"
-    library = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
-    if library is None:
-        return {"fault": "the clock jumps", "left out": "libfaketime is not installed", "differ": []}
-    offset.write_text("+0", encoding="utf-8")
-    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_CACHE_DURATION": "1"}
-    process = runs.start(out, environ={**os.environ, **faked, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
-    training_begun(out)
-    offset.write_text("-2h", encoding="utf-8")
-    wait_for(lambda: any(event["event"] == "epoch" for event in events(out)))
-    offset.write_text("+2d", encoding="utf-8")
-    code = process.wait(LIMIT_S)
-    times = [event["time"] for event in events(out)]
-    row = {"fault": "the clock jumps", "code": code, "seen_h": [round((t - times[0]) / 3600, 1) for t in times]}
-    row["seen_h"] = sorted(set(row["seen_h"]))
-    return cleared(out, row | {"differ": differences(whole, out)})
 
 
 def disk(runs: Runs, whole: Whole) -> dict[str, Any]:
@@ -290,7 +266,6 @@ FAULTS: dict[str, Callable[[Runs, Whole], dict[str, Any]]] = {
     "stop": stop,
     "disk": disk,
     "raylet": raylet,
-    "clock": clock,
     "files": files,
 }
 
