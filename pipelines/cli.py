@@ -238,6 +238,11 @@ def _tune(arguments: RunArguments, settings: Mapping[str, Any]) -> None:
 def _compare(arguments: CompareArguments, settings: Mapping[str, Any]) -> None:
     # Without patents of its own, the comparison is on the test set of the run in the output folder, as it was set.
     of_run = "data.data_dir" not in settings
+    if arguments.benchmark is not None and not of_run:
+        raise UserError(
+            f"--benchmark {arguments.benchmark!r} brings its own documents and queries, so --data_dir "
+            f"{settings['data.data_dir']!r} would not be read; leave one of them out"
+        )
     if of_run:
         kept = Path(settings.get("run.output_dir", RunConfig().output_dir)).expanduser() / "config.yaml"
         arguments.config[:0] = [kept] if kept.is_file() else []

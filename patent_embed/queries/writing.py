@@ -30,7 +30,7 @@ ALL_FAILED = 20  # so many requests without one answer are no accident
 
 
 # Answers come in pieces of any size; each piece is stored as it comes. A backend may ask at once what ``Asking.after``
-# an answer is to be asked, and bring both answers: the one to the first request before the other.
+# an answer is to be asked, and bring both answers in any order.
 Backend = Callable[[Sequence[Request]], Iterable[list[Answer]]]
 # For publication numbers and queries: does the query find its own patent?
 RoundTrip = Callable[[Sequence[str], Sequence[str]], Sequence[bool]]
@@ -69,18 +69,22 @@ class _Chains:
     def __init__(self, asking: Asking, requests: Sequence[Request]) -> None:
         self._asking = asking
         self._waiting = {request.key: (request.key, request) for request in requests}
+        self._early: dict[str, Answer] = {}  # to what is only known to be asked by the answer before, which comes later
         self.said: dict[str, list[Said]] = {key: [] for key in self._waiting}
 
-    def add(self, answer: Answer) -> bool:
-        """Whether somebody waited for this answer; then it is a part of its chain."""
+    def add(self, answer: Answer) -> list[str]:
+        """Make an answer a part of its chain; the keys of all that became one, none where nobody waits for it yet."""
         root, request = self._waiting.pop(answer.key, ("", None))
         if request is None:
-            return False
+            self._early[answer.key] = answer
+            return []
         verdict = self._asking.verdict(request, answer)
         self.said[root].append(Said(request, verdict))
         if (after := self._asking.after(request, verdict)) is not None:
             self._waiting[after.key] = (root, after)
-        return True
+            if after.key in self._early:
+                return [answer.key, *self.add(self._early.pop(after.key))]
+        return [answer.key]
 
     def waiting(self) -> dict[str, Request]:
         """What is still to be answered, by key."""
@@ -102,7 +106,7 @@ def collect(
     """
     chains = _Chains(asking, requests)
     while asking.config.use_cache and (keys := chains.waiting().keys()) and (stored := store.read(keys)):
-        tally.stored += sum(chains.add(answer) for answer in stored.values())
+        tally.stored += sum(len(chains.add(answer)) for answer in stored.values())
     asked: set[str] = set()
     done = extra = 0
     while missing := {key: request for key, request in chains.waiting().items() if key not in asked}:
@@ -111,8 +115,8 @@ def collect(
             store.add(piece)
             for answer in piece:
                 heard = chains.add(answer)
-                done += heard
-                extra += heard and answer.key not in asked  # what a backend asked by itself
+                done += len(heard)
+                extra += sum(key not in asked for key in heard)  # what a backend asked by itself
                 tally.tokens.update(prompt=answer.prompt_tokens, output=answer.output_tokens)
             if on_progress is not None:
                 on_progress(done, len(asked) + extra)

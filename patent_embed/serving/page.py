@@ -125,7 +125,7 @@ def search_page(live: Live, request: Request) -> str:
         "can_fuse": HYBRID in engine.systems,
         "dated": engine.corpus.dated,
         "size": len(engine.corpus),
-        "compare_benchmark": live.judgements is not None,
+        "judging": live.judgements is not None,
         "saying": orjson.dumps({key: phrases[key] for key in _SAID_BY_SCRIPT}).decode(),
         "seconds": round(sum(answer.seconds.values()), 3) if answer else 0,
     }

@@ -14,6 +14,7 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,7 @@ from patent_embed.encoder.hub import within
 from patent_embed.queries.asking import Asking, Request, room
 from patent_embed.queries.prompts import ANSWER_SCHEMA, Message, completion_prompt
 from patent_embed.queries.store import SCHEMA, Answer
+from pipelines.backends.chains import Chains
 from pipelines.backends.rounds import requests_in
 
 log = logging.getLogger("patent_embed")
@@ -37,8 +39,9 @@ _ROWS = SCHEMA.append(pa.field("seconds", pa.float64()))
 class AskEngine:
     """Ray Data UDF: a block of requests (see ``rounds``) to their answers, and those to what was asked next at once.
 
-    ``seconds``, the same in each row of a block, is how long it was in hand. Errors: ``engine_error`` (a request that
-    vLLM does not take, e.g. one that is too long), ``empty_answer``, ``truncated``.
+    The latter may come with a later block (see ``chains``). ``seconds``, the same in each row of a block, is how long
+    it was in hand. Errors: ``engine_error`` (a request that vLLM does not take, e.g. one that is too long),
+    ``empty_answer``, ``truncated``.
 
     Args:
         asking: decides about answers.
@@ -53,31 +56,27 @@ class AskEngine:
         self._engine = vllm.AsyncLLMEngine.from_engine_args(vllm.AsyncEngineArgs(**arguments))
         at_once = self._engine.vllm_config.scheduler_config.max_num_seqs
         self._places = asyncio.Semaphore(math.ceil(_FULL * at_once))
+        self._chains = Chains(self._chain)
         self._makers = ThreadPoolExecutor(_PROMPT_MAKERS, "prompts")
         self._sampling = functools.partial(_sampling_params, sampling(self._config, chat=chat))
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
-        """Answer all of a block, within what the engine holds."""
+        """The answers to a block, within what the engine holds, and what else has come."""
         began = time.monotonic()
-        chains = await asyncio.gather(*(self._chain(request) for request in requests_in(batch)))
+        answers = await self._chains.block(requests_in(batch))
         seconds = time.monotonic() - began
-        rows = [asdict(answer) | {"seconds": seconds} for chain in chains for answer in chain]
+        rows = [asdict(answer) | {"seconds": seconds} for answer in answers]
         return pa.Table.from_pylist(rows, schema=_ROWS)
 
-    def __del__(self) -> None:
-        if (engine := getattr(self, "_engine", None)) is not None:
-            engine.shutdown()
-
-    async def _chain(self, first: Request) -> list[Answer]:
+    async def _chain(self, first: Request) -> AsyncIterator[Answer]:
         """The answer to a request, and to each that follows from the one before, in one place of the engine."""
         tokens = await asyncio.get_running_loop().run_in_executor(self._makers, self._prompt, first)
-        found: list[Answer] = []
         request: Request | None = first
         async with self._places:
             while request is not None:
-                found.append(await self._ask(request, tokens))
-                request = self._asking.after(request, self._asking.verdict(request, found[-1]))
-        return found
+                answer = await self._ask(request, tokens)
+                yield answer
+                request = self._asking.after(request, self._asking.verdict(request, answer))
 
     def _prompt(self, request: Request) -> list[int]:
         messages = self._asking.messages(request)
@@ -88,7 +87,10 @@ class AskEngine:
 
         # Only a retry has a seed of its own: it keeps the sampler from repeating itself, and would slow down thousands.
         seed = {"seed": request.seed} if request.attempt else {}
-        params = self._sampling(max_tokens=room(self._config, longer=request.longer), **seed)
+        tokens_at_most = room(self._config, longer=request.longer)
+        if not self._chat:  # it does not think before it answers: a line that goes on and on would only go on
+            tokens_at_most = min(tokens_at_most, 2 * self._config.max_tokens)
+        params = self._sampling(max_tokens=tokens_at_most, **seed)
         try:
             async for output in self._engine.generate({"prompt_token_ids": tokens}, params, uuid.uuid4().hex):
                 if output.finished:

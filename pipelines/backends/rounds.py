@@ -85,7 +85,7 @@ class TwoRoundPipeline:
         self._pipeline, self._batch_size, self._check, self._patience_s = pipeline, batch_size, check, patience_s
         self._reader: threading.Thread | None = None
         self._lost_at: float | None = None
-        self._closed = self._ended = False
+        self._closed = self._ended = self._second = False
 
     @property
     def started(self) -> bool:
@@ -97,9 +97,11 @@ class TwoRoundPipeline:
         rows = _table(requests)
         if self._reader is None:
             self._start(rows)
-        elif self._ended:  # each of its requests is without an answer
-            return
+        elif self._ended or self._second:  # what was asked at once by an actor that is lost, is asked by another one
+            self._reader.join()
+            self._start(rows)
         else:
+            self._second = True
             ray.get(self._mailbox.put.remote(rows))
         missing = dict.fromkeys(rows["key"].to_pylist())
         while missing:
@@ -148,6 +150,7 @@ class TwoRoundPipeline:
             gate, batch_format="pyarrow", batch_size=None, num_cpus=0.01, compute=ray.data.TaskPoolStrategy(size=2)
         )
         self._nodes, self._lost_at = _living_nodes(), None
+        self._ended = self._second = False
         self._answers = self._pipeline(ray.data.from_arrow(blocks).union(second), size)
         self._arrived: queue.Queue[pa.Table | BaseException | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, args=(self._answers, self._arrived), daemon=True)

@@ -40,7 +40,8 @@ def test_every_patent_comes_back_and_answers_are_kept(tiny_llm: Path, tmp_path: 
     assert report["tokens"]["prompt"] > 23 * 300
     # Random weights write noise in the form of JSON: the filters let next to none of it through.
     assert report["sources"]["rules"] >= 20
-    assert 24 + 20 <= report["generated"] <= 48  # each rejected answer was asked for once more, by the same engine
+    # What was cut short was asked for with more room, what was rejected with another seed, by the same engine.
+    assert 24 + 20 <= report["generated"] <= 3 * 24
     assert report["engine_start_s"] > 1
     again, report = run(tmp_path / "b", table, config)
     assert again == rows

@@ -56,7 +56,7 @@ def settings(model: str | Path, **changes: Any) -> QueriesConfig:
     llm = LlmConfig(
         model=str(model), batch_size=8, max_concurrent_batches=2, engine={"max_num_seqs": 16, "enforce_eager": True}
     )
-    return QueriesConfig(backend="llm", llm=llm, max_tokens=48).model_copy(update=changes)
+    return QueriesConfig(backend="llm", llm=llm, max_tokens=48, max_tokens_again=96).model_copy(update=changes)
 
 
 def corpus(count: int, long: int = -1) -> pa.Table:

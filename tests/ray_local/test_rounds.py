@@ -66,6 +66,17 @@ def test_both_rounds_meet_the_same_actor(first: int, second: int) -> None:
     assert len({row["pid"] for row in one + two}) == 1
 
 
+def test_a_third_round_is_answered_too() -> None:
+    # Where an actor was lost with what it asked by itself, the driver asks for that in a round of its own.
+    backend = rounds.TwoRoundPipeline(pipeline, lambda count: 4)
+    try:
+        found = [answers(backend, requests(count, attempt=place)) for place, count in enumerate((6, 3, 5))]
+    finally:
+        backend.close()
+    for place, count in enumerate((6, 3, 5)):
+        assert sorted(row["key"] for row in found[place]) == sorted(each.key for each in requests(count, attempt=place))
+
+
 def test_a_session_may_end_after_one_round_or_in_the_middle() -> None:
     for pieces in (None, 1):
         backend = rounds.TwoRoundPipeline(pipeline, lambda count: 4)

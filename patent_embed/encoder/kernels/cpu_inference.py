@@ -193,11 +193,11 @@ def _product(
     none = [torch.zeros(layer.out_features) for layer in layers]
     biases = [zeros if layer.bias is None else layer.bias for layer, zeros in zip(layers, none, strict=True)]
     bias = torch.cat([each.detach() * factor for each, factor in zip(biases, factors, strict=True)]).to(dtype)
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return lambda rows: _plain(rows.to(dtype), weight, bias, with_gelu)
     # What torch's own compiler writes for a linear layer whose weights are frozen.
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, _LAID_OUT_FOR)  # noqa: SLF001
-    end = ("gelu", [], "none") if with_gelu else ("none", [], "")
+    end: tuple[str, list[float], str] = ("gelu", [], "none") if with_gelu else ("none", [], "")
     return lambda rows: torch.ops.mkldnn._linear_pointwise(rows.to(dtype), packed, bias, *end)  # noqa: SLF001
 
 

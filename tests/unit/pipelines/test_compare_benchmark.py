@@ -147,5 +147,7 @@ def test_mistakes_are_told_in_one_line(
         error = capsys.readouterr().err
         assert says in error
         assert error.count("\n") == 1
+    assert main(["compare", str(tiny_model), "--benchmark", str(benchmark), "--data_dir", str(tmp_path)]) == 2
+    assert "brings its own documents and queries, so --data_dir" in capsys.readouterr().err
     assert main(["benchmark", str(tmp_path), str(tmp_path / "new")]) == 2
     assert "holds no finished run" in capsys.readouterr().err

@@ -260,7 +260,7 @@ def test_a_backend_that_asks_again_by_itself_gives_the_same_queries(tmp_path: Pa
             while request is not None:
                 piece.append(say(request))
                 request = asking.after(request, asking.verdict(request, piece[-1]))
-            yield piece
+            yield piece[::-1]  # a second answer may be there before the first
 
     one, two = write(tmp_path / "a", table, simple), write(tmp_path / "b", table, eager)
     assert one.table.equals(two.table)
