@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 
-@pytest.fixture(scope="session")
+# Not of the session: while playwright runs, no other test of the process can have an event loop of its own.
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")

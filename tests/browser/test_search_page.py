@@ -20,7 +20,7 @@ from patent_embed.serving.live import Live
 from tests.browser.pages import FAINT
 from tests.serving import engine, records
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TOKEN = "a token of this test"
 ATTACKS = (
     "<script>document.title = 'owned'</script>",
@@ -172,9 +172,15 @@ def test_hostile_patents_are_text(page, hostile: Site) -> None:
         assert page.locator(".hit script, .hit img, .hit svg, a[href^=javascript]").count() == 0
     page.click("a.like >> nth=0")
     assert page.locator(".hit").count() > 0
-    # Were the patents HTML, the policy would not let their scripts run either.
+
+
+def test_were_patents_html_the_policy_would_not_let_their_scripts_run(chromium, plain: Site) -> None:
+    page = chromium.new_page()  # whose console may say so
+    page.goto(plain.address)
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<b id=added onclick=\"document.title = 1\">x</b>')")
+    page.click("#added")
     assert page.title() != "1"
+    page.close()
 
 
 def test_a_token_is_entered_once(page, tmp_path: Path, tiny_model: Path) -> None:
