@@ -242,10 +242,16 @@ def test_a_changed_setting_runs_only_what_depends_on_it(finished) -> None:
     assert "120 patents" in seeded
 
 
+def copied(finished, tmp_path: Path) -> tuple[tuple[str, ...], Path]:
+    """Arguments and output folder of a copy of the finished run, whose own folder other tests read."""
+    out = Path(shutil.copytree(finished[1], tmp_path / "out"))
+    return tuple(str(out) if each == os.path.relpath(finished[1]) else each for each in finished[0]), out
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
-def test_test_only_measures_what_is_there(finished) -> None:
-    arguments, out, _ = finished
+def test_test_only_measures_what_is_there(finished, tmp_path: Path) -> None:
+    arguments, out = copied(finished, tmp_path)
     before = json.loads((out / "metrics.json").read_text())
     lock, files = RunLock(folder_at(out), "run"), {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
     assert "is in use by `run`" in run_here(*arguments, check=2).stderr
@@ -267,8 +273,8 @@ def test_test_only_measures_what_is_there(finished) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
-def test_a_tuned_model_is_measured_without_its_base(finished) -> None:
-    arguments, out, _ = finished
+def test_a_tuned_model_is_measured_without_its_base(finished, tmp_path: Path) -> None:
+    arguments, out = copied(finished, tmp_path)
     before = json.loads((out / "metrics.json").read_text())
     done = run_here(*arguments, "--test_only", "--model_name", "not_here")
     assert "measured alone" in done.stderr
