@@ -51,6 +51,11 @@ def segmenter() -> jieba.Tokenizer:
     return jieba.Tokenizer()
 
 
+def one_line(text: str) -> str:
+    """``text`` with each run of white space as one blank, none at its ends."""
+    return " ".join(text.split())
+
+
 def plain(text: str) -> str:
     """Letters and digits only, lower case: what two texts have in common whatever their punctuation."""
     return re.sub(r"[\W_]+", "", text).lower()

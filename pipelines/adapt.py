@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
@@ -20,7 +18,7 @@ from patent_embed.folders import folder_at, write_atomic, write_json
 from patent_embed.hashing import folder_digest
 from patent_embed.ownership import claim
 from patent_embed.progress.terminal import say
-from pipelines.delivery import switch
+from pipelines.delivery import replacing
 from pipelines.measured_texts import Encoded, MeasuredTexts
 from pipelines.model_names import plain_names
 from pipelines.reporting import versions
@@ -106,16 +104,11 @@ def _chosen(texts: MeasuredTexts, old: Encoded, new: Encoded) -> tuple[str, Vect
 
 
 def _publish(encoder: Encoder, weight: Vectors, target: Path, about: dict[str, object], names: list[str]) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        fresh = export_model(encoder, Path(scratch) / "model")
+    with replacing(target) as fresh:
+        export_model(encoder, fresh)
         append_map(fresh, weight)
         write_json(fresh / "adapt.json", about)
         write_atomic(fresh / "README.md", _card(about, names).encode())
-        target.parent.mkdir(exist_ok=True)
-        aside = target.with_name(f".{target.name}.new")
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(fresh, aside)
-        switch(aside, target)
 
 
 def _card(about: dict[str, object], names: list[str]) -> str:

@@ -73,6 +73,20 @@ def _switch(fresh: Path, target: Path, names: Sequence[str], gone: Sequence[str]
     sync(target, [])
 
 
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """An empty folder beside ``target``, which takes its place when the block ends; an exception leaves what was
+    there."""
+    fresh = target.with_name(f".{target.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+        switch(fresh, target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
 def switch(fresh: Path, target: Path) -> None:
     """Give ``fresh``, a file or a folder on the same disk, the place of ``target``. A folder is absent for a moment."""
     old = target.with_name(f".{target.name}.old")

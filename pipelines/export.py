@@ -21,7 +21,7 @@ from patent_embed.hashing import folder_digest
 from patent_embed.ownership import claim
 from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
-from pipelines.delivery import switch
+from pipelines.delivery import replacing
 from pipelines.measured_texts import Encoded, MeasuredTexts
 from pipelines.reporting import versions
 from pipelines.run_folder import open_run, require_together
@@ -110,11 +110,8 @@ def _publish(model: Path, fresh: Path, target: Path, format: Format, figures: di
     written_by = versions(("torch", "transformers", "sentence-transformers", "onnxruntime"))
     write_json(fresh / "export.json", about | figures | {"bytes": size, "versions": written_by})
     write_atomic(fresh / "README.md", _card(model, format, figures).encode())
-    target.parent.mkdir(exist_ok=True)
-    aside = target.with_name(f".{target.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(fresh, aside)
-    switch(aside, target)
+    with replacing(target) as place:
+        shutil.copytree(fresh, place, dirs_exist_ok=True)
 
 
 _ONNX_USAGE = """

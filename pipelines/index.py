@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -18,7 +17,7 @@ from patent_embed.ownership import claim
 from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
 from patent_embed.stores.base import FIELDS, STORES, Content, Store
-from pipelines.delivery import switch
+from pipelines.delivery import replacing
 from pipelines.served_run import Embedded, embedded
 
 INDEX = "index"
@@ -53,12 +52,9 @@ def _content(found: Embedded) -> Content:
 def _write(store: Store, content: Content, found: Embedded) -> None:
     """Make the store's folder aside, and give it its place when it is whole."""
     target = found.output.here / INDEX / store.name
-    fresh = target.with_name(f".{store.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    facts = store.write(content, fresh)
-    write_json(fresh / "about.json", _about(store, content, found) | dict(facts))
-    switch(fresh, target)
+    with replacing(target) as fresh:
+        facts = store.write(content, fresh)
+        write_json(fresh / "about.json", _about(store, content, found) | dict(facts))
     if found.output.folder.everywhere:
         found.output.folder.delete(f"{INDEX}/{store.name}")
         found.output.publish(f"{INDEX}/{store.name}")

@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from patent_embed.arrays import Int64, Rows, matches, numbered, rows_of
+from patent_embed.text import one_line
 
 
 class JudgedAnswers:
@@ -22,9 +23,7 @@ class JudgedAnswers:
         """``answers``: ``JUDGED``. ``queries`` (q,) with their ``split``; ``family`` (n,): of the documents ``ids``."""
         answers = answers.filter(answers["relevant"])
         # A query of the same words in another split is another one.
-        asked = [
-            f"{part}\t{' '.join(text.split())}" for part, text in zip(split, _texts(queries, "query"), strict=True)
-        ]
+        asked = [f"{part}\t{one_line(text)}" for part, text in zip(split, _texts(queries, "query"), strict=True)]
         judged = [
             f"{part}\t{text}" for part, text in zip(_texts(answers, "split"), _texts(answers, "query"), strict=True)
         ]

@@ -121,11 +121,9 @@ class Asking:
 
     def _parroted(self, query: str, request: Request) -> str:
         """Why a query is no query of its own: it repeats what its request says beside the patent."""
-        patent, shown = request.patent, self._shown(request.patent)
-        if any(
-            plain(query) == plain(each) or repeats(query, plain(each), patent.abstract, patent.language)
-            for each in shown
-        ):
+        patent, shown = request.patent, [plain(each) for each in self._shown(request.patent)]
+        # One text of all, with what no plain text has between them.
+        if shown and (plain(query) in shown or repeats(query, "\n".join(shown), patent.abstract, patent.language)):
             return "example_copied"
         told = plain(style_text(request.style, prompt_language(patent.language)))
         return "prompt_repeated" if told and repeats(query, told, patent.abstract, patent.language) else ""

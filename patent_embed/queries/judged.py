@@ -17,6 +17,7 @@ from patent_embed.data.schemas import JUDGED, QUERIES
 from patent_embed.queries.rules import query_kind
 from patent_embed.queries.sources import JUDGED as SOURCE
 from patent_embed.queries.sources import LOG
+from patent_embed.text import one_line
 
 _HELD_OUT_FIRST = ("test", "val", "train")
 
@@ -60,8 +61,8 @@ def with_judged(
     patents = {number: (family, split) for number, family, split in zip(*columns, strict=True)}
     own: dict[str, list[str]] = {}
     for number, text in zip(queries["publication_number"].to_pylist(), queries["query"].to_pylist(), strict=True):
-        own.setdefault(_plain(text), []).append(number)
-    last = {(_plain(text), number): relevant for text, number, relevant in said}
+        own.setdefault(one_line(text), []).append(number)
+    last = {(one_line(text), number): relevant for text, number, relevant in said}
     asked: dict[str, _Query] = {}
     counts: Counter[str] = Counter()
     for (text, number), relevant in last.items():
@@ -71,14 +72,15 @@ def with_judged(
         query = asked.setdefault(text, _Query(text, tuple(own.get(text, ()))))
         (query.relevant if relevant else query.refused).append(number)
     rows, answers, by_split = list[tuple[str, str]](), list[tuple[str, str, bool, str]](), Counter[str]()
+    known = set(map(one_line, trained))
     for query in asked.values():
-        split = query.settle(patents, counts, set(map(_plain, trained)))
+        split = query.settle(patents, counts, known)
         if split:
             by_split[split] += 1
             rows += query.rows
             answers += query.answers(split)
     return JudgedQueries(
-        _added(queries, rows, set(map(_plain, logged))),
+        _added(queries, rows, set(map(one_line, logged))),
         _table(sorted(answers), JUDGED),
         dict(sorted((+counts).items())),
         dict(by_split),
@@ -127,10 +129,6 @@ class _Query:
         """Its rows of ``JUDGED``."""
         said = [(number, True) for number in self.relevant] + [(number, False) for number in self.refused]
         return [(self.text, number, relevant, split) for number, relevant in said]
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _added(queries: pa.Table, rows: list[tuple[str, str]], logged: Collection[str]) -> pa.Table:

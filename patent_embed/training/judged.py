@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from patent_embed.arrays import Int64, Rows, matches, numbered, rows_of
+from patent_embed.text import one_line
 
 
 class TrainingJudgements:
@@ -61,9 +62,9 @@ class TrainingJudgements:
 
 def _same_texts(queries: pa.ChunkedArray, answers: pa.ChunkedArray) -> tuple[Int64, Int64]:
     """Numbers of the texts (q,) and (m,), the same for the same words."""
-    plain = [" ".join(text.split()) for text in queries.to_pylist()]
-    number = numbered(pa.chunked_array([pa.array(plain, pa.string()), *answers.chunks], pa.string()))[0]
-    return number[: len(plain)].astype(np.int64), number[len(plain) :].astype(np.int64)
+    asked = [one_line(text) for text in queries.to_pylist()]
+    number = numbered(pa.chunked_array([pa.array(asked, pa.string()), *answers.chunks], pa.string()))[0]
+    return number[: len(asked)].astype(np.int64), number[len(asked) :].astype(np.int64)
 
 
 def _joined(family: Int64, one: Int64, other: Int64) -> NDArray[np.int64]:

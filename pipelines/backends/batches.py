@@ -12,7 +12,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,7 +117,7 @@ class _Work:
             first = next(iter(missing.values()))
             yield self._tried(first)
             del missing[first.key]
-        for part in _parts([self._line(request) for request in missing.values()] if missing else []):
+        for part in _parts(self._line(request) for request in missing.values()):
             batches.append(self._submitted(part))
         while batches:
             going = []
@@ -227,7 +227,7 @@ class _Work:
         return read_answer(key, body)
 
 
-def _parts(lines: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+def _parts(lines: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
     """``lines`` in files that an endpoint takes."""
     part: list[tuple[str, bytes]] = []
     size = 0

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from patent_embed.queries.answers import read_answer, retry_after
 from patent_embed.queries.asking import Asking, Request, room
-from patent_embed.queries.endpoint import read_body, refusal, words_of
+from patent_embed.queries.endpoint import error_of, read_body, refusal, words_of
 from patent_embed.queries.parameters import Parameters
 from patent_embed.queries.store import Answer
 
@@ -131,7 +131,7 @@ class Client:
         # Doubling pauses with jitter, so that requests that failed together do not come back together.
         wait = min(self._api.max_wait_s, 0.5 * 2**attempt) * random.uniform(0.5, 1.5)
         key, version = request.key, self.parameters.version
-        body = self.parameters.body(request.seed, room(self._config, longer=request.longer))
+        parameters = self.parameters.body(request.seed, room(self._config, longer=request.longer))
         messages = self._asking.messages(request)
         model = self._api.model or self._config.llm.model
         try:
@@ -139,7 +139,7 @@ class Client:
             async with asyncio.timeout(self._api.timeout_s):
                 # All parameters in the body as it is sent, and the response as it came: both are read here.
                 response = await self._client.chat.completions.with_raw_response.create(
-                    model=model, messages=cast(Any, messages), extra_body=body
+                    model=model, messages=cast(Any, messages), extra_body=parameters
                 )
         except (self._openai.APITimeoutError, TimeoutError):
             return Answer(key, error="timeout"), wait
@@ -151,9 +151,10 @@ class Client:
         except Exception as error:  # noqa: BLE001
             return self._failed(key, "malformed", repr(error).encode()), wait
         content = response.http_response.content
-        if refusal(200, content) is not None:
+        body = read_body(content)
+        if body is None or error_of(body) is not None:
             return self._refused(key, response.http_response, wait, version)
-        answer = read_answer(key, read_body(content))
+        answer = read_answer(key, body)
         self._tokens += answer.prompt_tokens + answer.output_tokens
         if answer.error in ("malformed", "no_choices"):
             self._failed(key, answer.error, content)

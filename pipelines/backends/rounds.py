@@ -60,7 +60,10 @@ class _Stalled(Exception):
 
 
 class TwoRoundPipeline:
-    """A backend for ``write_queries``, called at most twice; it yields the answer rows of ``pipeline`` as they come.
+    """A backend for ``write_queries``; it yields the answer rows of ``pipeline`` as they come.
+
+    The first two rounds are of one pipeline. A third one, for what an actor that is lost had asked by itself, starts
+    another.
 
     Ray Data makes up for a lost node by itself, but not every time: a block that it makes again may never arrive
     (ray-project/ray#62535, #64394, #64581). A pipeline that stands still after such a loss is started anew with what
@@ -86,11 +89,6 @@ class TwoRoundPipeline:
         self._reader: threading.Thread | None = None
         self._lost_at: float | None = None
         self._closed = self._ended = self._second = False
-
-    @property
-    def started(self) -> bool:
-        """Whether the first round was asked for."""
-        return self._reader is not None
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[pa.Table]:
         """The answers to a round of requests, as they come."""
