@@ -157,9 +157,11 @@ def all_kills(runs: Runs, whole: Whole, first: int, count: int) -> Iterator[dict
     """The rows of ``count`` kills from number ``first`` on, of as many runs as it takes."""
     number = first
     while number < first + count:
+        begun = number
         for row in kills(runs, whole, number, min(MOST_OF_ONE, first + count - number)):
             number = row.get("kill", number - 1) + 1
             yield row
+        number = max(number, begun + 1)  # a run that ended before its first kill: the next number draws another moment
 
 
 def stop(runs: Runs, whole: Whole) -> dict[str, Any]:

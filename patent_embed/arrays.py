@@ -53,6 +53,13 @@ def changes(first: NDArray[Any], *others: NDArray[Any]) -> NDArray[np.bool_]:
     return out
 
 
+def shuffled_runs(column: NDArray[Any], rng: np.random.Generator) -> Int64:
+    """Places of ``column`` (m,), its runs of equal values in random order, each whole and in its own order."""
+    starts = np.flatnonzero(changes(column))
+    order = rng.permutation(len(starts))
+    return ranges_of(starts[order], np.diff(starts, append=len(column))[order])
+
+
 def grouped(group: NDArray[Any], groups: int) -> tuple[Int64, Int64]:
     """Values (m,) put in the order of their ``group`` (m,), of 0 to ``groups - 1``; inside a group they keep theirs.
 

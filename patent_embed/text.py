@@ -56,6 +56,11 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def unspaced(text: str) -> str:
+    """``text`` with an underscore for each run of white space, as formats want ids that separate columns by it."""
+    return re.sub(r"\s+", "_", text)
+
+
 def plain(text: str) -> str:
     """Letters and digits only, lower case: what two texts have in common whatever their punctuation."""
     return re.sub(r"[\W_]+", "", text).lower()

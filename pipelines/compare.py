@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from patent_embed.artifacts import Artifact
-from patent_embed.config.model import ABSTRACT
 from patent_embed.config.settings import Config
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
@@ -24,7 +23,7 @@ from pipelines.recipe import data_tables
 from pipelines.reporting import make_report
 from pipelines.run_folder import COMPARED, FinishedRun, open_run
 from pipelines.steps import splits
-from pipelines.steps.embed import embed_step, searched_as
+from pipelines.steps.embed import as_searched, embed_step
 from pipelines.steps.evaluate import BM25, bm25_step, evaluate_step, load_result
 from pipelines.steps.judged import judged_step, people_are_asked
 from pipelines.steps.tables import Tables
@@ -55,7 +54,7 @@ def comparison_recipe(config: Config, models: Sequence[str], *, of_run: bool) ->
     tables: Tables[Input]
     if of_run:
         run = _finished_run(config.run.output_dir)
-        tables, given, config = run.tables, _given(run.tables), _as_searched(config, run.config)
+        tables, given, config = run.tables, _given(run.tables), as_searched(config, run.config)
         if people_are_asked(config.queries):
             asked = judged_step(config.queries, run.written_queries, tables.splits, before=tables.queries)
             data, tables = (asked,), Tables(tables.ingest, tables.splits, asked, tables.negatives)
@@ -102,12 +101,6 @@ def run(config: Config, models: Sequence[str], *, of_run: bool) -> None:
         say(f"done in {duration(watch.seconds)}")
         say(f"report  {config.run.output_dir.rstrip('/')}/{name}/report.html")
         output.publish(name)
-
-
-def _as_searched(config: Config, of_run: Config) -> Config:
-    """``config`` with what the run searches of a patent, unless it names another view."""
-    asked = config.model.passage_view != ABSTRACT
-    return config if asked else searched_as(config, of_run.model.passage_view)
 
 
 def _finished_run(output_dir: str) -> FinishedRun:

@@ -16,7 +16,7 @@ from patent_embed.config.model import ModelConfig
 from patent_embed.config.settings import Config
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
-from patent_embed.folders import write_atomic
+from patent_embed.folders import folder_at, write_atomic
 from patent_embed.ownership import claim
 from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
@@ -36,7 +36,7 @@ from pipelines.steps.benchmark import (
     load_benchmark,
     measured_step,
 )
-from pipelines.steps.embed import corpus_of
+from pipelines.steps.embed import as_searched, corpus_of
 from pipelines.steps.evaluate import BM25, load_result
 
 RUNS, QRELS = "runs", "qrels"
@@ -118,6 +118,7 @@ def _source(config: Config, benchmark: str) -> tuple[str, StepSpec]:
                 "no finished run; set --output_dir to the folder of one, or put a corpus.jsonl into the benchmark"
             )
         source["ingest"] = run.tables.ingest
+        config = as_searched(config, run.config)
 
     def read(context: Context) -> Benchmark:
         return found.read(_patents(context, config.model) if found.corpus is None else ())
@@ -168,7 +169,8 @@ def run(config: Config, models: Sequence[str], benchmark: str) -> None:
 def write_trec(folder: Path, found: Benchmark, systems: Mapping[str, Artifact]) -> None:
     """A run file a system, and a file of judgements for each part. ``systems``: what measured each."""
     for place in (RUNS, QRELS):
-        (folder / place).mkdir(exist_ok=True)
+        folder_at(folder).delete(place)  # of an earlier comparison, of other systems perhaps
+        (folder / place).mkdir()
     for system, measured in systems.items():
         tag = system.replace(f" + {BM25}", f"-{BM25}")
         ranking = measured.table("ranking")

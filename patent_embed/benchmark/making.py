@@ -9,29 +9,28 @@ the classification (``G06``), else OUT (Ayaou et al., DAPFAM, 2025).
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from patent_embed.benchmark.overlap import WordOverlap, band
 from patent_embed.benchmark.tables import TEST
 from patent_embed.errors import UserError
 from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.ipc import domain
+from patent_embed.queries.sources import RULES
 from patent_embed.relevance.citations import CitedRows
+from patent_embed.text import unspaced
 
 TITLE, WRITTEN, CLAIM, CITING = "title", "query", "claim", "citing"
 KINDS = (TITLE, WRITTEN, CLAIM, CITING)
 IN, OUT = "in", "out"
-RULES = "rules"  # source of queries that are lifted from the abstracts
 ASKED_BY = {"title": TITLE, "claim": CLAIM, "claims": CLAIM}  # a field of what is searched, and the queries it answers
 ALL = "all"  # instead of a split: every patent asks
-_SPACE = re.compile(r"\s+")  # the formats separate ids by it
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def patents_of(corpus: pa.Table, texts: pa.ChunkedArray, splits: pa.Table) -> li
 
 def plain_id(number: str) -> str:
     """A publication number without white space."""
-    return _SPACE.sub("_", number.strip())
+    return unspaced(number.strip())
 
 
 def make(
@@ -220,7 +219,7 @@ def _families(patents: Sequence[Patent]) -> dict[str, list[Patent]]:
 
 def written_queries(queries: pa.Table) -> dict[str, list[str]]:
     """Publication number → its queries, without those of rules. ``queries``: ``publication_number, query, source``."""
-    kept = queries.filter(pa.array(np.asarray(queries["source"].to_pylist(), object) != RULES))
+    kept = queries.filter(pc.not_equal(queries["source"], RULES))
     found: dict[str, list[str]] = defaultdict(list)
     for row in kept.select(["publication_number", "query"]).to_pylist():
         found[plain_id(row["publication_number"])].append(row["query"])

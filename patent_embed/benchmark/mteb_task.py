@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from patent_embed.benchmark.tables import TEST, Benchmark, Item, Judgement, assemble
+from patent_embed.benchmark.tables import TEST, Benchmark, Item, assemble, whole_grade
 from patent_embed.errors import UserError
 from patent_embed.hashing import text_digest
 
@@ -46,12 +46,24 @@ class MtebTask:
                 f"mteb task {self.name!r} gives each query its own candidates to rerank; name a retrieval task"
             )
         judgements = [
-            (TEST, str(query), str(document), int(grade))
+            (TEST, str(query), str(document), self._grade(query, document, grade))
             for query, graded in relevant.items()
             for document, grade in graded.items()
         ]
-        excluded = self._identical(judgements) if getattr(self.task, "ignore_identical_ids", False) else ()
-        return assemble(self.name, map(_document, corpus), map(self._query, queries), judgements, excluded)
+        documents = list(map(_document, corpus))
+        # A query and the document of the same id, which some tasks leave out.
+        identical = {item.id for item in documents} if getattr(self.task, "ignore_identical_ids", False) else set()
+        excluded = {(query, query) for _, query, _, _ in judgements if query in identical}
+        return assemble(self.name, documents, map(self._query, queries), judgements, excluded)
+
+    def _grade(self, query: object, document: object, grade: float) -> int:
+        found = whole_grade(grade)
+        if found is None:
+            raise UserError(
+                f"mteb task {self.name!r} gives document {document!r} of query {query!r} grade {grade}, which is no "
+                "whole number; trec_eval's metrics are of whole ones"
+            )
+        return found
 
     def _loaded(self) -> Mapping[str, Any]:
         task = self.task
@@ -83,11 +95,6 @@ class MtebTask:
                 f"query {row.get('id')!r} of mteb task {self.name!r} is no text; such tasks cannot be measured"
             )
         return Item(str(row["id"]), row["text"])
-
-    @staticmethod
-    def _identical(judgements: list[Judgement]) -> Iterator[tuple[str, str]]:
-        """A query and the document of the same id, which some tasks leave out."""
-        return ((query, query) for _, query, _, _ in judgements)
 
 
 def _document(row: Mapping[str, Any]) -> Item:

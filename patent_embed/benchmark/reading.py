@@ -10,6 +10,7 @@ are meant. Any may end in ``.gz``. ``excluded.tsv`` (query, document) names what
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from patent_embed.benchmark.tables import TEST, Benchmark, Item, Judgement, assemble
+from patent_embed.benchmark.tables import TEST, Benchmark, Item, Judgement, assemble, whole_grade
 from patent_embed.errors import UserError
 from patent_embed.hashing import file_digest, text_digest
 
@@ -63,8 +64,7 @@ class BenchmarkFolder:
         """
         given = documents if self.corpus is None else _items(self.corpus, titled=True)
         judgements = (each for split, path in self.qrels.items() for each in read_qrels(path, split))
-        excluded = [(query, document) for query, document in _excluded(self.excluded)]
-        return assemble(self.name, given, _items(self.queries), judgements, excluded)
+        return assemble(self.name, given, _items(self.queries), judgements, _excluded(self.excluded))
 
 
 def find_benchmark(folder: Path) -> BenchmarkFolder:
@@ -104,21 +104,13 @@ def read_qrels(path: Path, split: str = TEST) -> Iterator[Judgement]:
     for number, line in _lines(path):
         fields = line.split("\t")
         fields = fields if len(fields) in (3, 4) else line.split()  # TREC's have any white space
-        if len(fields) in (3, 4) and (grade := _grade(fields[-1])) is not None:
+        if len(fields) in (3, 4) and (grade := whole_grade(fields[-1])) is not None:
             yield split, fields[0].strip(), fields[-2].strip(), grade
         elif number > 1 or len(fields) != 3:  # the first line of BEIR's names the columns
             raise UserError(
                 f"{path}, line {number}: {line[:_SHOWN]!r} is no judgement; a line has a query, a document and a whole "
                 "number, separated by tabs, or the four columns of TREC"
             )
-
-
-def _grade(text: str) -> int | None:
-    try:
-        value = float(text)
-        return int(value) if value == int(value) else None
-    except (ValueError, OverflowError):
-        return None
 
 
 def _items(path: Path, *, titled: bool = False) -> Iterator[Item]:
@@ -170,5 +162,5 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line.rstrip("\r\n")
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+    except (UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is not whole, or no UTF-8: {error}; get it again") from None

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patent_embed.arrays import Rows
+from patent_embed.arrays import Rows, rows_of
 from patent_embed.errors import UserError
 from patent_embed.evaluation.qrels import Qrels
 
@@ -68,7 +68,7 @@ class Benchmark:
     @property
     def splits(self) -> list[str]:
         """Sets of judgements: ``TEST`` first, then its parts."""
-        return list(dict.fromkeys((TEST, *self.qrels["split"].to_pylist())))
+        return list(dict.fromkeys((TEST, *self.qrels["split"].unique().to_pylist())))
 
     def graded(self, split: str) -> pa.Table:
         """The rows of ``qrels`` of a split."""
@@ -78,8 +78,8 @@ class Benchmark:
         """Split → judgements by row: ``TEST`` first. Documents that are not there have rows behind the last one."""
         known = self.documents["doc_id"].combine_chunks()
         absent = self.qrels["doc_id"].filter(pc.invert(pc.is_in(self.qrels["doc_id"], value_set=known))).unique()
-        document = _rows(self.qrels["doc_id"], pa.concat_arrays([known, absent]))
-        query, grade = _rows(self.qrels["query_id"], self.queries["query_id"]), self.qrels["grade"].to_numpy()
+        document = rows_of(self.qrels["doc_id"], pa.chunked_array([known, absent]))
+        query, grade = rows_of(self.qrels["query_id"], self.queries["query_id"]), self.qrels["grade"].to_numpy()
         split = np.asarray(self.qrels["split"].to_pylist(), object)
         found = {}
         for name in self.splits:
@@ -89,8 +89,8 @@ class Benchmark:
 
     def excluded_rows(self) -> tuple[Rows, Rows]:
         """Rows of queries, ascending, and of the documents that are no candidates of theirs."""
-        query = _rows(self.excluded["query_id"], self.queries["query_id"])
-        document = _rows(self.excluded["doc_id"], self.documents["doc_id"])
+        query = rows_of(self.excluded["query_id"], self.queries["query_id"])
+        document = rows_of(self.excluded["doc_id"], self.documents["doc_id"])
         order = np.lexsort((document, query))
         return query[order], document[order]
 
@@ -104,8 +104,8 @@ def assemble(
 ) -> Benchmark:
     """A benchmark of its parts, in any order.
 
-    What repeats itself word for word is counted and dropped, and so are queries without judgements in ``TEST`` and
-    judgements of queries that are not there.
+    What repeats itself word for word is counted and dropped, and so are queries without judgements in ``TEST``,
+    judgements of queries that are not there, and exclusions of queries or documents that are not.
 
     Raises:
         UserError: an id has two texts or a pair two grades, or no query is judged.
@@ -125,8 +125,10 @@ def assemble(
     rows = [(split, query, document, grade) for (split, query, document), grade in grades.items() if query in judged]
     _count(dropped, "judgements_outside_test", len(grades) - len(rows))
     out = {item.id: item.text for item in kept}
-    same = ((each, each) for each in out if each in texts and out[each] and out[each] in texts[each])
-    pairs = sorted({pair for pair in (*excluded, *same) if pair[0] in out and pair[1] in texts})
+    same = {(each, each) for each in out if each in texts and out[each] and out[each] in texts[each]}
+    named = set(excluded)
+    pairs = sorted(pair for pair in named | same if pair[0] in out and pair[1] in texts)
+    _count(dropped, "exclusions_outside", len(named - set(pairs)))
     ids = sorted(texts, reverse=True)
     return Benchmark(
         pa.table([pa.array(ids, pa.string()), pa.array([texts[each] for each in ids], pa.string())], schema=DOCUMENTS),
@@ -135,6 +137,14 @@ def assemble(
         _table(pairs, EXCLUDED),
         dropped,
     )
+
+
+def whole_grade(value: str | float) -> int | None:
+    """A grade as a whole number; None where it is none."""
+    try:
+        return int(float(value)) if float(value) == int(float(value)) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _distinct(items: Iterable[Item], what: str, dropped: dict[str, int]) -> Iterable[Item]:
@@ -192,12 +202,6 @@ def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     return pa.table(
         [pa.array(list(column), each.type) for column, each in zip(columns, schema, strict=True)], schema=schema
     )
-
-
-def _rows(ids: pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> Rows:
-    values = among.combine_chunks() if isinstance(among, pa.ChunkedArray) else among
-    found: Rows = pc.index_in(ids, value_set=values).to_numpy().astype(np.int64)
-    return found
 
 
 def _count(dropped: dict[str, int], reason: str, many: int) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
 
-from patent_embed.arrays import Vectors
-
-_SPACE = re.compile(r"\s+")
+from patent_embed.arrays import Vectors, grouped, places_in
+from patent_embed.text import unspaced
 
 
 def run_lines(table: pa.Table, queries: pa.ChunkedArray, documents: pa.ChunkedArray, tag: str) -> Iterable[str]:
@@ -25,18 +23,20 @@ def run_lines(table: pa.Table, queries: pa.ChunkedArray, documents: pa.ChunkedAr
     """
     query, score = table["query"].to_numpy(), falling(table["query"].to_numpy(), table["score"].to_numpy())
     named = [_plain(ids.take(table[name])) for ids, name in ((queries, "query"), (documents, "document"))]
-    tag = _SPACE.sub("_", tag)
-    rank = np.arange(len(query)) - np.searchsorted(query, query) + 1
+    tag = unspaced(tag)
+    rank = places_in(np.bincount(query)) + 1
     for asked, document, place, value in zip(*named, rank.tolist(), score, strict=True):
         yield f"{asked} Q0 {document} {place} {np.format_float_positional(value, unique=True)} {tag}\n"
 
 
 def falling(query: np.ndarray, scores: Vectors) -> Vectors:
-    """``scores`` (m,), best first in each query, with those lowered that are not below the one before them."""
-    out = scores.astype(np.float32).copy()
-    for place in range(1, len(out)):
-        if query[place] == query[place - 1] and out[place] >= out[place - 1]:
-            out[place] = np.nextafter(out[place - 1], np.float32(-np.inf))
+    """``scores`` (m,) of ``query`` (m,), ascending, best first in each, with those lowered that are not below the one
+    before them."""
+    out, place = scores.astype(np.float32), places_in(np.bincount(query))
+    order, starts = grouped(place, int(place.max(initial=-1)) + 1)
+    for nth in range(1, len(starts) - 1):  # of all queries at once
+        rows = order[starts[nth] : starts[nth + 1]]
+        out[rows] = np.minimum(out[rows], np.nextafter(out[rows - 1], np.float32(-np.inf)))
     return out
 
 
@@ -49,4 +49,4 @@ def qrels_lines(table: pa.Table) -> Iterable[str]:
 
 def _plain(ids: pa.ChunkedArray) -> list[str]:
     """Ids without white space, which separates the columns."""
-    return [_SPACE.sub("_", each) for each in ids.to_pylist()]
+    return [unspaced(each) for each in ids.to_pylist()]

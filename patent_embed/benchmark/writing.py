@@ -18,7 +18,7 @@ import yaml
 from patent_embed.benchmark.making import CITING, CLAIM, IN, OUT, TITLE, WRITTEN, Made
 from patent_embed.benchmark.reading import EXCLUDED, QRELS_FOLDER
 from patent_embed.benchmark.tables import TEST
-from patent_embed.folders import write_atomic, write_json
+from patent_embed.folders import folder_at, write_atomic, write_json
 from patent_embed.hashing import file_digest, text_digest
 
 ABOUT, CARD = "benchmark.json", "README.md"
@@ -44,7 +44,8 @@ def write_beir(folder: Path, name: str, made: Made, licence: str, source: dict[s
         licence: what others may do with it.
         source: what it was made of, JSON-able.
     """
-    (folder / QRELS_FOLDER).mkdir(parents=True, exist_ok=True)
+    folder_at(folder).delete(QRELS_FOLDER)  # parts of an earlier writing would be read as parts of this one
+    (folder / QRELS_FOLDER).mkdir(parents=True)
     _write(folder / "corpus.jsonl", map(_json, made.documents))
     _write(folder / "queries.jsonl", map(_json, made.queries))
     for split, rows in made.qrels.items():

@@ -55,15 +55,13 @@ def find_relevance(corpus: pa.Table, splits: pa.Table, config: RelevanceConfig, 
         {name: corpus[name].to_pylist() for name in corpus.column_names if name != "publication_number"},
     )
     family, split = splits["family"].to_pylist(), splits["split"].to_pylist()
-    links = {
-        (pair.asking, pair.answering)
-        for pair in CITATIONS.pairs(given)
-        if family[pair.asking] != family[pair.answering]
-    }
+    cited = list(CITATIONS.pairs(given))
+    links = {(pair.asking, pair.answering) for pair in cited if family[pair.asking] != family[pair.answering]}
     tables, report = list[pa.Table](), dict[str, dict[str, int]]()
     for source in _used(config):
         counts: Counter[str] = Counter()
-        kept = list(_kept(source.pairs(given), given, family, config.answers_per_patent, seed, counts))
+        pairs = cited if source is CITATIONS else source.pairs(given)
+        kept = list(_kept(pairs, given, family, config.answers_per_patent, seed, counts))
         links |= {(pair.asking, pair.answering) for pair in kept if pair.asking != pair.answering}
         tables.append(_table(source, kept, given, split))
         trains = sum(tables[-1]["trains"].to_pylist())

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from patent_embed.config.model import NAMED_VIEWS, ModelConfig, view_fields
 
+_AT_ONCE = 10_000  # patents
 _COLUMN = {
     "title": "title",
     "abstract": "abstract",
@@ -35,20 +36,22 @@ def viewed(corpus: pa.Table, config: ModelConfig) -> pa.Table:
     names = view_fields(config.passage_view)
     if names == ["abstract"] and config.passage_view in NAMED_VIEWS:
         return corpus
-    lines = NAMED_VIEWS.get(config.passage_view, config.passage_view).splitlines()
-    texts = [_passage(lines, names, patent) for patent in corpus.select(view_columns(config)).to_pylist()]
+    template = NAMED_VIEWS.get(config.passage_view, config.passage_view)
+    lines = [(line, view_fields(line)) for line in template.splitlines()]
+    # A piece at a time: claims and descriptions of a whole corpus would not fit as objects of Python.
+    pieces = corpus.select(view_columns(config)).to_batches(max_chunksize=_AT_ONCE)
+    texts = ([_passage(lines, names, patent) for patent in piece.to_pylist()] for piece in pieces)
+    passages = pa.chunked_array([pa.array(each, pa.string()) for each in texts], pa.string())
     place = corpus.column_names.index("abstract") if "abstract" in corpus.column_names else None
-    passages = pa.chunked_array([pa.array(texts, pa.string())])
     if place is None:
         return corpus.append_column("abstract", passages)
     return corpus.set_column(place, "abstract", passages)
 
 
-def _passage(lines: Iterable[str], names: list[str], patent: dict[str, object]) -> str:
+def _passage(lines: Iterable[tuple[str, list[str]]], names: list[str], patent: dict[str, object]) -> str:
     values = {name: _value(name, patent) for name in names}
     parts = []
-    for line in lines:
-        used = view_fields(line)
+    for line, used in lines:
         if all(values[name] for name in used):
             parts.append(line.format_map(values))
     return "\n".join(parts).strip() or values["abstract"]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from patent_embed.arrays import Rows, Vectors, matches, numbered, owners_of, places_in
+from patent_embed.arrays import Rows, Vectors, numbered, owners_of, places_in
 from patent_embed.data.schemas import BENCHMARK_METRICS, PER_BENCHMARK_QUERY
 from patent_embed.evaluation import metrics, significance
 from patent_embed.evaluation.fusion import fuse
@@ -61,17 +61,13 @@ def retrieve(system: System, queries: int, excluded: tuple[Rows, Rows], depth: i
     """The ``depth`` best documents of each of the system's first ``queries`` queries.
 
     Args:
-        excluded: pairs of a query (ascending) and a document that is no candidate of it, (m,) each.
+        excluded: pairs of a query and a document that is no candidate of it, (m,) each, no pair twice.
     """
     query, document = excluded
     most = int(np.bincount(query, minlength=1).max())
     scores, rows = system.search(np.arange(queries), depth + most)
     if most:
-        dropped = np.zeros(rows.shape, np.bool_)
-        asked, pair = matches(np.arange(queries), query)
-        for place in range(most):  # one excluded document of each query at a time
-            first = places_in(np.bincount(asked, minlength=queries)) == place
-            dropped[asked[first]] |= rows[asked[first]] == document[pair[first], None]
+        dropped = Qrels.of(query, document, np.ones(len(query), np.int64)).grades(np.arange(queries), rows) > 0
         order = np.argsort(dropped, axis=1, kind="stable")
         scores, rows = (np.take_along_axis(each, order, axis=1) for each in (scores, np.where(dropped, -1, rows)))
     return Ranking(scores[:, :depth], rows[:, :depth])

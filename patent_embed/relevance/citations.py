@@ -40,11 +40,14 @@ class CitedRows:
     publication, of another one of the same application, or none."""
 
     def __init__(self, numbers: Sequence[str]) -> None:
-        self._whole = {_letters(number): row for row, number in enumerate(numbers)}
+        self._whole: dict[str, int | None] = {}
         self._bare: dict[str, int | None] = {}
-        for whole, row in self._whole.items():
+        for row, number in enumerate(numbers):
+            whole = _letters(number)
             bare = _KIND.sub("", whole)
-            self._bare[bare] = None if bare in self._bare else row  # of two publications it is not known which
+            # Of two publications it is not known which.
+            self._whole[whole] = None if whole in self._whole else row
+            self._bare[bare] = None if bare in self._bare else row
 
     def row(self, number: str) -> int | None:
         """The patent's row; None where it is not there, or where the number could mean several that are."""

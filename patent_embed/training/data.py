@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patent_embed.arrays import Rows, changes, matches, numbered, ranges_of, rows_of
+from patent_embed.arrays import Rows, matches, numbered, rows_of, shuffled_runs
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 from patent_embed.queries.sources import mask_by_source
@@ -162,7 +162,4 @@ class TripletData:
     def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
         """Triplet rows in the order of an epoch: queries shuffled, each with its triplets behind one another, so
         that a batch repeats few texts."""
-        starts = np.flatnonzero(changes(self.triplets[:, 0]))
-        sizes = np.diff(starts, append=len(self.triplets))
-        order = np.random.default_rng([seed, epoch]).permutation(len(starts))
-        return ranges_of(starts[order], sizes[order])
+        return shuffled_runs(self.triplets[:, 0], np.random.default_rng([seed, epoch]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from patent_embed.arrays import Int64, changes, matches, ranges_of
+from patent_embed.arrays import Int64, matches, shuffled_runs
 from patent_embed.losses.base import Relations, link_keys
 
 
@@ -40,11 +40,8 @@ class Mixture:
         batches = list[Int64]()
         for number, wanted in enumerate(self.sizes().tolist()):
             rows, order = np.flatnonzero(self.source == number), np.zeros(0, np.int64)
-            starts = np.flatnonzero(changes(queries[rows]))
-            lengths = np.diff(starts, append=len(rows))
             while len(order) < wanted:
-                shuffled = rng.permutation(len(starts))
-                order = np.concatenate([order, rows[ranges_of(starts[shuffled], lengths[shuffled])]])
+                order = np.concatenate([order, rows[shuffled_runs(queries[rows], rng)]])
             batches += [order[begin : min(begin + size, wanted)] for begin in range(0, wanted, size)]
         return [batches[place] for place in rng.permutation(len(batches)).tolist()]
 

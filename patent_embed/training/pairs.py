@@ -65,9 +65,10 @@ def with_relevance(
     """
     linked = known.linked()
     kept, refused = _without_linked(own, linked)
-    parts, sources, grades = [kept if weights.get(OWN) else _nothing(own)], list(weights), list[np.ndarray]()
+    parts, sources, grades = list[TripletData](), list(weights), list[np.ndarray]()
     for name in sources:
         if name == OWN:
+            parts.append(kept)
             grades.append(np.ones(len(kept.triplets), np.float32))
             continue
         chosen = known.table.filter(pc.and_(pc.equal(known.table["source"], name), known.table["trains"]))
@@ -95,10 +96,6 @@ def _without_linked(own: TripletData, linked: np.ndarray) -> tuple[TripletData, 
     wrong = np.isin(link_keys(own.family[asking], own.family[negative]), link_keys(*linked))
     triplets = np.column_stack([asking, positive, np.where(wrong, positive, negative)])
     return TripletData(own.tokens, triplets, own.family), int(wrong.sum())
-
-
-def _nothing(like: TripletData) -> TripletData:
-    return TripletData(like.tokens.take(np.zeros(0, np.int64)), np.zeros((0, 3), np.int64), np.zeros(0, np.int64))
 
 
 def _triplets(encoder: Encoder, known: Known, pairs: pa.Table) -> TripletData:

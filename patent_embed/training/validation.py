@@ -17,6 +17,7 @@ from patent_embed.encoder.packing import Tokens
 from patent_embed.evaluation import metrics
 from patent_embed.evaluation.measure import headline_mask
 from patent_embed.evaluation.metrics import Floats
+from patent_embed.evaluation.qrels import Qrels
 from patent_embed.evaluation.search import exact_search
 from patent_embed.training import distributed
 
@@ -115,7 +116,7 @@ def _linked_ndcg(queries: np.ndarray, passages: np.ndarray, data: RetrievalSet, 
     _, ranked = exact_search(queries, passages, min(k + int(own.max(initial=0)), len(passages)))
     kin = metrics.hits(ranked, data.query_family, data.passage_family)
     others = np.argsort(kin, axis=1, kind="stable")  # the own family behind all others
-    relevant = np.zeros((len(queries), len(passages)), np.bool_)
-    relevant[links[:, 0], links[:, 1]] = True
-    hit = np.take_along_axis(relevant, ranked, axis=1) & ~kin
-    return metrics.ndcg(np.take_along_axis(hit, others, axis=1)[:, :k], relevant.sum(axis=1), k)
+    linked = Qrels.of(links[:, 0], links[:, 1], np.ones(len(links), np.int64))
+    asked = np.arange(len(queries))
+    hit = (linked.grades(asked, ranked) > 0) & ~kin
+    return metrics.ndcg(np.take_along_axis(hit, others, axis=1)[:, :k], linked.relevant(asked), k)

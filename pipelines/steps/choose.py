@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import ray
 
 from patent_embed.artifacts import Artifact, ModelRef, Outcome
@@ -24,6 +23,7 @@ from pipelines.steps.train import ADAPTER, MODEL
 if TYPE_CHECKING:
     from patent_embed.encoder.encoder import Encoder
     from patent_embed.training.evidence import Evidence
+    from patent_embed.training.pairs import Known
 
 NAME = "choose"
 
@@ -83,7 +83,7 @@ def _without_bars(context: Context, config: Config) -> Outcome:
 def _work(context: Context, config: Config) -> Outcome:
     from patent_embed.encoder.encoder import Encoder
     from patent_embed.encoder.export import export_model
-    from patent_embed.training.data import training_queries
+    from patent_embed.training.data import training_families, training_queries
     from patent_embed.training.evidence import build_evidence
     from patent_embed.training.published import Mixed, mix_adapter
 
@@ -94,7 +94,8 @@ def _work(context: Context, config: Config) -> Outcome:
     trained_on = training_queries(splits, asked, config.training.query_sources)
     evidence = build_evidence(encoder, corpus, splits, asked, trained_on)
     if relevance.NAME in context.inputs:
-        evidence = _of_mixture(context, config, encoder, corpus, evidence)
+        family = training_families(splits, trained_on, judgements_of(context.inputs["queries"]))
+        evidence = _of_mixture(context, config, encoder, evidence, relevance.known_of(context, corpus, family))
     arguments = (base, ModelRef(trained.address, MODEL), config.model, evidence, config.run.seed)
     if cluster_gpus():
         on_gpu: Any = ray.remote(num_gpus=1, runtime_env={"env_vars": GPU_ENV})
@@ -109,7 +110,7 @@ def _work(context: Context, config: Config) -> Outcome:
     return Outcome(rows=trained.manifest.rows, report=trained.report | {"choice": found.as_json()})
 
 
-def _of_mixture(context: Context, config: Config, encoder: Encoder, corpus: pa.Table, evidence: Evidence) -> Evidence:
+def _of_mixture(context: Context, config: Config, encoder: Encoder, evidence: Evidence, known: Known) -> Evidence:
     """What is asked after a training on several sources: links, where they judged its epochs, too."""
     from patent_embed.training.evidence import linked_evidence
     from patent_embed.training.pairs import rule_share
@@ -118,10 +119,7 @@ def _of_mixture(context: Context, config: Config, encoder: Encoder, corpus: pa.T
     evidence = replace(evidence, ruled=rule_share(evidence.ruled, triplets, config.relevance.weights()))
     if config.training.validate_on == "queries":
         return evidence
-    judged = judgements_of(context.inputs["queries"])
-    return linked_evidence(
-        encoder, relevance.known_of(context, corpus, judged, config.training.query_sources), evidence
-    )
+    return linked_evidence(encoder, known, evidence)
 
 
 def _choose(base: ModelRef, trained: ModelRef, config: ModelConfig, evidence: Any, seed: int, *, device: str) -> Choice:

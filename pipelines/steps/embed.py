@@ -33,6 +33,12 @@ def searched_as(config: Config, view: str) -> Config:
     return config.model_copy(update={"model": config.model.model_copy(update={"passage_view": view})})
 
 
+def as_searched(config: Config, of_run: Config) -> Config:
+    """``config`` with what a run searches of a patent, unless it names another view."""
+    asked = config.model.passage_view != ABSTRACT
+    return config if asked else searched_as(config, of_run.model.passage_view)
+
+
 def corpus_of(context: Context, config: ModelConfig, *columns: str) -> pa.Table:
     """``columns`` of the corpus, and as ``abstract`` what is searched of each patent."""
     return viewed(context.table("ingest", "corpus", *dict.fromkeys([*columns, *view_columns(config)])), config)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from patent_embed.arrays import Rows
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.settings import Config
 from patent_embed.data.relevance import columns_of, find_relevance
@@ -48,14 +48,12 @@ def relevance_step(config: Config, ingest: Input, splits: Input) -> StepSpec:
     )
 
 
-def known_of(context: Context, corpus: pa.Table, judged: pa.Table | None, sources: Sequence[str] | None) -> Known:
-    """What the step found, for a training that reads the tables ``splits`` and ``queries`` of ``context``."""
-    from patent_embed.training.data import training_families, training_queries
+def known_of(context: Context, corpus: pa.Table, family: Rows) -> Known:
+    """What the step found, for a training on ``corpus``, whose patents are of the families ``family``
+    (``training_families``)."""
     from patent_embed.training.pairs import Known
 
-    splits, asked = context.table("splits"), context.table("queries")
-    family = training_families(splits, training_queries(splits, asked, sources), judged)
-    return Known(corpus, splits, family, context.table(NAME), context.table(NAME, LINKS))
+    return Known(corpus, context.table("splits"), family, context.table(NAME), context.table(NAME, LINKS))
 
 
 def _notes(artifact: Artifact) -> list[str]:

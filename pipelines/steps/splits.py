@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from patent_embed.artifacts import Artifact, Outcome
@@ -21,7 +22,8 @@ def splits_step(config: Config, ingest: Input) -> StepSpec:
     settings, seed = config.splits, config.run.seed
 
     def work(context: Context) -> Outcome:
-        corpus = context.table("ingest", "corpus", "publication_number", "abstract", "family_id", "publication_date")
+        dated = ["publication_date"] if settings.by == "date" else []
+        corpus = context.table("ingest", "corpus", "publication_number", "abstract", "family_id", *dated)
         table, unbelieved = split_table(corpus, settings, seed)
         pq.write_table(table, context.folder / "splits.parquet", compression="zstd")
         counts = {item["values"]: item["counts"] for item in table["split"].value_counts().to_pylist()}
@@ -56,15 +58,17 @@ def _notes(artifact: Artifact) -> list[str]:
 
 
 def dates_of(corpus: pa.Table, table: pa.Table, settings: SplitsConfig) -> dict[str, Any]:
-    """What is said of splits by date: ``undated`` patents, and the first date of val and of test; nothing of others."""
+    """What is said of splits by date: ``undated`` patents, whose families have no date, and the first dates of val and
+    test; nothing of others."""
     if settings.by != "date":
         return {}
     dated = pa.table({"split": table["split"], "family": table["family"], "date": corpus["publication_date"]})
-    families = dated.group_by(["split", "family"]).aggregate([("date", "min")])
-    first = families.group_by("split").aggregate([("date_min", "min")]).to_pylist()
-    found = {each["split"]: each["date_min_min"] for each in first}
+    first = dated.group_by("split").aggregate([("date", "min")]).to_pylist()
+    found = {each["split"]: each["date_min"] for each in first}
+    families = dated.group_by("family").aggregate([("date", "count"), ("split", "count")])
+    undated = pc.sum(families.filter(pc.equal(families["date_count"], 0))["split_count"]).as_py()
     return {
-        "undated": corpus["publication_date"].null_count,
+        "undated": undated or 0,
         "first_dates": {split: found[split] for split in SPLITS if found.get(split)},
     }
 

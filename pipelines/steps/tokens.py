@@ -73,7 +73,7 @@ def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
     family = training_families(splits, training_queries(splits, asked, sources), judged)
     known, report = None, dict[str, Any]()
     if relevance_step.NAME in context.inputs:
-        known = relevance_step.known_of(context, corpus, judged, sources)
+        known = relevance_step.known_of(context, corpus, family)
         data, report["triplets"] = with_relevance(encoder, data, known, config.relevance.weights())
     val = _validation(encoder, context, config, corpus, known)
     save_training_data(context.folder / "data", data, val)
