@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from patent_embed import __version__
 from patent_embed.artifacts import Artifact
 from patent_embed.encoder.encoder import prompts_of
-from patent_embed.folders import write_json
-from patent_embed.ownership import claim
+from patent_embed.folders import folder_at, write_json
+from patent_embed.ownership import claim, require_ours
 from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
-from patent_embed.stores.base import FIELDS, STORES, Content, Store
+from patent_embed.stores.base import STORES, Content, Store
 from pipelines.delivery import replacing
 from pipelines.served_run import Embedded, embedded
 
@@ -32,6 +32,7 @@ def index_run(output_dir: str, stores: Sequence[str], data_dir: str | None = Non
     chosen = [STORES[name] for name in dict.fromkeys(stores)]
     for store in chosen:
         store.require()
+    require_ours(folder_at(output_dir), [INDEX])  # before a corpus is embedded
     with embedded(output_dir, data_dir) as found:
         claim(found.output.folder, [INDEX])
         content = _content(found)
@@ -82,14 +83,14 @@ def _about(store: Store, content: Content, found: Embedded) -> dict[str, Any]:
     }
 
 
-def _groups(corpus: Artifact) -> Iterator[pa.Table]:
-    """The patents, a row group at a time, with nulls for what the corpus has not."""
+def _groups(corpus: Artifact, fields: Sequence[str]) -> Iterator[pa.Table]:
+    """``fields`` of the patents, a row group at a time, with nulls for what the corpus has not."""
     for part in corpus.parts("corpus"):
         file = pq.ParquetFile(part)
-        known = [name for name in FIELDS if name in file.schema_arrow.names]
+        known = [name for name in fields if name in file.schema_arrow.names]
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=known)
-            for name in FIELDS:
+            for name in fields:
                 if name not in known:
                     table = table.append_column(name, pa.nulls(len(table)))
-            yield table.select(list(FIELDS))
+            yield table.select(list(fields))

@@ -84,9 +84,18 @@ def _drop_left_behind(place: Folder) -> None:
         return
     for path in Path(place.inside).glob(f"{_BESIDE}*"):
         owner = read_owner(place / path.name)
-        begins = owner is None and time.time() - path.stat().st_mtime < _BEGINS_S
-        if not begins and (owner is None or not is_alive(place / path.name, owner)):
+        if owner is None and _begins(path):
+            continue
+        if owner is None or not is_alive(place / path.name, owner):
             place.delete(path.name)
+
+
+def _begins(path: Path) -> bool:
+    """Whether a command has just made the folder of a reader, and has no lock in it yet."""
+    try:
+        return time.time() - path.stat().st_mtime < _BEGINS_S
+    except FileNotFoundError:  # its reader has taken it away
+        return False
 
 
 def _require_other_base(config: Config, place: Folder) -> None:

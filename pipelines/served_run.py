@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from patent_embed.progress.terminal import note, say
 from patent_embed.run_lock import Held, Owner, RunLock
 from patent_embed.serving.facts import RunFacts, run_facts
 from patent_embed.serving.index import index_step, search_index, vector_matrix
-from pipelines.engine import LocalModel, Output, Runner
+from pipelines.engine import LocalModel, Output, StepSpec
 from pipelines.job import execute
 from pipelines.recipe import BASE, TUNED
 from pipelines.run_folder import SUMMARY, FinishedRun, open_run
@@ -161,11 +161,14 @@ def _other_corpus(
         name: embeddings_step(config, texts, LocalModel(model.model.folder()), "passage")
         for name, model in models.items()
     }
-    wanted = [texts, *steps.values()]
-    # These are steps of `patent-embed encode`, too, which has the run's lock while it makes them.
-    todo = Runner(output, use_cache=config.run.use_cache).unfinished(wanted)
-    with RunLock(output.folder, "serve --data_dir") if todo else contextlib.nullcontext():
-        done = execute(config, output, wanted)
+    with contextlib.ExitStack() as held:
+
+        def lock(todo: Sequence[StepSpec]) -> None:
+            """These are steps of `patent-embed encode`, too, which has the run's lock while it makes them."""
+            if todo:
+                held.enter_context(RunLock(output.folder, "serve --data_dir"))
+
+        done = execute(config, output, [texts, *steps.values()], lock)
     rows = done[texts].manifest.rows["texts"]
     found = {}
     for name, model in models.items():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from patent_embed.section import Role, Section, UserPath
+from patent_embed.section import Section
 
 Persona = Literal["examiner", "engineer", "layman", "attorney"]
 Difficulty = Literal["shares_words", "paraphrases", "effect_only"]  # from easy to hard
@@ -31,9 +32,7 @@ class MixConfig(Section):
     @model_validator(mode="after")
     def _weights(self) -> MixConfig:
         for name in ("personas", "difficulties", "views"):
-            weights = getattr(self, name)
-            if weights and (any(weight < 0 for weight in weights.values()) or sum(weights.values()) <= 0):
-                raise ValueError(f"mix.{name} {weights} must be weights of at least 0, and not all 0")
+            _require_weights(f"mix.{name}", getattr(self, name))
         return self
 
 
@@ -49,9 +48,10 @@ class OverlapConfig(Section):
 
     @model_validator(mode="after")
     def _weights(self) -> OverlapConfig:
-        if self.target and (any(weight < 0 for weight in self.target.values()) or sum(self.target.values()) <= 0):
-            raise ValueError(f"overlap.target {self.target} must be weights of at least 0, and not all 0")
+        _require_weights("overlap.target", self.target)
         return self
 
 
-ExamplesFile = Annotated[str | None, UserPath, Role.LOGISTICS]
+def _require_weights(name: str, weights: Mapping[Any, float]) -> None:
+    if weights and (any(weight < 0 for weight in weights.values()) or sum(weights.values()) <= 0):
+        raise ValueError(f"{name} {weights} must be weights of at least 0, and not all 0")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from patent_embed.config.mix import ExamplesFile, MixConfig, OverlapConfig
+from patent_embed.config.mix import MixConfig, OverlapConfig
 from patent_embed.credentials import redacted
 from patent_embed.section import Cli, Role, Section, UserPath
 
@@ -197,7 +197,7 @@ class QueriesConfig(Section):
     max_prompt_chars: int = Field(
         3000, ge=200, description="characters of an abstract in a prompt; the rest is left out"
     )
-    examples: ExamplesFile = Field(
+    examples: Annotated[str | None, UserPath, Role.LOGISTICS] = Field(
         None,
         description="a file with queries of your own, one a line: a model imitates their style and length, and copies "
         "none; None: no such examples",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -191,18 +191,18 @@ def result_table(results: Sequence[EvalResult], split: str) -> Table | None:
     """Name and headline metrics of each system on ``split``; None without queries."""
     if not any(len(result.rows(split)) for result in results):
         return None
-    rows, measured = [], metrics_of(results)
-    for result in results:
-        found = result.summary(split)["metrics"]
+    summaries = [result.summary(split)["metrics"] for result in results]
+    rows, measured = [], metrics_of(summaries)
+    for result, found in zip(results, summaries, strict=True):
         # BM25 scores have no upper bound: beside cosines they would only mislead.
         shown = {name: found[name] if result.scale == "cosine" or "similarity" not in name else None for name in found}
         rows.append([result.name, *(number(shown.get(name), "–") for name in measured)])
     return Table(headline(results, split), ["", *(LABELS[name] for name in measured)], rows)
 
 
-def metrics_of(results: Sequence[EvalResult]) -> list[str]:
-    """The headline metrics that were measured, in the order of their columns."""
-    found = {name for result in results for name in result.summary("test")["metrics"]}
+def metrics_of(summaries: Iterable[Mapping[str, float | None]]) -> list[str]:
+    """The metrics of ``EvalResult.summary`` that were measured, in the order of their columns."""
+    found = {name for metrics in summaries for name in metrics}
     return [name for name in LABELS if name in found]
 
 

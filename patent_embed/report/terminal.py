@@ -27,11 +27,11 @@ def comparison_table(
         comparisons: a sentence each.
         split: ``val`` or ``test``.
     """
-    measured = metrics_of(results)
+    summaries = [result.summary(split)["metrics"] for result in results]
+    measured = metrics_of(summaries)
     shown = [name for name in _TERMINAL if name in measured] if results else _TERMINAL
     rows = [["", *(LABELS[name] for name in shown)]]
-    for result in results:
-        found = result.summary(split)["metrics"]
+    for result, found in zip(results, summaries, strict=True):
         rows.append([result.name, *(number(found[name], "-") for name in shown)])
     widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
     widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - 2 * len(shown))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,12 @@ class Content:
     """What is written.
 
     Attributes:
-        groups: called, it gives the patents in order, in tables with ``FIELDS``.
+        groups: of some of ``FIELDS`` gives the patents in order, in tables with these.
         patents: how many there are.
         vectors: model → (patents, dim) float32 of length 1, rows as in ``groups``; may be memory-mapped.
     """
 
-    groups: Callable[[], Iterator[pa.Table]]
+    groups: Callable[[Sequence[str]], Iterator[pa.Table]]
     patents: int
     vectors: Mapping[str, Vectors]
 
@@ -46,20 +46,24 @@ class Content:
 
     def with_vectors(self, rows: int = 4096) -> Iterator[pa.RecordBatch]:
         """The patents with their vectors, in batches of at most ``rows``."""
-        begin = 0
-        for group in self.groups():
+        begin, schema = 0, self.schema
+        for group in self.groups(FIELDS):
             for at in range(0, len(group), rows):
                 part = group.slice(at, rows)
-                columns = [part[name].combine_chunks().cast(self.schema.field(name).type) for name in FIELDS]
+                columns = [part[name].combine_chunks().cast(schema.field(name).type) for name in FIELDS]
                 for vectors in self.vectors.values():
                     mine = np.ascontiguousarray(vectors[begin : begin + len(part)], np.float32)
                     columns.append(pa.FixedSizeListArray.from_arrays(pa.array(mine.ravel()), mine.shape[1]))
-                yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
                 begin += len(part)
 
     def numbers(self) -> list[str]:
         """Publication numbers by row."""
-        return [number for group in self.groups() for number in group["publication_number"].to_pylist()]
+        groups = self.groups(["publication_number"])
+        found = [number for group in groups for number in group["publication_number"].to_pylist()]
+        if len(found) != self.patents:
+            raise RuntimeError(f"{len(found)} patents have {self.patents} vectors")
+        return found
 
 
 class Store(ABC):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from typing_extensions import override
 
 from patent_embed.stores.base import FIELDS, Content, Store
@@ -35,10 +34,7 @@ class Qdrant(Store):
             begin = 0
             for batch in content.with_vectors(_BATCH):
                 ids = list(range(begin, begin + len(batch)))
-                vectors = {
-                    name: np.asarray(content.vectors[name][begin : begin + len(batch)]).tolist()
-                    for name in content.vectors
-                }
+                vectors = {name: batch.column(name).to_pylist() for name in content.vectors}
                 payloads = batch.select(list(FIELDS)).to_pylist()
                 client.upsert(COLLECTION, models.Batch(ids=ids, vectors=vectors, payloads=payloads))
                 begin += len(batch)

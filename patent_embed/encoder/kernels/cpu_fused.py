@@ -171,12 +171,18 @@ def encoder_of(model: nn.Module) -> Any:
     raise LookupError(f"{type(model).__name__} has no layers of BERT's kind")
 
 
+def plain_layers(model: nn.Module) -> list[Any]:
+    """The layers of a BERT. Raises LookupError where one is no encoder's, or without the exact GELU."""
+    layers = list(encoder_of(model).layer)
+    if any(each.is_decoder or each.add_cross_attention or _activation(each) is None for each in layers):
+        raise LookupError("not an encoder's layer with the exact GELU")
+    return layers
+
+
 def _check(model: nn.Module) -> None:
     """Raises LookupError where ``model`` is not ``supported``."""
     adapted: set[int] = set()
-    for module in encoder_of(model).layer:
-        if module.is_decoder or module.add_cross_attention or activation_of(module) is None:
-            raise LookupError("not an encoder's layer with the exact GELU")
+    for module in plain_layers(model):
         for layers in linear_groups(module):
             parts = [_parts(layer) for layer in layers]
             if len({getattr(dropout, "p", 0.0) for _, adapter, dropout in parts if adapter is not None}) > 1:
@@ -187,7 +193,7 @@ def _check(model: nn.Module) -> None:
         raise LookupError("not only the layers' adapters are trained")
 
 
-def activation_of(module: Any) -> Any:
+def _activation(module: Any) -> Any:
     """GELU without approximation, or None."""
     activation = module.intermediate.intermediate_act_fn
     exact = getattr(activation, "act", None) is nn.functional.gelu or (

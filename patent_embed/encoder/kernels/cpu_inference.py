@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from patent_embed.encoder.kernels.cpu_fused import activation_of, encoder_of, linear_groups
+from patent_embed.encoder.kernels.cpu_fused import encoder_of, linear_groups, plain_layers
 from patent_embed.encoder.packing import only_first_tokens
 
 _PADDED = 1.25  # tokens of a call of attention are at most so many times those of its texts
@@ -30,16 +30,10 @@ _LAID_OUT_FOR = 64  # rows of the products whose layout oneDNN is asked for; it 
 def supported(model: nn.Module) -> bool:
     """Whether ``CpuInference`` can run ``model``: a plain BERT, without adapters."""
     try:
-        modules = list(encoder_of(model).layer)
+        modules = plain_layers(model)
     except LookupError:
         return False
-    return all(
-        not module.is_decoder
-        and not module.add_cross_attention
-        and activation_of(module) is not None
-        and all(type(each) is nn.Linear for group in linear_groups(module) for each in group)
-        for module in modules
-    )
+    return all(type(each) is nn.Linear for module in modules for group in linear_groups(module) for each in group)
 
 
 class CpuInference:
@@ -97,19 +91,18 @@ class _Call:
 
 
 def _calls(bounds: Sequence[int]) -> Iterator[_Call]:
-    """The texts between ``bounds``, which are in the order of their lengths, in as few calls as ``_PADDED`` allows."""
+    """The texts between ``bounds``, the shortest first, in as few calls as ``_PADDED`` allows."""
     lengths = [end - begin for begin, end in pairwise(bounds)]
     first = 0
     while first < len(lengths):
         last = first + 1
-        while last < len(lengths):
-            padded = max(lengths[first : last + 1]) * (last + 1 - first)
-            if padded > _PADDED * (bounds[last + 1] - bounds[first]):
-                break
+        while last < len(lengths) and lengths[last] * (last + 1 - first) <= _PADDED * (
+            bounds[last + 1] - bounds[first]
+        ):
             last += 1
-        mine, longest = lengths[first:last], max(lengths[first:last])
+        mine, longest = lengths[first:last], lengths[last - 1]
         call = _Call(bounds[first], bounds[last], len(mine), longest)
-        if min(mine) < longest:
+        if mine[0] < longest:
             real = torch.arange(longest) < torch.tensor(mine)[:, None]
             mask = torch.zeros(real.shape).masked_fill_(~real, -torch.inf)[:, None, None]
             call = _Call(call.begin, call.end, call.texts, longest, real.ravel().nonzero().ravel(), mask)

@@ -26,8 +26,7 @@ def each_alone(work: Callable[[A], B], pieces: Iterable[A]) -> Iterator[B]:
         with torch.no_grad():
             yield from map(work, todo)
         return
-    workers = min(threads, len(todo))
-    share = threads // workers
+    share = threads // min(threads, len(todo))
 
     def run(piece: A) -> B:
         if torch.get_num_threads() != share:
@@ -37,7 +36,7 @@ def each_alone(work: Callable[[A], B], pieces: Iterable[A]) -> Iterator[B]:
 
     torch.set_num_threads(share)
     try:
-        yield from _pool(workers).map(run, todo)
+        yield from _pool(threads).map(run, todo)
     finally:
         torch.set_num_threads(threads)
 

@@ -111,6 +111,13 @@ def written(tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
+def test_parts_of_an_earlier_writing_do_not_stay(written: Path) -> None:
+    about = write_beir(written, "mine", make(PATENTS, {}, "test", ["citing"]), "CC-BY-4.0", {"split": "test"})
+    found = find_benchmark(written)
+    assert set(found.qrels) == set(about["parts"]) == {"test", "test_in", "test_out"}
+    assert found.read().dropped == {}
+
+
 def test_what_is_written_is_read_back(written: Path) -> None:
     found = find_benchmark(written).read()
     made = make(PATENTS, {"A1": ["what pumps"]}, "test")

@@ -81,6 +81,7 @@ def test_a_document_that_is_the_query_itself_is_no_candidate(tmp_path: Path) -> 
     found = find_benchmark(tmp_path / "x").read()
     assert [tuple(each.values()) for each in found.excluded.to_pylist()] == [("q1", "q1"), ("q2", "d1")]
     assert [rows.tolist() for rows in found.excluded_rows()] == [[0, 1], [1, 4]]
+    assert found.dropped["exclusions_outside"] == 1
 
 
 def test_what_is_said_twice(tmp_path: Path) -> None:
@@ -134,3 +135,13 @@ def test_a_folder_that_is_no_benchmark(tmp_path: Path) -> None:
     (tmp_path / "x/qrels/train.tsv").write_text(QRELS)
     with pytest.raises(UserError, match="judgements of dev, train, none of which is 'test'"):
         find_benchmark(tmp_path / "x")
+
+
+def test_a_damaged_archive_is_said(tmp_path: Path) -> None:
+    folder = beir(tmp_path / "x")
+    packed = bytearray(gzip.compress("".join(f'{{"_id": "d{n}", "text": "{n * n}"}}\n' for n in range(999)).encode()))
+    packed[10:14] = b"\xff" * 4  # no kind of block
+    (folder / "corpus.jsonl").unlink()
+    (folder / "corpus.jsonl.gz").write_bytes(packed)
+    with pytest.raises(UserError, match=r"corpus\.jsonl\.gz is not whole, or no UTF-8: .*; get it again"):
+        find_benchmark(folder).read()

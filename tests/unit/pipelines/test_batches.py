@@ -160,6 +160,20 @@ def test_the_key_is_in_no_note(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
+def test_the_key_is_in_no_note_that_waits(tmp_path: Path) -> None:
+    seen: list[bytes] = []
+
+    def result(body: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+        seen.extend(path.read_bytes() for path in notes(tmp_path))
+        return {"status_code": 200, "body": whole}
+
+    with BatchServer(answer, result) as server:
+        server.ready = True
+        write(tmp_path, server, 30)
+    assert seen
+    assert not any(KEY.encode() in each for each in seen)
+
+
 def _wait(condition: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():

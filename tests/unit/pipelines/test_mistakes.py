@@ -220,7 +220,7 @@ def test_output_folders_that_are_none(plan: list[str], patents: Path, tmp_path: 
     (tmp_path / "loop").symlink_to("loop")
     assert "file" in run(patents, tmp_path / "file" / "deeper", *plan)
     assert "loop" in run(patents, tmp_path / "loop" / "deeper", *plan)
-    assert "name a shorter path" in run(patents, tmp_path / ("x" * 300), *plan) or plan
+    assert ("File name too long" if plan else "name a shorter path") in run(patents, tmp_path / ("x" * 300), *plan)
     assert "File name too long" in run(patents, tmp_path / ("x" * 300) / "deeper", "--plan")
 
 

@@ -30,3 +30,7 @@ def test_numbers_are_known_however_they_are_written(cited: str, row: int | None)
 def test_a_patent_asks_for_each_that_it_cites_once_and_never_for_itself() -> None:
     cited = [None, [], ["US7654321B2", "US-7654321-B2", "US2001033243A1", "EP1234567"], [], None]
     assert list(CITATIONS.pairs(Patents(NUMBERS, {"citations": cited}))) == [Pair(2, 3), Pair(2, 4)]
+
+
+def test_a_number_that_two_patents_bear_is_nobodys() -> None:
+    assert CitedRows(["CN1A", "CN-1-A", "CN2A"]).row("CN1A") is None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.kernels.cpu_fused import encoder_of
 from patent_embed.serving.encoding import BatchedEncoder
 
 
@@ -28,6 +29,16 @@ def test_requests_at_once_get_their_own_vectors_with_the_right_prompt(encoder: E
     for text, future in queries:
         assert np.abs(future.result().vector - encoder.encode([text], "query")[0]).max() < 1e-5
         assert batched.query(text) is future  # asked again: not encoded again
+
+
+def test_a_server_on_a_cpu_runs_a_lean_pass_and_gives_the_plain_vectors(tiny_model: Path) -> None:
+    plain, served = Encoder.load(tiny_model), Encoder.load(tiny_model)
+    batched = BatchedEncoder(served, "lean")
+    assert "forward" in vars(encoder_of(served.model))
+    assert "forward" not in vars(encoder_of(plain.model))
+    texts = ["水泵", "带滤网的水泵", "天线和电池组成的装置" * 5]
+    found = batched.submit(texts, "passage").result().vectors
+    assert (found * plain.encode(texts, "passage", precision="fp32")).sum(axis=1).min() > 0.999
 
 
 def test_a_long_query_is_the_mean_of_its_parts(encoder: Encoder) -> None:

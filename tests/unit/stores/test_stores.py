@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 
 from patent_embed.errors import UserError
 from patent_embed.evaluation.search import exact_search
-from patent_embed.stores.base import FIELDS, STORES, Content, Store
+from patent_embed.stores.base import FIELDS, STORES, Content, Store, blocks
 
 PATENTS, GROUP, K = 700, 300, 10
 
@@ -23,7 +23,7 @@ def content() -> Content:
     vectors = {name: rng.normal(size=(PATENTS, dim)).astype(np.float32) for name, dim in (("tuned", 32), ("base", 16))}
     vectors = {name: each / np.linalg.norm(each, axis=1, keepdims=True) for name, each in vectors.items()}
 
-    def groups() -> Iterator[pa.Table]:
+    def groups(fields: Sequence[str]) -> Iterator[pa.Table]:
         for begin in range(0, PATENTS, GROUP):
             rows = [
                 {
@@ -37,7 +37,9 @@ def content() -> Content:
                 }
                 for n in range(begin, min(begin + GROUP, PATENTS))
             ]
-            yield pa.Table.from_pylist(rows, schema=pa.schema([(name, _type(name)) for name in FIELDS]))
+            yield pa.Table.from_pylist(rows, schema=pa.schema([(name, _type(name)) for name in FIELDS])).select(
+                list(fields)
+            )
 
     return Content(groups, PATENTS, vectors)
 
@@ -51,6 +53,13 @@ def queries(content: Content) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(4)
     asked = {name: rng.normal(size=(20, each.shape[1])).astype(np.float32) for name, each in content.vectors.items()}
     return {name: each / np.linalg.norm(each, axis=1, keepdims=True) for name, each in asked.items()}
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several blocks of vectors, and several batches in a group of patents."""
+    monkeypatch.setattr(blocks, "__defaults__", (256,))
+    monkeypatch.setattr(Content.with_vectors, "__defaults__", (128,))
 
 
 def written(name: str, content: Content, folder: Path) -> Store:
@@ -123,6 +132,16 @@ def test_qdrant_finds_what_exact_search_finds_and_has_the_fields(
                 found = client.query_points("patents", query.tolist(), using=name, limit=K).points
                 assert [point.id for point in found] == expected
                 assert found[0].payload["publication_number"] == f"CN{expected[0]:04d}A"
+        (point,) = client.retrieve("patents", [11])
+        assert point.payload == {
+            "publication_number": "CN0011A",
+            "title": "装置11",
+            "abstract": "一种装置，编号11。",
+            "language": "zh",
+            "codes": ["G06T3/40", "A47G25/06"],
+            "publication_date": "2020-01-02",
+            "applicants": None,
+        }
     finally:
         client.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,22 @@ def test_query_dropout_changes_the_training(tiny_model: Path) -> None:
     trainer._drop_words = seen  # type: ignore[assignment]
     trainer.fit(reporter)
     assert reporter.losses != plain.losses
+
+
+def test_what_asks_and_answers_in_one_batch_stays_whole(tiny_model: Path) -> None:
+    trainer = make_trainer(tiny_model, dropout=0.0, epochs=1, query_dropout=0.4)
+    drop, asked = trainer._drop_words, list[list[bool]]()
+    assert drop is not None
+
+    def seen(batch: Tokens, chosen: np.ndarray, rng: np.random.Generator) -> Tokens:
+        asked.append(chosen.tolist())
+        return drop(batch, chosen, rng)
+
+    trainer._drop_words = seen  # type: ignore[assignment]
+    # Two halves of a text that are to find each other, and a query.
+    trainer.data = replace(trainer.data, triplets=np.array([(0, 1, 3), (1, 0, 3), (2, 3, 3)]))
+    trainer._train_step(np.arange(3), 1e-3)
+    assert asked == [[False, False, True, False]]
 
 
 def test_query_dropout_of_a_tokenizer_that_adds_nothing(tiny_model: Path) -> None:
