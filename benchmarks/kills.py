@@ -130,9 +130,12 @@ def differences(whole: Whole, out: Path) -> list[str]:
     return sorted(name for name in {*found, *whole.made} if found.get(name) != whole.made.get(name))
 
 
-def kills(runs: Runs, whole: Whole, first: int, count: int) -> Iterator[dict[str, Any]]:
-    """The kills from number ``first`` on of one run, at most ``count``; a row each, and one when it has ended."""
-    out, more = runs.folder / f"kills-{first}", ("--resume",) if first % 2 else ()
+def kills(runs: Runs, whole: Whole, first: int, count: int, more: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The kills from number ``first`` on of one run, at most ``count``; a row each, and one when it has ended.
+
+    ``more``: the command's further arguments.
+    """
+    out = runs.folder / f"kills-{first}"
     done_s = 0.0  # that the steps took which are finished
     for number in range(first, first + count):
         moment = random.Random(number).uniform(0, whole.seconds - done_s)
@@ -155,10 +158,10 @@ def kills(runs: Runs, whole: Whole, first: int, count: int) -> Iterator[dict[str
 
 def all_kills(runs: Runs, whole: Whole, first: int, count: int) -> Iterator[dict[str, Any]]:
     """The rows of ``count`` kills from number ``first`` on, of as many runs as it takes."""
-    number = first
+    number, ways = first, itertools.cycle([(), ("--resume",)])
     while number < first + count:
         begun = number
-        for row in kills(runs, whole, number, min(MOST_OF_ONE, first + count - number)):
+        for row in kills(runs, whole, number, min(MOST_OF_ONE, first + count - number), next(ways)):
             number = row.get("kill", number - 1) + 1
             yield row
         number = max(number, begun + 1)  # a run that ended before its first kill: the next number draws another moment

@@ -136,7 +136,7 @@ def gpu_check(config: LlmConfig) -> Callable[[float], None]:
     return check
 
 
-def _pipeline(asking: Asking, *, on_cpu: bool) -> Callable[[ray.data.Dataset, int], ray.data.Dataset]:
+def answering(asking: Asking, *, on_cpu: bool) -> Callable[[ray.data.Dataset, int], ray.data.Dataset]:
     """From requests to answers, for a ``TwoRoundPipeline``.
 
     Nothing but the engines' actors: others beside them would import torch each, and a late request would wait for one
@@ -150,7 +150,9 @@ def _pipeline(asking: Asking, *, on_cpu: bool) -> Callable[[ray.data.Dataset, in
     }
 
     def pipeline(requests: ray.data.Dataset, size: int) -> ray.data.Dataset:
-        return requests.map_batches(
+        # ``map_batches`` itself wants a number of rows where there are GPUs, and would then wait until so many are
+        # there: a late request would wait for others. A block is a batch.
+        return requests.map_batches_internal(
             AskEngine,
             batch_size=None,
             batch_format="pyarrow",
@@ -177,7 +179,7 @@ def llm_backend(asking: Asking, timings: dict[str, float]) -> Iterator[Backend]:
     watch = Stopwatch()
     llm = asking.config.llm
     on_cpu = check_engine(llm)
-    pipeline = _pipeline(asking, on_cpu=on_cpu)
+    pipeline = answering(asking, on_cpu=on_cpu)
     check = gpu_check(llm) if not on_cpu else lambda idle_s: None
     rounds = TwoRoundPipeline(
         pipeline, lambda requests: min(llm.batch_size, -(-requests // llm.replicas)), check, patience_s=llm.node_wait_s

@@ -6,9 +6,11 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import ray
 
 from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
+from patent_embed.queries.asking import Asking
 from patent_embed.queries.prompts import chat_messages, completion_prompt
 from pipelines.backends import engine, llm
 from pipelines.resources import NodeSize
@@ -87,3 +89,15 @@ def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert llm.actor_options(QueriesConfig(llm=across), on_cpu=False)["num_gpus"] == 0
     assert engine.sampling(QueriesConfig(), chat=True)["structured_outputs"]
     assert engine.sampling(QueriesConfig(), chat=False)["stop"] == ["\n"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_a_block_is_a_batch_with_and_without_gpus(tmp_path: Path, on_cpu: bool) -> None:
+    asking = Asking("m", QueriesConfig(llm=LlmConfig(model=str(write_tiny_model(tmp_path / "model")))), 1)
+    answers = llm.answering(asking, on_cpu=on_cpu)(ray.data.range(20, override_num_blocks=3), 8)
+    last = answers._logical_plan.dag
+    assert last.batch_size is None, "late requests would wait until a batch is full"
+    assert last.ray_remote_args.get("num_gpus", 0) == (0 if on_cpu else 1)
