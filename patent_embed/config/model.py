@@ -38,7 +38,8 @@ class ModelConfig(Section):
     name: Annotated[str, UserPath, Cli("model_name"), Role.LOGISTICS] = Field(
         "BAAI/bge-base-zh-v1.5",
         description="hub id (Hugging Face, then ModelScope), local folder, or 'bundled': the small encoder that needs "
-        "no hub",
+        "no hub, of Chinese and ASCII text; 'bundled-multilingual': the same with its whole vocabulary, for Korean, "
+        "Japanese and other scripts, 235 MB",
     )
     max_seq_length: int = Field(
         512, ge=16, description="tokens of a text; longer texts are cut; never above what the model can read"
