@@ -117,6 +117,8 @@ def _beyond_abstracts(config: Config) -> dict[str, str]:
     view, weights = config.model.passage_view, config.relevance.weights()
     sources = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
     found = {"a passage is": view} if view != ABSTRACT else {}
+    if (several := config.model.passages_per_patent) > 1:
+        found["passages a patent, of which the best counts"] = str(several)
     return found | ({"sources of relevance, with weights": sources} if config.relevance.several else {})
 
 

@@ -50,6 +50,14 @@ class ModelConfig(Section):
         "a template of lines such as '{title}\\n{abstract}' over title, abstract, claim, claims and description; a "
         "line with a field that a patent has not is left out",
     )
+    passages_per_patent: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="a text that is longer than the model reads is cut into so many passages at most, at ends of "
+        "sentences, each with a vector of its own, and the best of a patent's passages counts in a search; 1: its "
+        "beginning alone. Trainings read the beginning, whatever this is",
+    )
     query_prompt: str | None = Field(None, description="text put before every query; None: the model's own")
     passage_prompt: str | None = Field(None, description="text put before every abstract; None: the model's own")
     trust_remote_code: bool = Field(False, description="run code that comes with a model; only for sources you trust")
