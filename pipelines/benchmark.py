@@ -14,7 +14,16 @@ from patent_embed.ownership import claim
 from patent_embed.progress.terminal import say
 from pipelines.run_folder import open_run
 
-_COLUMNS = ("publication_number", "title", "abstract", "codes", "language", "claims", "citations")
+_COLUMNS = (
+    "publication_number",
+    "title",
+    "abstract",
+    "codes",
+    "language",
+    "claims",
+    "citations",
+    "citation_categories",
+)
 
 
 def run(arguments: BenchmarkArguments) -> None:

@@ -1,4 +1,5 @@
-"""Models on any benchmark with judged answers: ``patent-embed compare MODELS --benchmark DIR``."""
+"""Models on any benchmark with judged answers: ``patent-embed compare MODELS --benchmark DIR``, or from Python ``run``,
+which also takes a task of mteb as an object."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 from patent_embed.artifacts import Artifact
-from patent_embed.benchmark.mteb_task import MTEB, find_task
+from patent_embed.benchmark.mteb_task import MTEB, MtebTask, find_task
 from patent_embed.benchmark.reading import find_benchmark
 from patent_embed.benchmark.tables import TEST, Benchmark, Item
 from patent_embed.benchmark.trec import qrels_lines, run_lines
@@ -77,8 +78,9 @@ class BenchmarkComparison:
         yield from ((part, *pair) for part in parts for pair in models or words)
 
 
-def benchmark_recipe(config: Config, models: Sequence[str], benchmark: str) -> BenchmarkComparison:
-    """Measure ``models`` (hub ids or folders), BM25, and each model fused with BM25 on ``benchmark``.
+def benchmark_recipe(config: Config, models: Sequence[str], benchmark: str | MtebTask) -> BenchmarkComparison:
+    """Measure ``models`` (hub ids or folders), BM25, and each model fused with BM25 on ``benchmark``: a folder,
+    ``mteb:TASK``, or a task.
 
     Raises:
         UserError: two models are the same, or the benchmark is none.
@@ -103,10 +105,10 @@ def benchmark_recipe(config: Config, models: Sequence[str], benchmark: str) -> B
     return BenchmarkComparison(name, names, steps, tables, systems, fusions)
 
 
-def _source(config: Config, benchmark: str) -> tuple[str, StepSpec]:
+def _source(config: Config, benchmark: str | MtebTask) -> tuple[str, StepSpec]:
     """Name of a benchmark, and the step that reads it."""
-    if benchmark.startswith(MTEB):
-        task = find_task(benchmark.removeprefix(MTEB))
+    if isinstance(benchmark, MtebTask) or benchmark.startswith(MTEB):
+        task = benchmark if isinstance(benchmark, MtebTask) else find_task(benchmark.removeprefix(MTEB))
         return task.name, benchmark_step({"task": Digest(task.digest)}, lambda context: task.read())
     found = find_benchmark(Path(benchmark))
     source: dict[str, Input] = {"files": Digest(found.digest)}
@@ -133,14 +135,14 @@ def _patents(context: Context, config: ModelConfig) -> list[Item]:
     return [Item(row["publication_number"], row["abstract"]) for row in table.to_pylist()]
 
 
-def print_plan(config: Config, models: Sequence[str], benchmark: str) -> None:
+def print_plan(config: Config, models: Sequence[str], benchmark: str | MtebTask) -> None:
     """What a comparison would run or reuse."""
     comparison = benchmark_recipe(config, models, benchmark)
     with looking_at(config) as output:
         print_steps(config, output, comparison.steps)
 
 
-def run(config: Config, models: Sequence[str], benchmark: str) -> None:
+def run(config: Config, models: Sequence[str], benchmark: str | MtebTask) -> None:
     """Compare, and write ``compare/<benchmark>-<names>/`` into the output folder: what a comparison writes, and runs
     and judgements in the formats of trec_eval."""
     watch = Stopwatch()
@@ -148,7 +150,7 @@ def run(config: Config, models: Sequence[str], benchmark: str) -> None:
     comparison = benchmark_recipe(config, models, benchmark)
     with working_in(config, "compare", [COMPARED], reads=True) as output:
         claim(output.folder, [COMPARED])
-        say(f"on      {benchmark}")
+        say(f"on      {benchmark if isinstance(benchmark, str) else benchmark.name}")
         done = execute(config, output, comparison.steps)
         results = [load_result(name, done[step]) for name, step in comparison.systems.items()]
         found = load_benchmark(done[comparison.tables])

@@ -23,7 +23,7 @@ def run(config: Config, arguments: EncodeArguments) -> None:
     watch = Stopwatch()
     before_models([config.model.name])
     if arguments.text_column is not None:  # a text is embedded as it is
-        config = searched_as(config, ABSTRACT)
+        config = searched_as(config, passage_view=ABSTRACT)
     whole = config.model.passage_view != ABSTRACT
     texts = texts_step(config, arguments, find_input(config.data.data_dir), whole_records=whole)
     model = resolve_model(config.model.name, trust_remote_code=config.model.trust_remote_code).resolve()

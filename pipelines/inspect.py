@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from patent_embed.config.data import DataConfig
 from patent_embed.data.inputs import PatentFiles, find_input
@@ -81,13 +81,20 @@ def _whole(record: Record) -> list[str]:
     shown |= {
         "claims": f"{len(record.claims):,}, {sum(map(len, record.claims)):,} characters" if record.claims else "",
         "description": f"{len(record.description):,} characters" if record.description else "",
-        "citations": ", ".join(record.citations or ()),
+        "citations": ", ".join(_cited(record)),
         "family": record.family_id or "",
         "published": record.publication_date or "",
         "applicants": "; ".join(record.applicants or ()),
         "read as": ", ".join(filter(None, (record.layout, record.encoding, record.language))),
     }
     return [line for name, text in shown.items() for line in _beside(f"  {name}", 22, text)]
+
+
+def _cited(record: Record) -> Iterator[str]:
+    """``CN1A``, and with a category ``CN1A (X)``."""
+    numbers = record.citations or ()
+    for number, category in zip(numbers, record.citation_categories or [""] * len(numbers), strict=True):
+        yield f"{number} ({category})" if category else number
 
 
 def _unused(survey: Survey) -> list[str]:

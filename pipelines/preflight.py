@@ -21,8 +21,7 @@ from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] 
 from ray.exceptions import AuthenticationError
 
 from patent_embed.config.settings import Config
-from patent_embed.encoder.bundled import cache_root
-from patent_embed.encoder.hub import BUNDLED
+from patent_embed.encoder.bundled import BUNDLED, cache_root
 from patent_embed.encoder.model_files import require_weights
 from patent_embed.errors import UserError
 from pipelines.cluster import cluster_to_join, told_address
@@ -38,13 +37,13 @@ Environment = Mapping[str, str]
 
 
 def before_models(models: Iterable[str], environ: Environment = os.environ) -> None:
-    """What looking for ``models`` (hub ids, folders or 'bundled') may fail at.
+    """What looking for ``models`` (hub ids, folders or bundled encoders' names) may fail at.
 
     Raises:
         UserError: a cache cannot be written, or the proxy cannot be used.
     """
     for model in models:
-        if model == BUNDLED:
+        if model in BUNDLED:
             check_cache(cache_root(), "*/modules.json", "PATENT_EMBED_CACHE")
         elif not Path(model).expanduser().is_dir():
             check_cache(hub_cache(environ), f"models--{model.replace('/', '--')}/snapshots/*", "HF_HOME")

@@ -15,6 +15,7 @@ from patent_embed.config.load import dump_config
 from patent_embed.config.model import ABSTRACT
 from patent_embed.config.settings import Config
 from patent_embed.data.files import QUERY_CACHE_NAME
+from patent_embed.encoder.bundled import BUNDLED
 from patent_embed.encoder.model_folder import read_sentence_transformer_files
 from patent_embed.errors import BaseStays
 from patent_embed.evaluation.measure import EVALUATED_SPLITS
@@ -116,6 +117,8 @@ def _beyond_abstracts(config: Config) -> dict[str, str]:
     view, weights = config.model.passage_view, config.relevance.weights()
     sources = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
     found = {"a passage is": view} if view != ABSTRACT else {}
+    if (several := config.model.passages_per_patent) > 1:
+        found["passages a patent, of which the best counts"] = str(several)
     return found | ({"sources of relevance, with weights": sources} if config.relevance.several else {})
 
 
@@ -143,7 +146,7 @@ def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
     assert files.pooling is not None  # an exported model says how it pools
     return ModelCard(
         name="patent-embed",
-        base_model=name if is_hub_id else "intfloat/multilingual-e5-small" if name == "bundled" else None,
+        base_model=name if is_hub_id else "intfloat/multilingual-e5-small" if name in BUNDLED else None,
         pooling=files.pooling,
         query_prompt=files.prompts.get("query", ""),
         passage_prompt=files.prompts.get("passage", ""),

@@ -146,9 +146,14 @@ def _training(tokens: Artifact | None) -> dict[str, Any]:
         "all": counted["texts"],
         "of families in val or test": counted["held_out_texts"],
         "families in two splits": counted["families_in_two_splits"],
-        f"longer than {cut['read_at_most']} tokens, of {cut['passages']:,} passages": cut["longer"],
+        _longer(cut): cut["longer"],
     }
     return {"training_texts": texts, "training_triplets": tokens.report.get("triplets", {})}
+
+
+def _longer(cut: Mapping[str, int]) -> str:
+    several = f"{cut['passages_per_patent']} passages of " if "passages_per_patent" in cut else ""
+    return f"longer than {several}{cut['read_at_most']} tokens, of {cut['passages']:,} passages"
 
 
 def _evidence(

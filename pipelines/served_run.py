@@ -68,13 +68,19 @@ def embedded(output_dir: str, data_dir: str | None = None) -> Iterator[Embedded]
         data_dir: another corpus, which the run's models embed into the same folder; None: that of the run.
 
     Raises:
-        UserError: no run has finished there, its model is not there any more, or another command works in the folder
-            where another corpus is to be embedded.
+        UserError: no run has finished there, it has several passages a patent, its model is not there any more, or
+            another command works in the folder where another corpus is to be embedded.
     """
     run = open_run(output_dir)
     if run is None:
         raise UserError(
             f"{output_dir!r} holds no finished run, so there are no vectors to search; name the output folder of one"
+        )
+    if (several := run.config.model.passages_per_patent) > 1:
+        raise UserError(
+            f"the run in {output_dir!r} has up to {several} vectors a patent (model.passages_per_patent), and search "
+            "servers and stores hold one, so patents would be found wrongly; use a run with "
+            "model.passages_per_patent=1, or take the vectors of `patent-embed encode` into a store of your own"
         )
     with contextlib.closing(Output(folder_at(output_dir))) as output:
         corpus = run.tables.ingest

@@ -4,7 +4,8 @@ A title, a written query or a first claim asks for its own patent, and the paten
 patent (its title and abstract) asks for what it cites, with the families of that; its own family is no candidate.
 Documents are what is searched of a patent (``model.passage_view``); what is a part of them is no query, since it would
 be the answer to itself. A cited patent is IN the domain of the citing one where they share a three-character class of
-the classification (``G06``), else OUT (Ayaou et al., DAPFAM, 2025).
+the classification (``G06``), else OUT (Ayaou et al., DAPFAM, 2025). Its grade is ``PREJUDICIAL_GRADE`` where a search
+report gives it the category X or Y, and 1 otherwise, as all other answers.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from patent_embed.errors import UserError
 from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.ipc import domain
 from patent_embed.queries.sources import RULES
-from patent_embed.relevance.citations import CitedRows
+from patent_embed.relevance.citations import PREJUDICIAL, CitedRows
 from patent_embed.text import unspaced
 
 TITLE, WRITTEN, CLAIM, CITING = "title", "query", "claim", "citing"
 KINDS = (TITLE, WRITTEN, CLAIM, CITING)
 IN, OUT = "in", "out"
 ASKED_BY = {"title": TITLE, "claim": CLAIM, "claims": CLAIM}  # a field of what is searched, and the queries it answers
+PREJUDICIAL_GRADE = 2
 ALL = "all"  # instead of a split: every patent asks
 
 
@@ -52,6 +54,7 @@ class Patent:
     claims: Sequence[str] = ()
     citations: Sequence[str] = ()
     language: str = ""
+    categories: Sequence[str] | None = None  # of each citation
 
     @property
     def domains(self) -> set[str]:
@@ -81,7 +84,8 @@ def patents_of(corpus: pa.Table, texts: pa.ChunkedArray, splits: pa.Table) -> li
     """The patents of a run, in the order of their numbers.
 
     Args:
-        corpus: ``publication_number, title, abstract, codes, language, claims, citations``.
+        corpus: ``publication_number, title, abstract, codes, language, claims, citations``, and where it has them
+            ``citation_categories``.
         texts: what is searched of each.
         splits: ``publication_number, family, split``, the same rows.
     """
@@ -97,6 +101,7 @@ def patents_of(corpus: pa.Table, texts: pa.ChunkedArray, splits: pa.Table) -> li
             codes=row["codes"] or (),
             claims=row["claims"] or (),
             citations=row["citations"] or (),
+            categories=row.get("citation_categories"),
             language=row["language"] or "",
         )
         found.append(patent)
@@ -121,12 +126,13 @@ def make(
     Raises:
         UserError: no query of these kinds can be made.
     """
-    made, families = Made(), _families(patents)
+    made, families, by_id = Made(), _families(patents), {patent.id: patent for patent in patents}
     made.documents = [_document(patent) for patent in patents]
     overlap = WordOverlap(Bm25Index.build(patent.text for patent in patents))
 
-    def ask(patent: Patent, kind: str, name: str, text: str, right: Sequence[Patent]) -> None:
-        _ask(made, patent, kind, name, text, right, overlap.of(text, (each.text for each in right)))
+    def ask(patent: Patent, kind: str, name: str, text: str, right: Mapping[str, int]) -> None:
+        answers = [by_id[each] for each in right]
+        _ask(made, patent, (kind, name, text), answers, right, overlap.of(text, (each.text for each in answers)))
 
     known = CitedRows([patent.id for patent in patents])
     outside = 0
@@ -135,11 +141,14 @@ def make(
             continue
         for kind, name, text in _known_items(patent, written.get(patent.id, ())):
             if kind in kinds:
-                ask(patent, kind, name, text, families[patent.family])
-        cited = [row for number in patent.citations if (row := known.row(number)) is not None]
-        outside += len(patent.citations) - len(cited)
-        answers = {each.id: each for row in cited for each in families[patents[row].family]}
-        right = [each for each in answers.values() if each.family != patent.family]
+                ask(patent, kind, name, text, dict.fromkeys((each.id for each in families[patent.family]), 1))
+        outside += sum(known.row(number) is None for number in patent.citations)
+        right = dict[str, int]()
+        for row, category in known.answers(patent.citations, patent.categories).items():
+            grade = PREJUDICIAL_GRADE if PREJUDICIAL & set(category) else 1
+            for each in families[patents[row].family]:
+                if each.family != patent.family:
+                    right[each.id] = max(grade, right.get(each.id, 0))
         if right and CITING in kinds:
             ask(patent, CITING, patent.id, f"{patent.title} {patent.abstract}".strip(), right)
             made.excluded += [(patent.id, each.id) for each in families[patent.family]]
@@ -184,8 +193,17 @@ def _known_items(patent: Patent, written: Sequence[str]) -> Iterator[tuple[str, 
         yield CLAIM, f"{patent.id}#{CLAIM}", patent.claims[0]
 
 
-def _ask(made: Made, patent: Patent, kind: str, name: str, text: str, right: Sequence[Patent], share: float) -> None:
-    """Add a query, whose overlap with what is ``right`` is ``share``, and its judgements."""
+def _ask(
+    made: Made,
+    patent: Patent,
+    asked: tuple[str, str, str],
+    right: Sequence[Patent],
+    grade: Mapping[str, int],
+    share: float,
+) -> None:
+    """Add a query, ``asked``: its kind, name and text, whose overlap with what is ``right`` is ``share``, and its
+    judgements."""
+    kind, name, text = asked
     about = {
         "kind": kind,
         "prompt": "passage" if kind == CITING else "query",  # patents on both sides: a symmetric task
@@ -197,12 +215,12 @@ def _ask(made: Made, patent: Patent, kind: str, name: str, text: str, right: Seq
     }
     made.queries.append({"_id": name, "text": text, "metadata": about})
     for document in sorted(each.id for each in right):
-        made.qrels[TEST].append((name, document, 1))
-        made.qrels[f"{TEST}_{kind}"].append((name, document, 1))
+        made.qrels[TEST].append((name, document, grade[document]))
+        made.qrels[f"{TEST}_{kind}"].append((name, document, grade[document]))
     if kind == CITING:
         for each in sorted(right, key=lambda each: each.id):
             part = IN if each.domains & patent.domains else OUT
-            made.qrels[f"{TEST}_{part}"].append((name, each.id, 1))
+            made.qrels[f"{TEST}_{part}"].append((name, each.id, grade[each.id]))
 
 
 def _document(patent: Patent) -> dict[str, Any]:

@@ -38,7 +38,8 @@ class ModelConfig(Section):
     name: Annotated[str, UserPath, Cli("model_name"), Role.LOGISTICS] = Field(
         "BAAI/bge-base-zh-v1.5",
         description="hub id (Hugging Face, then ModelScope), local folder, or 'bundled': the small encoder that needs "
-        "no hub",
+        "no hub, of Chinese and ASCII text; 'bundled-multilingual': the same with its whole vocabulary, for Korean, "
+        "Japanese and other scripts, 235 MB",
     )
     max_seq_length: int = Field(
         512, ge=16, description="tokens of a text; longer texts are cut; never above what the model can read"
@@ -48,6 +49,14 @@ class ModelConfig(Section):
         description="what is searched of a patent: abstract, title+abstract, title+abstract+claim (its first one), or "
         "a template of lines such as '{title}\\n{abstract}' over title, abstract, claim, claims and description; a "
         "line with a field that a patent has not is left out",
+    )
+    passages_per_patent: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="a text that is longer than the model reads is cut into so many passages at most, at ends of "
+        "sentences, each with a vector of its own, and the best of a patent's passages counts in a search; 1: its "
+        "beginning alone. Trainings read the beginning, whatever this is",
     )
     query_prompt: str | None = Field(None, description="text put before every query; None: the model's own")
     passage_prompt: str | None = Field(None, description="text put before every abstract; None: the model's own")

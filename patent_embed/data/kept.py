@@ -7,20 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from patent_embed.data.cited import citations_of
 from patent_embed.data.cleaning import clean_text
 from patent_embed.data.dates import date_of
-from patent_embed.data.fields import plan
 from patent_embed.data.layouts import numbered_claims
 from patent_embed.data.markup import without_markup
 from patent_embed.data.placeholders import says_nothing
-from patent_embed.data.values import DEEPEST, paragraphs_of, scalar_text, text_of, unfold
+from patent_embed.data.values import DEEPEST, paragraphs_of, text_of, unfold
 
-NAMES = ("claims", "description", "citations", "family_id", "publication_date", "applicants")
-_MOST_CITATIONS = 10_000
-_NUMBER = re.compile(
-    r"[A-Z]{0,2}[A-Z\d][\d\s./-]{3,}\d[A-Z]?\d{0,2}|[A-Z]{0,4}-?\d[\d./-]{3,}-?[A-Z]?\d{0,2}", re.IGNORECASE
-)
-_BETWEEN_NUMBERS = re.compile(r"[;；|\n\t]+|,\s*|，|、")
 _BETWEEN_NAMES = re.compile(r"[;；|\n]+")
 _NAME_KEYS = (
     "name",
@@ -45,10 +39,12 @@ class Limits:
 
 def kept_fields(values: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
     """Field → what is kept of it, of those fields that hold something; ``values`` are canonical."""
+    cited = citations_of(values.get("citations"))
     found = {
         "claims": _claims(values.get("claims"), limits.claims),
         "description": _description(values.get("description"), limits.description),
-        "citations": list(dict.fromkeys(_numbers(values.get("citations"), 0)))[:_MOST_CITATIONS],
+        "citations": list(cited),
+        "citation_categories": list(cited.values()) if any(cited.values()) else [],
         "family_id": _family(values.get("family_id")),
         "publication_date": date_of(values.get("publication_date")),
         "applicants": list(dict.fromkeys(_names(values.get("applicants"), 0))),
@@ -89,27 +85,6 @@ def _family(value: Any) -> str:
         return ""
     text = clean_text(text_of(value))
     return "" if text in _NO_FAMILY or says_nothing(text) else text
-
-
-def _numbers(value: Any, depth: int) -> Iterator[str]:
-    """Publication numbers in a list, in objects, or in one text."""
-    if depth > DEEPEST or value is None:
-        return
-    if isinstance(value, str):
-        value = unfold(value)
-    if isinstance(value, list | tuple):
-        for each in value:
-            yield from _numbers(each, depth + 1)
-    elif isinstance(value, Mapping):
-        known = plan(tuple(value))
-        sources = known.get("publication_number") or known.get("application_number") or known.get("citations")
-        for source in (sources or ())[:1]:
-            yield from _numbers(value[source.name], depth + 1)
-    else:
-        for piece in _BETWEEN_NUMBERS.split(scalar_text(value)):
-            number = clean_text(piece).replace(" ", "")
-            if _NUMBER.fullmatch(number):
-                yield number
 
 
 def _names(value: Any, depth: int) -> Iterator[str]:

@@ -41,7 +41,8 @@ class Record:
 
     Attributes:
         source: file, and line or place in it.
-        claims, description, citations, family_id, publication_date, applicants: None where the source has none.
+        claims, description, citations, citation_categories, family_id, publication_date, applicants: None where the
+            source has none.
         reason: empty for a usable patent, otherwise one of ``raw.REASONS``, with its ``detail`` for people.
         cut_chars: by how many characters the abstract was too long.
         layout: names of the format and of the shape that it was read by: ``json/lens``, ``csv``.
@@ -58,6 +59,7 @@ class Record:
     claims: list[str] | None = None
     description: str | None = None
     citations: list[str] | None = None
+    citation_categories: list[str] | None = None
     family_id: str | None = None
     publication_date: str | None = None
     applicants: list[str] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import pyarrow as pa
@@ -27,7 +27,8 @@ class Relevance:
         links: the columns of ``LINKS``; each pair stands there once.
         report: source → ``pairs``, those of a ``train`` patent and of others, and why further ones are not used:
             ``same_family``, ``over_limit`` (``relevance.answers_per_patent``), ``answer_held_out`` (a pair of a train
-            patent whose answer is in val or test: it is in the table, but trains nothing).
+            patent whose answer is in val or test: it is in the table, but trains nothing), ``grade_0`` (it is no
+            answer, and no negative); and the labels of pairs, where their source has any.
     """
 
     table: pa.Table
@@ -55,13 +56,13 @@ def find_relevance(corpus: pa.Table, splits: pa.Table, config: RelevanceConfig, 
         {name: corpus[name].to_pylist() for name in corpus.column_names if name != "publication_number"},
     )
     family, split = splits["family"].to_pylist(), splits["split"].to_pylist()
-    cited = list(CITATIONS.pairs(given))
+    cited = list(CITATIONS.pairs(replace(given, settings=CITATIONS.settings_of(config))))
     links = {(pair.asking, pair.answering) for pair in cited if family[pair.asking] != family[pair.answering]}
     tables, report = list[pa.Table](), dict[str, dict[str, int]]()
     for source in _used(config):
         counts: Counter[str] = Counter()
-        pairs = cited if source is CITATIONS else source.pairs(given)
-        kept = list(_kept(pairs, given, family, config.answers_per_patent, seed, counts))
+        pairs = cited if source is CITATIONS else source.pairs(replace(given, settings=source.settings_of(config)))
+        kept = list(_kept(_linking(pairs, family, links), given, family, config.answers_per_patent, seed, counts))
         links |= {(pair.asking, pair.answering) for pair in kept if pair.asking != pair.answering}
         tables.append(_table(source, kept, given, split))
         trains = sum(tables[-1]["trains"].to_pylist())
@@ -82,14 +83,26 @@ def _used(config: RelevanceConfig) -> list[Source]:
     return [source for source in SOURCES if source.name in config.weights()]
 
 
+def _linking(pairs: Iterable[Pair], family: list[str], links: set[tuple[int, int]]) -> Iterator[Pair]:
+    """The pairs as they come; those of grade 0, which are in no table, are among the ``links``."""
+    for pair in pairs:
+        if not pair.grade and family[pair.asking] != family[pair.answering]:
+            links.add((pair.asking, pair.answering))
+        yield pair
+
+
 def _kept(
     pairs: Iterable[Pair], given: Patents, family: list[str], most: int, seed: int, counts: Counter[str]
 ) -> Iterator[Pair]:
-    """Pairs without those of two patents of one family, ``most`` of a patent; the others are counted."""
+    """Pairs without those of two patents of one family and those of grade 0, ``most`` of a patent, the others counted;
+    and the labels of all that are kept."""
     for asking, group in groupby(pairs, key=lambda pair: pair.asking):
         found = list(group)
         kept = [pair for pair in found if pair.answering == asking or family[pair.answering] != family[asking]]
         counts["same_family"] += len(found) - len(kept)
+        if nothing := sum(not pair.grade for pair in kept):
+            counts["grade_0"] += nothing
+            kept = [pair for pair in kept if pair.grade]
         if len(kept) > most:
             counts["over_limit"] += len(kept) - most
             name = given.numbers[asking]
@@ -97,6 +110,7 @@ def _kept(
                 hash64(f"{name} {given.numbers[pair.answering]} {i}", seed, "answers") for i, pair in enumerate(kept)
             ]
             kept = [kept[i] for i in sorted(sorted(range(len(kept)), key=keys.__getitem__)[:most])]
+        counts.update(pair.label for pair in kept if pair.label)
         yield from kept
 
 

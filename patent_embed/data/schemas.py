@@ -10,6 +10,7 @@ KEPT = pa.schema(
         ("claims", pa.list_(pa.string())),  # in their order
         ("description", pa.string()),  # its beginning: data.max_description_chars
         ("citations", pa.list_(pa.string())),  # publication numbers of patents that it cites
+        ("citation_categories", pa.list_(pa.string())),  # of each of them, empty where none; null: of none of them
         ("family_id", pa.string()),  # as the source names the family
         ("publication_date", pa.string()),  # 2021-03-09
         ("applicants", pa.list_(pa.string())),

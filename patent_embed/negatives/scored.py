@@ -54,11 +54,14 @@ class Embeddings:
     Attributes:
         passages: (patents, dim) in the order of the corpus.
         queries: (queries, dim), any number a patent, with the publication number of each in ``query_ids``.
+        owner: (passages,) the row in the corpus that each passage is of, ascending, where a patent may have several, of
+            which the best counts; None: each has one.
     """
 
     passages: Float32
     queries: Float32
     query_ids: pa.Array
+    owner: Int64 | None = None
 
     def __post_init__(self) -> None:
         if len(self.queries) != len(self.query_ids) or self.passages.shape[1:] != self.queries.shape[1:]:
@@ -68,6 +71,11 @@ class Embeddings:
         for vectors in (self.passages[:1000], self.queries[:1000]):
             if not np.allclose(np.linalg.norm(vectors.astype(np.float32), axis=1), 1, atol=1e-2):
                 raise ValueError("embeddings must have unit length: the filter compares cosines")
+
+    @property
+    def patents(self) -> int:
+        """How many have a vector."""
+        return len(self.passages) if self.owner is None else int(self.owner[-1]) + 1 if len(self.owner) else 0
 
 
 def mine_scored_negatives(
@@ -86,8 +94,8 @@ def mine_scored_negatives(
     is the same for any order of rows up to the rounding of the products. Raises UserError as ``mine_negatives`` does,
     and for queries of unknown patents.
     """
-    if len(embeddings.passages) != len(corpus):
-        raise ValueError(f"{len(embeddings.passages)} passages for {len(corpus)} patents")
+    if embeddings.patents != len(corpus):
+        raise ValueError(f"{embeddings.patents} patents have passages, the corpus has {len(corpus)}")
     if config.per_positive > config.scoring.pool - config.scoring.skip_hardest:
         raise UserError(
             f"negatives.scoring.pool {config.scoring.pool} less skip_hardest {config.scoring.skip_hardest} cannot give "
@@ -139,11 +147,16 @@ class CandidateScorer:
                 f"{len(unknown)} queries are of patents that are not in the corpus, the first of "
                 f"{unknown[0].as_py()!r}; take queries and negatives from the same corpus"
             )
-        passages = embeddings.passages
-        if not corpus_ids.equals(patents.ids):
-            passages = passages[pc.index_in(patents.ids, value_set=corpus_ids).to_numpy()]
-        self._products = Products(passages, device)
-        self._mean = self._products.mean()  # its product with a query is the mean of all patents' scores to it
+        passages, spans = embeddings.passages, None
+        place = None if corpus_ids.equals(patents.ids) else pc.index_in(patents.ids, value_set=corpus_ids).to_numpy()
+        if embeddings.owner is not None:
+            count = np.bincount(embeddings.owner)
+            spans = starts_of(count)[:-1], count
+            spans = spans if place is None else (spans[0][place], spans[1][place])
+        elif place is not None:
+            passages = passages[place]
+        self._products = Products(passages, device, spans)
+        self._mean = self._products.mean()  # its product with a query is the mean of all passages' scores to it
         self._config = config
         row = rows.to_numpy()
         self._query = np.argsort(row, kind="stable")  # the queries, anchor by anchor

@@ -5,6 +5,7 @@ the queries' table says. Every other module of this package holds a source of fu
 text that is a right answer to it. A new one is a new module here, and nothing else:
 
 * ``relevance.NAME`` is its weight, 0 unless set: how often a training sees its pairs in an epoch;
+* its settings, where it has any, are settings of ``relevance`` under their own names;
 * the table ``relevance`` (``data.schemas.RELEVANCE``) has its pairs, of all splits, for training and evaluation.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, create_model
@@ -29,7 +30,8 @@ class Pair(NamedTuple):
     Attributes:
         asking, answering: rows of the patents that the texts are of.
         query, answer: the texts; None: what is searched of the patent, its passage.
-        grade: how right the answer is, above 0; 1 is as right as a patent's own text.
+        grade: how right the answer is; 1 is as right as a patent's own text; 0: it is no answer, but no negative.
+        label: what it is counted as beside the pairs of its source; empty: nothing.
     """
 
     asking: int
@@ -37,6 +39,7 @@ class Pair(NamedTuple):
     query: str | None = None
     answer: str | None = None
     grade: float = 1.0
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,12 @@ class Patents:
     Attributes:
         numbers: (patents,) publication numbers.
         columns: the source's ``columns`` of the corpus, rows as in ``numbers``.
+        settings: of the source.
     """
 
     numbers: Sequence[str]
     columns: dict[str, list[Any]]
+    settings: Section = field(default_factory=Section)
 
 
 class Source(ABC):
@@ -62,6 +67,7 @@ class Source(ABC):
         columns: what it reads of the corpus beside the numbers.
         kind: whose prompt the asking text gets. Of symmetric pairs, where either text could be the answer, it is the
             passage's, which the answers always get.
+        settings: the model of what it can be told; each field has a default.
     """
 
     name: str
@@ -69,10 +75,15 @@ class Source(ABC):
     about: str
     columns: tuple[str, ...]
     kind: Literal["query", "passage"]
+    settings: type[Section] = Section
 
     @abstractmethod
     def pairs(self, patents: Patents) -> Iterator[Pair]:
         """All pairs, those of one asking text behind one another, in the order of the patents."""
+
+    def settings_of(self, relevance: object) -> Section:
+        """This source's settings, out of all those of ``relevance``."""
+        return self.settings.model_validate({name: getattr(relevance, name) for name in self.settings.model_fields})
 
 
 SOURCES: Registry[Source] = Registry(
@@ -83,8 +94,10 @@ SOURCES: Registry[Source] = Registry(
 
 
 def weights_of_all() -> type[Section]:
-    """A section with the weight of every source, in their order."""
+    """A section with the weight of every source, in their order, and behind them what else they can be told."""
     given: dict[str, Any] = {}
     for source in SOURCES:
         given[source.name] = (float, Field(0.0, ge=0, le=100, description=f"weight of {source.about}; 0: not used"))
+    for source in SOURCES:
+        given |= {name: (field.annotation, field) for name, field in source.settings.model_fields.items()}
     return create_model("RelevanceWeights", __base__=Section, **given)

@@ -92,6 +92,7 @@ class Record(Message):
     claims: list[str] | None
     description: str | None
     citations: list[str] | None
+    citation_categories: list[str] | None
     family_id: str | None
     publication_date: str | None
     applicants: list[str] | None

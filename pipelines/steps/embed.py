@@ -7,36 +7,46 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from patent_embed.arrays import Rows
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.model import ABSTRACT, ModelConfig
 from patent_embed.config.settings import Config
 from patent_embed.data.views import view_columns, viewed
 from patent_embed.evaluation.forgetting import general_texts
+from patent_embed.evaluation.pooling import PatentVectors
 from patent_embed.progress.clock import Stopwatch
 from pipelines.embedders import embed_texts
 from pipelines.engine import Context, Input, StepSpec
 from pipelines.steps.tables import Tables
 
 NAME = "embed"
+PASSAGES, OWNERS = "passages.npy", "owners.npy"
 
 
 def model_settings(config: Config) -> dict[str, object]:
     """What of the model's settings changes its vectors; its name does not, its digest says what it is."""
     found = config.model.model_dump(exclude={"name"})
-    if found["passage_view"] == ABSTRACT:  # vectors keep the name that they had before there were other views
+    # Vectors keep the name that they had before there were other views, and several passages.
+    if found["passage_view"] == ABSTRACT:
         del found["passage_view"]
+    if found["passages_per_patent"] == 1:
+        del found["passages_per_patent"]
     return found
 
 
-def searched_as(config: Config, view: str) -> Config:
-    """``config`` with another view of what is searched of a patent."""
-    return config.model_copy(update={"model": config.model.model_copy(update={"passage_view": view})})
+def searched_as(config: Config, **settings: object) -> Config:
+    """``config`` with other settings of what is searched of a patent."""
+    return config.model_copy(update={"model": config.model.model_copy(update=settings)})
 
 
 def as_searched(config: Config, of_run: Config) -> Config:
-    """``config`` with what a run searches of a patent, unless it names another view."""
-    asked = config.model.passage_view != ABSTRACT
-    return config if asked else searched_as(config, of_run.model.passage_view)
+    """``config`` with what a run searches of a patent, unless it names another view, or another number of passages."""
+    asked, run = config.model, of_run.model
+    view = run.passage_view if asked.passage_view == ABSTRACT else asked.passage_view
+    passages = run.passages_per_patent if asked.passages_per_patent == 1 else asked.passages_per_patent
+    if (view, passages) == (asked.passage_view, asked.passages_per_patent):
+        return config
+    return searched_as(config, passage_view=view, passages_per_patent=passages)
 
 
 def corpus_of(context: Context, config: ModelConfig, *columns: str) -> pa.Table:
@@ -71,11 +81,15 @@ def write_vectors(
     prompts: Sequence[str] | None = None,
 ) -> Outcome:
     """Write ``passages.npy`` (rows as in ``passages``), ``queries.npy`` (rows as in ``asked``) and ``general.npy``
-    (rows as in ``general_texts``), each (n, dim) float32.
+    (rows as in ``general_texts``), each (n, dim) float32; with several passages a patent also ``owners.npy``, the row
+    in ``passages`` that each row of ``passages.npy`` is of (``patent_vectors``).
 
     ``prompts``: the ``Kind`` whose prompt each query gets; None: all that of queries.
     """
-    general = pa.array(general_texts())
+    patents, general = len(passages), pa.array(general_texts())
+    if config.passages_per_patent > 1:
+        passages, owner = _cut(context, config, passages)
+        np.save(context.folder / OWNERS, owner)
     kinds = ["passage"] * (len(passages) + len(general)) + list(prompts or ["query"] * len(asked))
     texts = pa.table(
         {"text": pa.chunked_array([*passages.chunks, general, *asked.chunks]), "kind": pa.array(kinds, pa.string())}
@@ -86,9 +100,29 @@ def write_vectors(
     for name, part in zip(("passages", "general", "queries"), parts, strict=True):
         np.save(context.folder / f"{name}.npy", part)
     return Outcome(
-        rows={"passages": len(passages), "queries": len(asked)},
+        rows={"passages": len(passages), "queries": len(asked)} | _several(patents, len(passages)),
         report={"texts_per_s": round(len(texts) / watch.seconds, 1), "dim": int(embeddings.shape[1])},
     )
+
+
+def _cut(context: Context, config: ModelConfig, texts: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Rows]:
+    """The passages of ``texts``, and the row that each is of."""
+    from patent_embed.encoder.encoder import Encoder
+    from patent_embed.encoder.passages import cut_into_passages
+
+    encoder = Encoder.load(context.model().folder(), config)  # for its tokenizer
+    found = cut_into_passages(encoder, texts.to_pylist(), config.passages_per_patent)
+    return pa.chunked_array([pa.array(found.texts, pa.string())]), found.owner
+
+
+def _several(patents: int, passages: int) -> dict[str, int]:
+    return {} if patents == passages else {"patents": patents}
+
+
+def patent_vectors(vectors: Artifact) -> PatentVectors:
+    """The passages' vectors of a step that wrote them by ``write_vectors``, memory-mapped."""
+    owner = np.load(vectors.file(OWNERS)) if OWNERS in vectors.manifest.files else None
+    return PatentVectors(np.load(vectors.file(PASSAGES), mmap_mode="r"), owner)
 
 
 def vectors_rate(artifact: Artifact) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from patent_embed.arrays import places_in
 from patent_embed.artifacts import Artifact, ModelRef, Outcome, open_artifact
 from patent_embed.config.model import Kind, ModelConfig
 from patent_embed.config.settings import Config
@@ -26,6 +27,7 @@ from pipelines.engine import Context, LocalModel, Partial, StepSpec
 from pipelines.steps.embed import model_settings
 
 NAME, VECTORS = "embeddings", "vectors"  # the step, and the folder in it
+_TEXTS = b"texts"  # in the metadata of a file: how many texts its passages are of
 _LOOKED_AT_ONCE = 16  # files that an earlier run made
 
 
@@ -71,6 +73,7 @@ class EncodePieces(Embedder):
     ) -> None:
         super().__init__(model, config, gpu, threads)
         self._corpus, self._target, self._kind, self._config = open_artifact(corpus), target, kind, config
+        self._several = kind == "passage" and config.passages_per_patent > 1
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """Encode the pieces of a batch."""
@@ -81,13 +84,23 @@ class EncodePieces(Embedder):
         piece = Piece(part, group, int(file.metadata.row_group(group).num_rows))
         if is_finished(self._target, piece):  # Ray runs a piece again when its actor died before it could say so
             return piece.rows
-        columns = ["publication_number", *view_columns(self._config)]
-        texts = viewed(file.read_row_group(group, columns=columns), self._config)
-        vectors = self.vectors(texts["abstract"].to_pylist(), self._kind)
+        read = ["publication_number", *view_columns(self._config)]
+        texts = viewed(file.read_row_group(group, columns=read), self._config)
+        names, columns = texts["publication_number"], dict[str, pa.Array]()
+        passages: list[str] = texts["abstract"].to_pylist()
+        if self._several:
+            from patent_embed.encoder.passages import cut_into_passages
+
+            cut = cut_into_passages(self._encoder, passages, self._config.passages_per_patent)
+            passages, names = cut.texts, names.take(pa.array(cut.owner))
+            columns["passage"] = pa.array(places_in(np.bincount(cut.owner)).astype(np.int32))
+        vectors = self.vectors(passages, self._kind)
         if not np.isfinite(vectors).all():
             raise RuntimeError(f"an embedding of {part}, row group {group}, holds NaN or infinity")
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-        table = pa.table({"id": texts["publication_number"], "embedding": column})
+        table = pa.table({"id": names, **columns, "embedding": column})
+        # What is looked at where rows are passages: a torn file has no footer at all.
+        table = table.replace_schema_metadata({_TEXTS: str(piece.rows)} if self._several else None)
         with self._target.new_file(piece.file) as path:
             pq.write_table(table, path, compression="none")  # the bits of embeddings do not compress
         return piece.rows
@@ -153,11 +166,14 @@ def _pieces(corpus: Artifact) -> list[Piece]:
 
 
 def is_finished(target: Folder, piece: Piece) -> bool:
-    """Whether the file of a piece is whole: its footer is there, and speaks of the piece's rows."""
+    """Whether the file of a piece is whole: its footer is there, and speaks of the piece's texts, a row each or, where
+    they are cut into passages, as a number."""
     if not target.size(piece.file):
         return False
     try:
         with target.open(piece.file) as file:
-            return bool(pq.read_metadata(file).num_rows == piece.rows)
+            found = pq.read_metadata(file)
+            told = (found.metadata or {}).get(_TEXTS)
+            return int(told or found.num_rows) == piece.rows
     except (OSError, pa.ArrowException):  # torn: it is made anew
         return False

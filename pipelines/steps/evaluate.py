@@ -28,7 +28,7 @@ from patent_embed.section import Role, names_by_role
 from pipelines.engine import Context, Emit, Input, StepSpec, ignore, rate
 from pipelines.resources import cluster_nodes
 from pipelines.session import GPU_ENV
-from pipelines.steps.embed import corpus_of
+from pipelines.steps.embed import PASSAGES, corpus_of, patent_vectors
 from pipelines.steps.judged import judgements_of
 from pipelines.steps.tables import Tables
 
@@ -55,14 +55,14 @@ class ShardedSystem(EmbeddingSystem):
         shard_rows: int | None = None,
         emit: Emit = ignore,
     ) -> None:
-        super().__init__(queries, np.load(vectors.file("passages.npy"), mmap_mode="r"))
+        super().__init__(queries, patent_vectors(vectors))
         self._address, self._rows, self._emit = vectors.address, shard_rows, emit
 
     @override
-    def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
+    def search_passages(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
         nodes = cluster_nodes()
         gpus, cpus = sum(node.gpus for node in nodes), sum(int(node.cpus) for node in nodes)
-        documents, dim = self._passages.shape
+        documents, dim = self._patents.vectors.shape
         # Every GPU or CPU gets a shard at least, and a shard fits into memory.
         rows = self._rows or min(-(-documents // max(1, gpus or cpus)), _SHARD_BYTES // (4 * dim))
         shards = [{"begin": begin, "end": min(begin + rows, documents)} for begin in range(0, documents, rows)]
@@ -88,7 +88,7 @@ def _search_shard(batch: dict[str, np.ndarray], queries: Any, address: str, k: i
     import torch
 
     begin, end = int(batch["begin"][0]), int(batch["end"][0])
-    shard = np.load(open_artifact(address).file("passages.npy"), mmap_mode="r")[begin:end]
+    shard = np.load(open_artifact(address).file(PASSAGES), mmap_mode="r")[begin:end]
     vectors = ray.get(queries) if isinstance(queries, ray.ObjectRef) else queries
     scores, rows = exact_search(vectors, shard, k, device="cuda" if torch.cuda.is_available() else None)
     return {"scores": [scores.tobytes()], "rows": [(rows + begin).tobytes()]}
@@ -134,20 +134,19 @@ def evaluate_encoder(context: Context, name: str, config: Config) -> Outcome:
     test = np.flatnonzero(np.asarray(splits["split"].to_pylist(), object) == "test")
     test = test[chosen_patents(splits["publication_number"].take(pa.array(test)).to_pylist())]
     if len(test):
-        passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
         codes = [listed[0] for listed in corpus["codes"].take(pa.array(test)).to_pylist()]
-        outcome.report["map"] = _write_map(context.folder, patent_map(np.asarray(passages[test]), codes))
+        outcome.report["map"] = _write_map(context.folder, patent_map(patent_vectors(vectors).first(test), codes))
     return outcome
 
 
 def encoder_system(queries: Vectors, vectors: Artifact, distributed: bool | None, emit: Emit) -> System:
     """The system of an embedding step: searched here, or in shards where that pays (``distributed``: it is told)."""
-    passages = np.load(vectors.file("passages.npy"), mmap_mode="r")
+    patents = patent_vectors(vectors)
     if distributed is None:
         nodes = cluster_nodes()
         several = len(nodes) > 1 or any(node.gpus for node in nodes)
-        distributed = several and queries.size * float(len(passages)) > _WORTH_SHARDING
-    return ShardedSystem(queries, vectors, emit=emit) if distributed else EmbeddingSystem(queries, passages)
+        distributed = several and queries.size * float(len(patents.vectors)) > _WORTH_SHARDING
+    return ShardedSystem(queries, vectors, emit=emit) if distributed else EmbeddingSystem(queries, patents)
 
 
 def _measure(context: Context, name: str, system: System, config: Config) -> Outcome:

@@ -259,7 +259,7 @@ def ingest_step(config: Config, found: PatentFiles) -> StepSpec:
     sampled = {"seed": seed} if data.max_samples else {}
     return StepSpec(
         name=NAME,
-        version=2,
+        version=3,
         settings=reading_settings(data) | sampled,
         inputs={"files": found},
         work=lambda context: ingest(context.folder, found, data, seed, emit=context.progress.emit),

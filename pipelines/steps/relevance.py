@@ -26,7 +26,7 @@ NAME, LINKS = "relevance", "links"
 def relevance_step(config: Config, ingest: Input, splits: Input) -> StepSpec:
     """The table ``relevance`` of all splits, and the ``links`` between patents that are no negatives of one another."""
     settings, seed = config.relevance, config.run.seed
-    sources = [name for name in settings.weights() if name in SOURCES.names()]
+    sources = [source for source in SOURCES if source.name in settings.weights()]
 
     def work(context: Context) -> Outcome:
         corpus = context.table("ingest", "corpus", *columns_of(settings))
@@ -39,7 +39,11 @@ def relevance_step(config: Config, ingest: Input, splits: Input) -> StepSpec:
         name=NAME,
         version=1,
         # Weights are the training's: another one finds the same pairs.
-        settings={"sources": sources, "answers_per_patent": settings.answers_per_patent, "seed": seed},
+        settings={
+            "sources": {source.name: source.settings_of(settings).model_dump() for source in sources},
+            "answers_per_patent": settings.answers_per_patent,
+            "seed": seed,
+        },
         inputs={"ingest": ingest, "splits": splits},
         work=work,
         constants={"LEAST_HALF": LEAST_HALF, "LEAST_CLAIM": LEAST_CLAIM},

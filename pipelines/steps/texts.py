@@ -44,7 +44,7 @@ def texts_step(
 
     return StepSpec(
         name=NAME,
-        version=2,
+        version=3 if whole_records else 2,  # without them, what was added to records since is not read
         settings=told | read | {"seed": seed},
         inputs={"files": found},
         work=work,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,16 +79,22 @@ def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
     val = _validation(encoder, context, config, corpus, known)
     save_training_data(context.folder / "data", data, val)
     counts = {"triplets": len(data.triplets), "tokens": int(data.tokens.lengths.sum())}
-    report |= {"contamination": contamination(data, splits, family), "cut": _cut(encoder, corpus, config.run.seed)}
+    report |= {"contamination": contamination(data, splits, family), "cut": _cut(encoder, corpus, config)}
     return Outcome(rows=counts | {"val_queries": len(val.queries)}, report=report)
 
 
-def _cut(encoder: Encoder, corpus: pa.Table, seed: int) -> dict[str, int]:
-    """How much of what is searched the encoder does not read, of ``_LOOKED_AT`` passages at most."""
-    order = np.argsort(hash_strings(corpus["publication_number"].combine_chunks(), seed), kind="stable")
-    lengths = encoder.whole_lengths(corpus["abstract"].take(pa.array(order[:_LOOKED_AT])).to_pylist(), "passage")
-    over = np.maximum(lengths - encoder.max_seq_length, 0)
-    return {
+def _cut(encoder: Encoder, corpus: pa.Table, config: Config) -> dict[str, int]:
+    """How much of what is searched the encoder does not read, of ``_LOOKED_AT`` patents' at most."""
+    from patent_embed.encoder.passages import cut_into_passages, tokens_not_read
+
+    order = np.argsort(hash_strings(corpus["publication_number"].combine_chunks(), config.run.seed), kind="stable")
+    texts = corpus["abstract"].take(pa.array(order[:_LOOKED_AT])).to_pylist()
+    lengths, most = encoder.whole_lengths(texts, "passage"), config.model.passages_per_patent
+    over, several = np.maximum(lengths - encoder.max_seq_length, 0), dict[str, int]()
+    if most > 1:
+        cut = cut_into_passages(encoder, texts, most)
+        over, several = tokens_not_read(encoder, cut), {"passages_per_patent": most, "made": len(cut.texts)}
+    return several | {
         "passages": len(lengths),
         "longer": int((over > 0).sum()),
         "tokens": int(lengths.sum()),
@@ -129,10 +136,17 @@ def _notes(artifact: Artifact) -> list[str]:
         lines.append("triplets by source: " + counted(sources))
     if found := artifact.report.get("contamination"):
         lines.append(f"of {found['texts']:,} training texts {found['held_out_texts']:,} are of families of val or test")
-    if (cut := artifact.report.get("cut")) and cut["longer"]:
-        share = cut["tokens_not_read"] / cut["tokens"]
-        lines.append(
-            f"of {cut['passages']:,} passages {cut['longer']:,} are longer than the {cut['read_at_most']} tokens that "
-            f"are read: {share:.1%} of all their tokens are cut"
-        )
+    if cut := artifact.report.get("cut"):
+        lines += _said_of_cut(cut)
     return lines
+
+
+def _said_of_cut(cut: Mapping[str, int]) -> list[str]:
+    share, read = cut["tokens_not_read"] / max(cut["tokens"], 1), cut["read_at_most"]
+    if "passages_per_patent" not in cut:
+        what = f"of {cut['passages']:,} passages {cut['longer']:,} are longer than the {read} tokens that are read"
+        return [f"{what}: {share:.1%} of all their tokens are cut"] if cut["longer"] else []
+    return [
+        f"{cut['passages']:,} texts are {cut['made']:,} passages of {read} tokens at most; {cut['longer']:,} are "
+        f"longer than {cut['passages_per_patent']} of them: {share:.1%} of all tokens are cut; trainings read the first"
+    ]

@@ -19,13 +19,14 @@ _PATENTS = 240
 
 @pytest.fixture(scope="module")
 def patents(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Generated patents, a day apart, each citing two before it and one that is not there, with a claim."""
+    """Generated patents, a day apart, each citing two before it, one as X, and one that is not there, with a claim."""
     file = tmp_path_factory.mktemp("dated") / "patents.jsonl"
     records = list(generate(_PATENTS))
     numbers = [record["publication_number"] for record in records]
     with file.open("w", encoding="utf-8") as lines:
         for i, record in enumerate(records):
-            record["citations"] = [*(numbers[j] for j in (i - 1, i - 7) if j >= 0), "US1234567B2"]
+            prejudicial = [{"publication_number": numbers[i - 1], "category": "X"}] if i else []
+            record["citations"] = [*prejudicial, *numbers[max(i - 7, 0) : max(i - 6, 0)], "US1234567B2"]
             record["publication_date"] = f"20{i // 300:02}{i % 300 // 25 + 1:02}{i % 25 + 1:02}"
             record["claims"] = [f"1. {record['abstract'][:60]}"]
             lines.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -73,7 +74,8 @@ def test_the_preset_trains_on_links_of_the_past_and_says_what_it_left_out(
     last = max(order[number] for number, part in split.items() if part == "train" if number in order)
     pairs = pq.read_table(table).to_pylist()
     trained = [pair for pair in pairs if pair["trains"] and pair["source"] == "citations"]
-    assert trained
+    assert {pair["grade"] for pair in trained} == {1.0, 2.0}
+    assert re.search(r"citations: .*prejudicial [\d,]+", said), said
     assert all(order[pair["publication_number"]] <= last for pair in trained)
     assert {pair["split"] for pair in pairs} == {"train", "val", "test"}
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 from xml.etree.ElementTree import Element
 
+from patent_embed.data.cited import cited
 from patent_embed.data.xml_documents import Reader, XmlFormat
 from patent_embed.data.xml_fields import (
     claims,
@@ -45,15 +46,20 @@ def exchange_document(document: Element) -> dict[str, Any]:
             "classifications": _codes(biblio),
             "claims": claims(children(preferred(children(document, "claims")), "claim")),
             "description": paragraphs(preferred(children(document, "description"))),
-            "citations": distinct(
-                _number(children(cited, "document-id"))
-                for cited in children(biblio, "references-cited", "citation", "patcit")
+            "citations": cited(
+                (_number(children(document, "document-id")), texts(_categories(each)))
+                for each in children(biblio, "references-cited", "citation")
+                for document in children(each, "patcit")
             ),
             "family_id": attribute(document, "family-id"),
             "publication_date": attribute(document, "date-publ") or _date(published),
             "applicants": _names(children(biblio, "parties", "applicants", "applicant")),
         }
     )
+
+
+def _categories(citation: Element) -> list[Element]:
+    return [*children(citation, "category"), *children(citation, "rel-passage", "category")]
 
 
 def _by_source(abstracts: list[Element]) -> list[Element]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any, ClassVar
 
+from patent_embed.data.cited import cited
 from patent_embed.data.layouts import filled, found, localized, numbered_claims, preferred, text, texts
 from patent_embed.data.shapes.base import Shape
 
@@ -37,7 +38,11 @@ class BigQuery(Shape):
                     claim for whole in preferred(found(fields, "claims_localized")) for claim in numbered_claims(whole)
                 ],
                 "description": preferred(found(fields, "description_localized")),
-                "citations": texts(found(fields, "citation", "publication_number")),
+                "citations": cited(
+                    # In ``category`` stands the phase, in ``type`` what the search report says.
+                    (text(each, "publication_number"), [text(each, "type"), text(each, "category")])
+                    for each in found(fields, "citation")
+                ),
                 "family_id": text(fields, "family_id"),
                 "publication_date": date if date != "0" else "",
                 "applicants": texts(found(fields, "assignee_harmonized", "name")) or texts(found(fields, "assignee")),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any, ClassVar
 
+from patent_embed.data.cited import cited
 from patent_embed.data.layouts import filled, found, localized, numbered_claims, preferred, text, texts
 from patent_embed.data.shapes.base import Shape
 from patent_embed.data.xml_fields import publication_number
@@ -37,8 +38,10 @@ class Lens(Shape):
                 "classifications": _codes(biblio),
                 "claims": _claims(claims) or texts(found(fields, "claims")),
                 "description": preferred(found(fields, "description")),
-                "citations": texts(
-                    map(_number, found(biblio, "references_cited", "citations", "patcit", "document_id"))
+                "citations": cited(
+                    (_number(document), found(each, "category"))
+                    for each in found(biblio, "references_cited", "citations")
+                    for document in found(each, "patcit", "document_id")
                 ),
                 "family_id": _family(fields, biblio),
                 "publication_date": text(fields, "date_published") or text(published, "date"),

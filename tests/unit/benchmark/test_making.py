@@ -59,6 +59,14 @@ def test_who_asks_for_what() -> None:
     assert overlaps[0] < overlaps[1]  # counted with the text that is searched
 
 
+def test_what_takes_novelty_or_inventive_step_has_the_higher_grade() -> None:
+    """A1 cites B as background and C1 as X; the family of C1 is as right as it is."""
+    made = make([replace(PATENTS[0], categories=["A", "PX", "Y"]), *PATENTS[1:]], {}, "test", [CITING])
+    assert rows(made, "test") == [("A1", "B", 1), ("A1", "C1", 2), ("A1", "C2", 2)]
+    assert rows(made, "test_in") == [("A1", "B", 1), ("A1", "C2", 2)]
+    assert rows(made, "test_out") == [("A1", "C1", 2)]
+
+
 def test_what_is_searched_does_not_ask() -> None:
     assert kinds_for(["abstract"], None) == list(KINDS)
     assert kinds_for(["title", "abstract", "claim"], None) == ["query", "citing"]

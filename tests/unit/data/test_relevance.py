@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -17,12 +18,13 @@ CITES = {"A": ["B", "C", "V", "T"], "D1": ["D2", "B"], "T": ["A"], "V": ["C"]}
 ABSTRACT = "A pump has a housing of steel. Its shaft is driven by a motor."
 
 
-def found(**settings: Any) -> Relevance:
+def found(categories: Mapping[str, list[str]] = {}, **settings: Any) -> Relevance:
     config = RelevanceConfig(**settings)
     family = ["D1" if name == "D2" else name for name in IDS]
     columns = {
         "publication_number": IDS,
         "citations": pa.array([CITES.get(name) for name in IDS], pa.list_(pa.string())),
+        "citation_categories": pa.array([categories.get(name) for name in IDS], pa.list_(pa.string())),
         "abstract": [ABSTRACT] * len(IDS),
         "claims": pa.array([None] * len(IDS), pa.list_(pa.string())),
     }
@@ -49,6 +51,24 @@ def test_citations_are_links_whether_they_are_trained_on_or_not() -> None:
     for relevance in (found(halves=1), found(citations=2)):
         assert relevance.links.schema == LINKS
         assert [tuple(row.values()) for row in relevance.links.to_pylist()] == links
+
+
+def test_categories_are_grades_and_are_counted() -> None:
+    relevance = found({"A": ["X", "A", "", "?"]}, citations=1)
+    graded = {(row["publication_number"], row["patent"]): row["grade"] for row in relevance.table.to_pylist()}
+    assert {pair for pair, grade in graded.items() if grade == 2} == {("A", "B")}
+    counts = {"prejudicial": 1, "background": 1, "without_category": 4, "unknown_category": 1}
+    report = relevance.report["citations"]
+    assert {name: report[name] for name in counts} == counts
+    assert sum(counts.values()) == report["pairs"] == len(graded)
+
+
+def test_an_answer_of_grade_0_is_none_but_no_negative_either() -> None:
+    relevance = found({"A": ["X", "A", "", "?"]}, citations=1, grade_background=0)
+    assert ("A", "C") not in pairs(relevance, trains=True)
+    assert relevance.report["citations"]["grade_0"] == 1
+    assert relevance.links == found(citations=1).links
+    assert relevance.links == found(claims=1, grade_background=0).links
 
 
 def test_a_patent_asks_for_so_many_and_the_others_are_counted() -> None:

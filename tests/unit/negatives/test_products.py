@@ -14,6 +14,21 @@ def unit(rng: np.random.Generator, rows: int, near: np.ndarray | None = None) ->
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def test_the_best_passage_of_a_patent_counts() -> None:
+    rng = np.random.default_rng(3)
+    count = rng.integers(1, 4, 40)
+    start = np.cumsum(count) - count
+    passages, queries = unit(rng, int(count.sum())), unit(rng, 5)
+    best = np.maximum.reduceat(queries @ passages.T, start, axis=1)
+    of = products.Products(passages, "cpu", (start, count))
+    rows = rng.permutation(40)[:20].astype(np.int32)
+    scores, place = of.top(queries, rows, np.zeros(0, np.int64), 6)
+    np.testing.assert_allclose(scores, -np.sort(-best[:, rows], axis=1)[:, :6], atol=1e-6)
+    np.testing.assert_allclose(np.take_along_axis(best[:, rows], place, axis=1), scores, atol=1e-6)
+    pools = rows.reshape(5, 4)
+    np.testing.assert_allclose(of.dots(queries, pools), np.take_along_axis(best, pools.astype(int), axis=1), atol=1e-6)
+
+
 def test_products() -> None:
     rng = np.random.default_rng(0)
     passages, queries = unit(rng, 200), unit(rng, 9)

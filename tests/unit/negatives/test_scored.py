@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,6 +150,31 @@ def test_large_containers_are_searched_in_blocks(monkeypatch: pytest.MonkeyPatch
     assert parts.table.drop(["score"]) == whole.table.drop(["score"])
     assert whole.report["scores"]["positive"]["0.5"] == 1.0
     assert whole.report["scores"]["negative"]["0.05"] > 0.3  # the hardest of a hundred
+
+
+@pytest.mark.parametrize("config", [NegativesConfig(strategy="hard"), NegativesConfig()])
+def test_the_best_of_several_passages_counts(config: NegativesConfig) -> None:
+    """Passages that lead away from all queries change nothing, wherever the patents stand; near ones refuse."""
+    rng = np.random.default_rng(0)
+    corpus, splits = plain([[f"G06T3/{i:02d}"] for i in range(30)])
+    passages, ids = np.abs(unit(rng, 30)), corpus["publication_number"].combine_chunks()
+    queries, owner = np.abs(unit(rng, 30, passages)), np.repeat(np.arange(30), 2)
+    config = config.model_copy(update={"scoring": ScoringConfig(max_ratio=None, max_score=0.9)})
+
+    def mined(second: np.ndarray, order: np.ndarray) -> pa.Table:
+        both = np.stack([passages[order], second[order]], axis=1).reshape(60, -1)
+        given = Embeddings(both, queries, ids, owner)
+        return mine_scored_negatives(corpus.take(pa.array(order)), splits, config, 0, given).table.drop(["score"])
+
+    alone = mine_scored_negatives(corpus, splits, config, 0, Embeddings(passages, queries, ids)).table.drop(["score"])
+    as_it_was, turned = np.arange(30), rng.permutation(30)
+    assert mined(-passages, as_it_was) == mined(-passages, turned) == alone
+    near = np.repeat(queries[:1], 30, axis=0)  # all patents answer the first one's query in their second passage
+    first = pc.equal(alone["publication_number"], ids[0])
+    assert pc.sum(first).as_py() > 0
+    assert pc.sum(pc.equal(mined(near, as_it_was)["publication_number"], ids[0])).as_py() in (0, None)
+    with pytest.raises(ValueError, match="15 patents have passages, the corpus has 30"):
+        mine_scored_negatives(corpus, splits, config, 0, Embeddings(passages, queries, ids, owner[:30]))
 
 
 def test_rows_in_any_order() -> None:

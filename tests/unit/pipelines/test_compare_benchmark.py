@@ -12,6 +12,7 @@ import pytest
 
 from patent_embed.artifacts import Outcome
 from patent_embed.benchmark.making import Patent, make
+from patent_embed.benchmark.mteb_task import MtebTask
 from patent_embed.benchmark.writing import write_beir
 from patent_embed.config.load import load_config
 from patent_embed.errors import UserError
@@ -25,6 +26,7 @@ from pipelines.reporting import benchmark_report
 from pipelines.steps.benchmark import load_benchmark
 from pipelines.steps.evaluate import load_result
 from tests.evidence import unit
+from tests.unit.benchmark.test_mteb_task import Task, subset
 
 WORDS = ("pump", "valve", "lamp", "gear", "belt", "wheel", "motor", "sensor", "blade", "frame")
 THEIRS = {
@@ -118,6 +120,20 @@ def test_a_benchmark_from_folder_to_report(benchmark: Path, tiny_model: Path, tm
     means = {(each["system"], each["split"]): each for each in found["intervals"] if each["metric"] == "ndcg@10"}
     assert means["tuned", "test_out"]["low"] < means["tuned", "test_out"]["mean"] < means["tuned", "test_out"]["high"]
     publish.say_results(report)
+
+
+def test_a_task_as_an_object(tiny_model: Path, tmp_path: Path) -> None:
+    """Its documents, queries and judgements are those that systems are measured on; no hub is asked."""
+    corpus = [{"id": f"F{n}", "title": WORDS[n], "text": f"a {WORDS[n]} of steel"} for n in range(8)]
+    queries = [{"id": f"Q{n}", "text": f"{WORDS[n]} of steel"} for n in range(4)]
+    judged = {f"Q{n}": {f"F{n}": 1} for n in range(4)}
+    task = MtebTask(Task(default=subset(corpus=corpus, queries=queries, relevant_docs=judged)))
+    config = load_config(options={"run.output_dir": str(tmp_path / "out"), "evaluation.distributed": False})
+    recipe = benchmark_recipe(config, [str(tiny_model)], task)
+    assert recipe.name == "Made"
+    runner, words = Runner(Output(folder_at(tmp_path / "out")), use_cache=True), recipe.systems["bm25"]
+    runner.run([recipe.tables, words])
+    assert load_result("bm25", runner.results[words]).per_query["ndcg@10"].to_pylist() == [1.0] * 4
 
 
 def test_one_model_is_compared_with_bm25(benchmark: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ row = next(line for line in settings_markdown().splitlines() if line.startswith(
 assert "a patent for another one of its applicant" in row, row
 config = load_config(settings=["relevance.applicants=2", "training.loss=infonce"]).relevance
 assert config.weights() == {"own": 1.0, "applicants": 2.0}
-assert columns_of(config) == ["publication_number", "citations", "applicants"]
+assert columns_of(config) == ["publication_number", "citations", "citation_categories", "applicants"]
 ids = ["A", "B", "C"]
 corpus = pa.table({"publication_number": ids, "applicants": [["X"], ["Y"], ["Y", "X"]],
                    "citations": pa.array([None] * 3, pa.list_(pa.string()))})

@@ -18,7 +18,7 @@ def test_bulk_data() -> None:
         "title": [{"lang": "en", "text": "Test device 1"}, {"lang": "zh", "text": "测试装置1"}],
         "abstract": [{"lang": "en", "text": offices.PLAIN.format(n=1)}],
         "classifications": ["G06T3/40", "H04N5/232", "G06T3/4053"],  # neither FI nor F-terms
-        "citations": ["US2004097263A1"],
+        "citations": [{"publication_number": "US2004097263A1", "category": "X"}],
         "family_id": "501",
         "publication_date": "20190716",
         "applicants": ["ALPHA TECH CO LTD"],
