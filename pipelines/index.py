@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from patent_embed import __version__
 from patent_embed.artifacts import Artifact
 from patent_embed.encoder.encoder import prompts_of
-from patent_embed.folders import folder_at, write_json
+from patent_embed.folders import folder_at, json_bytes, write_json
 from patent_embed.ownership import claim, require_ours
 from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
@@ -51,14 +51,22 @@ def _content(found: Embedded) -> Content:
 
 
 def _write(store: Store, content: Content, found: Embedded) -> None:
-    """Make the store's folder aside, and give it its place when it is whole."""
+    """Make the store's folder aside, and give it its place when it is whole. What can write into an object store itself
+    does: ``about.json`` is there when all is."""
+    folder, place = found.output.folder, f"{INDEX}/{store.name}"
+    if folder.everywhere:
+        there = folder / place
+        there.delete("about.json")
+        if (facts := store.write_there(content, there)) is not None:
+            there.write("about.json", json_bytes(_about(store, content, found) | dict(facts)))
+            return
     target = found.output.here / INDEX / store.name
     with replacing(target) as fresh:
         facts = store.write(content, fresh)
         write_json(fresh / "about.json", _about(store, content, found) | dict(facts))
-    if found.output.folder.everywhere:
-        found.output.folder.delete(f"{INDEX}/{store.name}")
-        found.output.publish(f"{INDEX}/{store.name}")
+    if folder.everywhere:
+        folder.delete(place)
+        found.output.publish(place)
 
 
 def _about(store: Store, content: Content, found: Embedded) -> dict[str, Any]:
