@@ -41,7 +41,7 @@ class Halves:
         known, blocks, error = tuple(spans), list[Any](), 0.0
         for begin, end in known:
             block = torch.from_numpy(np.array(corpus[begin:end], np.float32))
-            error = max(error, float((block - block.half().float()).norm(dim=1).max()))
+            error = max(error, float(torch.linalg.vector_norm(block - block.half().float(), dim=1).max()))
             blocks.append(torch.ops.quantized.linear_prepack_fp16(block, None))
         return cls(known, tuple(blocks), error * (1 + 1e-5)) if np.isfinite(error) else None
 

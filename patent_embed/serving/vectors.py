@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
@@ -43,8 +44,8 @@ class VectorMatrix:
         """Reads all vectors once.
 
         Args:
-            halves: whether to hold them in fp16 as well, by which few queries are searched in half of the time; this
-                imports torch.
+            halves: whether to hold them in fp16 as well, by which few queries are searched in half of the time. That is
+                made beside the first searches, whose results are the same, and imports torch.
 
         Raises:
             UserError: a vector is no number.
@@ -53,9 +54,11 @@ class VectorMatrix:
             longest = longest_of(vectors)
         except ValueError as error:
             raise UserError(f"the vectors of {name!r} cannot be searched: {error}; run the step again") from None
-        self._batches: Batcher[tuple[Vectors, int, Filters], Found] = Batcher(
-            _Work(corpus, vectors, begin, longest, halves=halves), _REQUESTS_AT_ONCE, f"search {name}"
-        )
+        work = _Work(corpus, vectors, begin, longest)
+        self._batches: Batcher[tuple[Vectors, int, Filters], Found] = Batcher(work, _REQUESTS_AT_ONCE, f"search {name}")
+        self.halving = threading.Thread(target=work.halve, name=f"halve {name}", daemon=True)
+        if halves and 2 * vectors.size <= _MOST_HALVES:
+            self.halving.start()
 
     def submit(self, query: Vectors, k: int, filters: Filters) -> Future[Found]:
         """See ``VectorSearch``; rows count from the corpus's first."""
@@ -65,14 +68,20 @@ class VectorMatrix:
 class _Work:
     """The batches' work: all requests with the same filters in one pass over the vectors."""
 
-    def __init__(self, corpus: Corpus, vectors: Vectors, begin: int, longest: float, *, halves: bool) -> None:
+    def __init__(self, corpus: Corpus, vectors: Vectors, begin: int, longest: float) -> None:
         self._corpus, self._vectors, self._begin, self._longest = corpus, vectors, begin, longest
         threads = max(1, min(cores(), len(vectors) // _ROWS_OF_A_THREAD))
         bounds = np.linspace(0, len(vectors), threads + 1).astype(int).tolist()
         self._parts = list(pairwise(bounds))
-        small = 2 * len(vectors) * vectors.shape[1] <= _MOST_HALVES
-        self._halves = {part: _halves_of(vectors[slice(*part)]) for part in self._parts if halves and small}
-        self._threads = ThreadPoolExecutor(threads, initializer=_one_thread_of_torch if self._halves else None)
+        self._halves: dict[tuple[int, int], Halves | None] = {}
+        self._threads = ThreadPoolExecutor(threads)
+
+    def halve(self) -> None:
+        """Make the vectors in fp16, part by part."""
+        _one_thread_of_torch()
+        for begin, end in self._parts:
+            spans = block_spans(end - begin, _FIRST_RESULTS, _BLOCK)
+            self._halves[begin, end] = Halves.of(self._vectors[begin:end], spans)
 
     def __call__(self, asked: list[tuple[Vectors, int, Filters]]) -> Sequence[Found]:
         found: list[Found | None] = [None] * len(asked)
@@ -95,7 +104,8 @@ class _Work:
 
     def _search_part(self, queries: Vectors, k: int, mask: Mask | None, begin: int, end: int) -> Found:
         vectors = self._vectors[begin:end]
-        halves = self._halves.get((begin, end))
+        if (halves := self._halves.get((begin, end))) is not None:
+            _one_thread_of_torch()
         if mask is None:
             scores, rows = exact_search(queries, vectors, k, block=_BLOCK, longest=self._longest, halves=halves)
             return scores, rows + begin
@@ -111,17 +121,13 @@ class _Work:
         return scores, rows + begin
 
 
-def _halves_of(vectors: Vectors) -> Halves | None:
-    return Halves.of(vectors, block_spans(len(vectors), _FIRST_RESULTS, _BLOCK))
-
-
 def _one_thread_of_torch() -> None:
     """Products of this thread stay in it: each part of the vectors has one. Other threads keep what they have, which
     ``torch.set_num_threads`` would change."""
     import torch
 
-    torch.get_num_threads()  # the first call in a thread sets its number
-    threadpoolctl.threadpool_limits(1, user_api="openmp")
+    if torch.get_num_threads() > 1:  # the first call in a thread sets its number
+        threadpoolctl.threadpool_limits(1, user_api="openmp")
 
 
 class _Chosen:

@@ -40,6 +40,8 @@ def test_it_is_what_a_plain_sort_gives(
 ) -> None:
     monkeypatch.setattr("patent_embed.serving.vectors._ROWS_OF_A_THREAD", rows_of_a_thread)
     matrix = VectorMatrix(corpus, VECTORS, "test", halves=halves)
+    if halves:
+        matrix.halving.join()
     futures = [(VECTORS[row], matrix.submit(VECTORS[row], k, filters)) for row, k in ((7, 60), (9, 5), (2999, 60))]
     for (query, future), k in zip(futures, (60, 5, 60), strict=True):
         scores, rows = future.result()
