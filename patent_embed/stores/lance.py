@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,24 +28,36 @@ class LanceDb(Store):
 
     @override
     def write(self, content: Content, folder: Path) -> Mapping[str, Any]:
-        return finished(_written(content, str(folder), {}), content)
+        return _write(content, Place(str(folder), {}))
 
     @override
     def write_there(self, content: Content, folder: Folder) -> Mapping[str, Any] | None:
         if urlsplit(folder.address).scheme != "s3":
             return None  # the others that LanceDB knows were not tried
-        table = _written(content, table_place(folder), storage_options(folder.address))
-        facts = finished(table, content)
-        drop_old_versions(table)
-        return facts
+        return _write(content, place_of(folder))
 
 
 LANCEDB = LanceDb()
 
 
-def table_place(folder: Folder) -> str:
-    """An ``s3://`` folder as LanceDB's client knows it."""
-    return f"s3://{folder.inside}"
+@dataclass(frozen=True)
+class Place:
+    """A database as LanceDB's client knows it: its address, and what has to be told of that."""
+
+    address: str
+    options: dict[str, str]
+
+    @property
+    def table(self) -> str:
+        """The address of ``TABLE``."""
+        return f"{self.address}/{TABLE}.lance"
+
+
+def place_of(folder: Folder) -> Place:
+    """A folder of this machine or at an ``s3://`` address as LanceDB's client knows it."""
+    if folder.everywhere:
+        return Place(f"s3://{folder.inside}", storage_options(folder.address))
+    return Place(folder.inside, {})
 
 
 def storage_options(address: str) -> dict[str, str]:
@@ -60,28 +73,29 @@ def storage_options(address: str) -> dict[str, str]:
     return {name: value for name, value in options.items() if value}
 
 
-def finished(table: Any, content: Content) -> Mapping[str, Any]:
-    """Index the numbers of a table that has all rows; the facts for ``about.json``.
+def finish(place: Place, content: Content) -> Mapping[str, Any]:
+    """Index the numbers of a table that has all rows, and remove the files of what it held before it was replaced:
+    whoever still reads that has to open it again. The facts for ``about.json``.
 
     Raises:
-        RuntimeError: it has fewer or more.
+        RuntimeError: it has fewer rows or more.
     """
+    import lancedb
+
+    table = lancedb.connect(place.address, storage_options=place.options).open_table(TABLE)
     if (rows := table.count_rows()) != content.patents:
         raise RuntimeError(f"{content.patents} patents were written, and the table has {rows}")
     table.create_scalar_index("publication_number")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # which says what is said above
+        table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
     return {"table": TABLE, "columns": list(content.schema.names), "distance": "dot"}
 
 
-def drop_old_versions(table: Any) -> None:
-    """Remove the files of what a table held before it was replaced; whoever still reads that has to open it again."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # which says just this
-        table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
-
-
-def _written(content: Content, uri: str, options: dict[str, str]) -> Any:
-    """The table, in place of one that is there: by a new version, at once."""
+def _write(content: Content, place: Place) -> Mapping[str, Any]:
+    """A table that is there is replaced at once, by a new version."""
     import lancedb
 
     reader = pa.RecordBatchReader.from_batches(content.schema, content.with_vectors())
-    return lancedb.connect(uri, storage_options=options).create_table(TABLE, reader, mode="overwrite")
+    lancedb.connect(place.address, storage_options=place.options).create_table(TABLE, reader, mode="overwrite")
+    return finish(place, content)
