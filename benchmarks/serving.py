@@ -1,5 +1,7 @@
 """Search over HTTP on generated patents: latency with several users, memory over time, and exact search by others.
 
+    python benchmarks/serving.py goals DIR                        # all goals, with 100,000 and a million patents
+
     python benchmarks/serving.py make DIR --patents 100000        # once: corpus, words, vectors
     python benchmarks/serving.py load DIR --users 8               # p50, p95 by what is asked; start of the server
     python benchmarks/serving.py memory DIR --seconds 600 --rate 20
@@ -9,7 +11,9 @@ The patents are those of ``patent-embed sample`` with a date each. Their vectors
 of fixed random vectors of its words (384 numbers, of length 1), which a search cannot tell from others, and which
 100,000 texts get in a minute. Queries are encoded by the bundled encoder, as in use. Both models of the page are that
 encoder. No query is asked twice, and none is known to the server before. The users are threads of a process of its own
-on the same machine, each asks again as soon as it has its answer. One JSON line a figure.
+on the same machine, each asks again as soon as it has its answer. One JSON line a figure. ``goals`` makes what it needs
+in ``DIR/100000`` and ``DIR/1000000`` where that is not there, and ends with a line a goal; ``--patents 2000 --large
+4000 --seconds 10 --requests 40`` shows in two minutes that it works.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +48,7 @@ ASKED = {
     "dense": {"systems": ["tuned"]},
     "bm25": {"systems": ["bm25"]},
     "hybrid": {"systems": ["hybrid"]},
+    "dense, bm25 and hybrid": {"systems": ["hybrid", "tuned", "bm25"]},
     "hybrid, one subclass": {"systems": ["hybrid"], "ipc": ["G06T"]},
     "all four lists": {"systems": ["hybrid", "tuned", "base", "bm25"]},
 }
@@ -95,7 +100,7 @@ def serve(folder: Path) -> None:
     for name in ("tuned", "base"):
         vectors = np.load(folder / "passages.npy", mmap_mode="r")
         encoder = BatchedEncoder(Encoder.load(bundled_encoder()), name)
-        models[name] = Model(encoder, VectorMatrix(corpus, vectors, name), vectors)
+        models[name] = Model(encoder, VectorMatrix(corpus, vectors, name, halves=True), vectors)
     engine = Engine(corpus, Bm25Index.load(folder / "bm25"), models)
     app = create_app(Live(lambda output: engine, ""), Limits())
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -125,8 +130,12 @@ class Running:
         assert answer.status == 200, content
 
     def gib(self) -> dict[str, float]:
+        """What the server holds: now, of that without mapped files, and at most since its start."""
         found = psutil.Process(self.process.pid).memory_info()
-        return {"resident_gib": round(found.rss / 2**30, 3), "own_gib": round((found.rss - found.shared) / 2**30, 3)}
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        sizes = {"resident_gib": found.rss, "own_gib": found.rss - found.shared, "peak_gib": peak}
+        return {name: round(size / 2**30, 3) for name, size in sizes.items()}
 
 
 def queries(patents: int) -> Iterator[str]:
@@ -135,42 +144,55 @@ def queries(patents: int) -> Iterator[str]:
         yield from (query(SEED, int(n)) for n in order)
 
 
-def load(folder: Path, users: int, requests: int) -> None:
+def load(folder: Path, users: int, requests: int, names: Sequence[str] = tuple(ASKED)) -> dict[str, float]:
+    """Figures of ``users`` who ask at once: seconds of the start, p95 of each of ``names`` in ms, the peak in GiB."""
     running = Running(folder)
     say("start", seconds=round(running.start, 1), **running.gib())
+    found = {"start_s": round(running.start, 1)}
     try:
         texts, lock = queries(100_000), threading.Lock()
-        for name, asked in ASKED.items():
-            took: list[float] = []
-
-            def user(asked: dict[str, Any] = asked, took: list[float] = took) -> None:
-                connection = running.connection()
-                for _ in range(requests // users):
-                    with lock:
-                        text = next(texts)
-                    began = time.perf_counter()
-                    running.ask({"query": text, "count": 10} | asked, connection)
-                    took.append(time.perf_counter() - began)
-
-            began = time.perf_counter()
-            threads = [threading.Thread(target=user) for _ in range(users)]
-            for each in threads:
-                each.start()
-            for each in threads:
-                each.join()
-            seconds = time.perf_counter() - began
+        for name in names:
+            took, seconds = _asked_at_once(running, ASKED[name], users, requests, texts, lock)
             p50, p95 = (round(1000 * float(np.quantile(took[users:], q)), 1) for q in (0.5, 0.95))
             say(name, users=users, requests=len(took), p50_ms=p50, p95_ms=p95, per_s=round(len(took) / seconds, 1))
-        say("after", **running.gib())
+            found[name] = p95
+        held = running.gib()
+        say("after", **held)
+        return found | {"peak_gib": held["peak_gib"]}
     finally:
         running.process.kill()
 
 
-def memory(folder: Path, seconds: int, rate: float) -> None:
-    """``rate`` requests a second whether or not the ones before are answered; what the server holds, over time."""
+def _asked_at_once(
+    running: Running, asked: dict[str, Any], users: int, requests: int, texts: Iterator[str], lock: threading.Lock
+) -> tuple[list[float], float]:
+    """Seconds of each request, in the order of their ends, and of all."""
+    took: list[float] = []
+
+    def user() -> None:
+        connection = running.connection()
+        for _ in range(requests // users):
+            with lock:
+                text = next(texts)
+            began = time.perf_counter()
+            running.ask({"query": text, "count": 10} | asked, connection)
+            took.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    threads = [threading.Thread(target=user) for _ in range(users)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    return took, time.perf_counter() - began
+
+
+def memory(folder: Path, seconds: int, rate: float) -> list[float]:
+    """``rate`` requests a second whether or not the ones before are answered; GiB of its own that the server holds, at
+    the start and each minute."""
     from concurrent.futures import ThreadPoolExecutor
 
-    running = Running(folder)
+    running, step, held = Running(folder), min(60, seconds), list[float]()
     try:
         texts, took = queries(100_000), list[float]()
 
@@ -181,17 +203,40 @@ def memory(folder: Path, seconds: int, rate: float) -> None:
 
         with ThreadPoolExecutor(32) as pool:
             began, asked = time.perf_counter(), 0
-            for minute in range(seconds // 30 + 1):
-                while (passed := time.perf_counter() - began) < 30 * minute:
+            for minute in range(seconds // step + 1):
+                while (passed := time.perf_counter() - began) < step * minute:
                     if asked < passed * rate:
                         pool.submit(one, next(texts))
                         asked += 1
                     else:
                         time.sleep(0.002)
                 p95 = round(1000 * float(np.quantile(took, 0.95)), 1) if took else None
-                say("memory", at_s=30 * minute, asked=asked, answered=len(took), p95_ms=p95, **running.gib())
+                now = running.gib()
+                say("memory", at_s=step * minute, asked=asked, answered=len(took), p95_ms=p95, **now)
+                held.append(now["own_gib"])
+        return held
     finally:
         running.process.kill()
+
+
+def goals(given: argparse.Namespace) -> None:
+    """What was set as a goal, measured: a line for each with its figure, its limit, and whether it holds."""
+    small, large = (given.folder / str(patents) for patents in (given.patents, given.large))
+    for place in (small, large):
+        if not (place / "bm25" / "size.json").exists():  # what ``make`` writes last
+            make(place, int(place.name))
+    asked = ("dense", "bm25", "hybrid", "dense, bm25 and hybrid")
+    of_small = load(small, given.users, given.requests, asked)
+    held = memory(small, given.seconds, given.rate)
+    of_large = load(large, given.users, given.requests, asked)
+    found = {f"{name}, p95 ms": (of_small[name], 150.0) for name in asked}
+    found["start, s"] = (of_small["start_s"], 10.0)
+    settled = held[min(2, len(held) - 1)]  # buffers have their sizes after two minutes
+    found["own memory, growth from the second minute on, GiB"] = (round(held[-1] - settled, 3), 0.05)
+    found |= {f"{given.large:,} patents: {name}, p95 ms": (of_large[name], 500.0) for name in asked}
+    found[f"{given.large:,} patents: peak, GiB"] = (of_large["peak_gib"], 6.0)
+    for name, (figure, limit) in found.items():
+        say("goal", of=name, figure=figure, below=limit, holds=figure < limit)
 
 
 def peers(folder: Path) -> None:
@@ -253,21 +298,25 @@ def say(what: str, **figures: Any) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("make", "serve", "load", "memory", "peers"))
+    parser.add_argument("what", choices=("goals", "make", "serve", "load", "memory", "peers"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--patents", type=int, default=100_000)
+    parser.add_argument("--large", type=int, default=1_000_000, help="patents of the second corpus of goals")
     parser.add_argument("--users", type=int, default=8)
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--rate", type=float, default=20)
     given = parser.parse_args()
+    if given.what in ("goals", "load"):
+        say("machine", cores=os.cpu_count(), affinity=len(os.sched_getaffinity(0)))
     match given.what:
+        case "goals":
+            goals(given)
         case "make":
             make(given.folder, given.patents)
         case "serve":
             serve(given.folder)
         case "load":
-            say("machine", cores=os.cpu_count(), affinity=len(os.sched_getaffinity(0)))
             load(given.folder, given.users, given.requests)
         case "memory":
             memory(given.folder, given.seconds, given.rate)

@@ -358,7 +358,12 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as JSON, like ``write_atomic``."""
-    write_atomic(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
+    write_atomic(path, json_bytes(content))
+
+
+def json_bytes(content: Any) -> bytes:
+    """``content`` as the JSON that is kept in files."""
+    return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 @contextlib.contextmanager

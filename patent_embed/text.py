@@ -6,7 +6,7 @@ import logging
 import re
 import unicodedata
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -68,4 +68,9 @@ def plain(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """The words of a text, in lower case, without punctuation and white space."""
-    return [word for word in segmenter().cut(text.lower()) if any(map(str.isalnum, word))]
+    return list(_words(text))
+
+
+@lru_cache(maxsize=64)  # a search asks for those of its query twice
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in segmenter().cut(text.lower()) if any(map(str.isalnum, word)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,13 +12,16 @@ import pyarrow.parquet as pq
 from patent_embed import __version__
 from patent_embed.artifacts import Artifact
 from patent_embed.encoder.encoder import prompts_of
-from patent_embed.folders import folder_at, write_json
+from patent_embed.folders import Folder, folder_at, json_bytes, write_json
 from patent_embed.ownership import claim, require_ours
 from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
 from patent_embed.stores.base import STORES, Content, Store
+from patent_embed.stores.lance import LANCEDB
 from pipelines.delivery import replacing
+from pipelines.lance_writer import groups_of, workers_write, write_by_workers
 from pipelines.served_run import Embedded, embedded
+from pipelines.session import ray_session
 
 INDEX = "index"
 
@@ -35,7 +38,7 @@ def index_run(output_dir: str, stores: Sequence[str], data_dir: str | None = Non
     require_ours(folder_at(output_dir), [INDEX])  # before a corpus is embedded
     with embedded(output_dir, data_dir) as found:
         claim(found.output.folder, [INDEX])
-        content = _content(found)
+        content = content_of(found)
         say(f"corpus  {content.patents:,} patents")
         for store in chosen:
             watch = Stopwatch()
@@ -43,7 +46,8 @@ def index_run(output_dir: str, stores: Sequence[str], data_dir: str | None = Non
             say(f"{store.name:8}{output_dir.rstrip('/')}/{INDEX}/{store.name}  {duration(watch.seconds)}")
 
 
-def _content(found: Embedded) -> Content:
+def content_of(found: Embedded) -> Content:
+    """The corpus with its vectors, as stores take it."""
     vectors = {name: served.matrix() for name, served in found.models.items()}
     rows = {len(each) for each in vectors.values()}
     (patents,) = rows  # of one corpus
@@ -51,14 +55,34 @@ def _content(found: Embedded) -> Content:
 
 
 def _write(store: Store, content: Content, found: Embedded) -> None:
-    """Make the store's folder aside, and give it its place when it is whole."""
-    target = found.output.here / INDEX / store.name
-    with replacing(target) as fresh:
-        facts = store.write(content, fresh)
+    """Make the store's folder aside, and give it its place when it is whole. What can be written into an object store
+    itself is: ``about.json`` is there when all is."""
+    folder, place = found.output.folder, f"{INDEX}/{store.name}"
+    if folder.everywhere:
+        there = folder / place
+        there.delete("about.json")
+        if (facts := _write_there(store, content, found, there)) is not None:
+            there.write("about.json", json_bytes(_about(store, content, found) | dict(facts)))
+            return
+    with replacing(found.output.here / place) as fresh:
+        spread = store is LANCEDB and not folder.everywhere and workers_write()
+        facts = _by_workers(content, found, folder_at(fresh)) if spread else store.write(content, fresh)
         write_json(fresh / "about.json", _about(store, content, found) | dict(facts))
-    if found.output.folder.everywhere:
-        found.output.folder.delete(f"{INDEX}/{store.name}")
-        found.output.publish(f"{INDEX}/{store.name}")
+    if folder.everywhere:
+        folder.delete(place)
+        found.output.publish(place)
+
+
+def _write_there(store: Store, content: Content, found: Embedded, there: Folder) -> Mapping[str, Any] | None:
+    """Write into a folder of an object store; None: the store cannot."""
+    if store is LANCEDB and there.filesystem.type_name == "s3" and workers_write():
+        return _by_workers(content, found, there)
+    return store.write_there(content, there)
+
+
+def _by_workers(content: Content, found: Embedded, folder: Folder) -> Mapping[str, Any]:
+    with ray_session(found.run.config.run.log_level):
+        return write_by_workers(found.corpus, found.models, content, folder)
 
 
 def _about(store: Store, content: Content, found: Embedded) -> dict[str, Any]:
@@ -86,11 +110,4 @@ def _about(store: Store, content: Content, found: Embedded) -> dict[str, Any]:
 def _groups(corpus: Artifact, fields: Sequence[str]) -> Iterator[pa.Table]:
     """``fields`` of the patents, a row group at a time, with nulls for what the corpus has not."""
     for part in corpus.parts("corpus"):
-        file = pq.ParquetFile(part)
-        known = [name for name in fields if name in file.schema_arrow.names]
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=known)
-            for name in fields:
-                if name not in known:
-                    table = table.append_column(name, pa.nulls(len(table)))
-            yield table.select(list(fields))
+        yield from groups_of(pq.ParquetFile(part), fields)

@@ -62,7 +62,7 @@ class ServedRun:
             matrix = served.matrix()
             models[name] = Model(
                 encoder(name) if encoder else self.encoder(name),
-                search(name, corpus, matrix) if search else VectorMatrix(corpus, matrix, name),
+                search(name, corpus, matrix) if search else VectorMatrix(corpus, matrix, name, halves=True),
                 matrix,
                 served.vectors.digest,
                 served.checks,

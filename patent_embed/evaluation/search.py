@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patent_embed.arrays import Rows, Vectors, places_in
+from patent_embed.evaluation.halves import Halves
 
 # Scores of a block (q, b) and the flat positions of those that reach each query's threshold.
 _Propose = Callable[[Vectors, Vectors], tuple[NDArray[np.int64], Vectors]]
@@ -66,6 +67,7 @@ def exact_search(
     device: str | None = None,
     allowed: NDArray[np.bool_] | None = None,
     longest: float | None = None,
+    halves: Halves | None = None,
 ) -> tuple[Vectors, Rows]:
     """The ``k`` best documents of each query, by (-score, row).
 
@@ -78,6 +80,7 @@ def exact_search(
         device: a torch device for the matrix products (``cuda``); None: numpy.
         allowed: (n,) which documents may be found; None: all.
         longest: no document is longer, as ``longest_of`` found; None: the norms are computed in each search.
+        halves: the corpus in fp16, in its own blocks, for products on a CPU; ``longest`` is given, too.
 
     Returns:
         scores (q, min(k, n)) float32 and rows (q, min(k, n)) int64; n counts what is allowed.
@@ -92,7 +95,7 @@ def exact_search(
     for begin in range(0, len(queries) if k else 0, QUERY_BLOCK):
         part = slice(begin, begin + QUERY_BLOCK)
         asked = np.ascontiguousarray(queries[part], np.float32)
-        scores[part], rows[part] = _search(asked, corpus, k, block, device, allowed, longest)
+        scores[part], rows[part] = _search(asked, corpus, k, block, device, allowed, longest, halves)
     return scores, rows
 
 
@@ -110,23 +113,30 @@ def _search(
     device: str | None,
     allowed: NDArray[np.bool_] | None,
     known_longest: float | None,
+    halves: Halves | None,
 ) -> tuple[Vectors, Rows]:
     propose = _numpy_products(queries, min(block, len(corpus))) if device is None else _torch_products(queries, device)
+    norms = _norms(queries, "query")
     # Twice the error of a score for |c| = 1, and a little for the rounding of the exact score to float32.
-    unit = 2 * (queries.shape[1] + 2) * 2.0**-24 * _norms(queries, "query")
+    unit = 2 * (queries.shape[1] + 2) * 2.0**-24 * norms
+    rounding = 2 * norms * halves.error if halves else 0.0
     best = _Candidates(queries, corpus, k)
     longest = known_longest or 0.0
-    for start, stop in _spans(len(corpus), k, block):
-        vectors = np.ascontiguousarray(corpus[start:stop], np.float32)
-        if known_longest is None:
-            longest = max(longest, float(_norms(vectors, "document").max()))
-        flat, score = propose(vectors, best.threshold(unit * longest))
+    for number, (start, stop) in enumerate(halves.spans if halves else block_spans(len(corpus), k, block)):
+        if halves:
+            flat, score = halves.propose(number, queries, best.threshold(unit * longest + rounding))
+        else:
+            vectors = np.ascontiguousarray(corpus[start:stop], np.float32)
+            if known_longest is None:
+                longest = max(longest, float(_norms(vectors, "document").max()))
+            flat, score = propose(vectors, best.threshold(unit * longest))
+        size = stop - start
         if allowed is not None:
-            kept = allowed[start:stop][flat % len(vectors)]
+            kept = allowed[start:stop][flat % size]
             flat, score = flat[kept], score[kept]
-        best.add(flat // len(vectors), flat % len(vectors) + start, score)
+        best.add(flat // size, flat % size + start, score)
         if best.due:
-            best.prune(unit * longest)
+            best.prune(unit * longest + rounding)
     return best.resolve()
 
 
@@ -137,7 +147,7 @@ def _norms(vectors: Vectors, what: str) -> NDArray[np.float64]:
     return norms
 
 
-def _spans(n: int, k: int, block: int) -> Iterator[tuple[int, int]]:
+def block_spans(n: int, k: int, block: int) -> Iterator[tuple[int, int]]:
     """Blocks of the corpus. The first ones are short: until k documents are known, everything is a candidate."""
     start, size = 0, min(block, max(2 * k, 256))
     while start < n:

@@ -95,15 +95,16 @@ class BatchedEncoder:
 
 
 def _run_lean(encoder: Encoder) -> None:
-    """Let a BERT on a CPU run as ``cpu_inference`` does, in what ``encode`` computes in there."""
+    """Let a BERT on a CPU run as ``cpu_inference`` does, in what ``encode`` computes in there; fp32 with weights in
+    fp16 where the CPU has that, which changes no vector by more than bf16 would."""
     import torch
 
     from patent_embed.encoder.encoder import native_bf16
-    from patent_embed.encoder.kernels.cpu_inference import CpuInference, supported
+    from patent_embed.encoder.kernels.cpu_inference import CpuInference, keeps_halves, supported
 
     if encoder.device.type == "cpu" and supported(encoder.model):
-        dtype = torch.bfloat16 if native_bf16(encoder.device) else torch.float32
-        CpuInference(encoder.model, dtype).enter()
+        fp32 = torch.float16 if keeps_halves() else torch.float32
+        CpuInference(encoder.model, torch.bfloat16 if native_bf16(encoder.device) else fp32).enter()
 
 
 def _hand_on(done: Future[Encoded | list[QueryVector]], future: Future[QueryVector]) -> None:

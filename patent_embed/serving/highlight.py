@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from patent_embed.text import words
 
@@ -22,13 +23,19 @@ def spans(text: str, marked: Iterable[str]) -> list[tuple[int, int]]:
 
     ASCII words count as whole words only: ``arm`` is not marked in ``alarm``.
     """
-    ordered = sorted(marked, key=len, reverse=True)
-    if not ordered:
-        return []
-    pattern = "|".join(
-        rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])" if word.isascii() else re.escape(word) for word in ordered
+    pattern = _pattern(tuple(marked))
+    return [] if pattern is None else [match.span() for match in pattern.finditer(text)]
+
+
+@lru_cache(maxsize=64)  # one answer marks the same words in some dozens of texts
+def _pattern(marked: tuple[str, ...]) -> re.Pattern[str] | None:
+    if not marked:
+        return None
+    either = "|".join(
+        rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])" if word.isascii() else re.escape(word)
+        for word in sorted(marked, key=len, reverse=True)
     )
-    return [match.span() for match in re.finditer(pattern, text, re.IGNORECASE)]
+    return re.compile(either, re.IGNORECASE)
 
 
 def pieces(text: str, marked: Iterable[str]) -> list[tuple[str, bool]]:

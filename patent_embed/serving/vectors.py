@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Protocol, cast
 
 import numpy as np
+import threadpoolctl
 
 from patent_embed.arrays import Rows, Vectors
 from patent_embed.errors import UserError
-from patent_embed.evaluation.search import exact_search, longest_of, merge_top_k
+from patent_embed.evaluation.halves import Halves
+from patent_embed.evaluation.search import block_spans, exact_search, longest_of, merge_top_k
 from patent_embed.serving.batching import Batcher
 from patent_embed.serving.corpus import Corpus, Filters, Mask
 from patent_embed.serving.threads import cores
@@ -22,6 +25,8 @@ Found = tuple[Vectors, Rows]
 _REQUESTS_AT_ONCE = 32
 _BLOCK = 1 << 14  # documents at a time
 _ROWS_OF_A_THREAD = 20_000  # at least: below, a thread costs more than it saves
+_MOST_HALVES = 1 << 30  # bytes of a model's vectors in fp16 that are held in memory; larger ones are read as they are
+_FIRST_RESULTS = 256  # about so many are asked for: the sizes of the first blocks
 _FEW = 4  # where less than this part of the documents may be found, they are copied out; else the others are left out
 
 
@@ -35,15 +40,25 @@ class VectorSearch(Protocol):
 class VectorMatrix:
     """The vectors ``vectors`` (patents, dim) float32 of a corpus, or a part of them that begins at row ``begin``."""
 
-    def __init__(self, corpus: Corpus, vectors: Vectors, name: str, begin: int = 0) -> None:
-        """Reads all vectors once. Raises UserError where one is no number."""
+    def __init__(self, corpus: Corpus, vectors: Vectors, name: str, begin: int = 0, *, halves: bool = False) -> None:
+        """Reads all vectors once.
+
+        Args:
+            halves: whether to hold them in fp16 as well, by which few queries are searched in half of the time. That is
+                made beside the first searches, whose results are the same, and imports torch.
+
+        Raises:
+            UserError: a vector is no number.
+        """
         try:
             longest = longest_of(vectors)
         except ValueError as error:
             raise UserError(f"the vectors of {name!r} cannot be searched: {error}; run the step again") from None
-        self._batches: Batcher[tuple[Vectors, int, Filters], Found] = Batcher(
-            _Work(corpus, vectors, begin, longest), _REQUESTS_AT_ONCE, f"search {name}"
-        )
+        work = _Work(corpus, vectors, begin, longest)
+        self._batches: Batcher[tuple[Vectors, int, Filters], Found] = Batcher(work, _REQUESTS_AT_ONCE, f"search {name}")
+        self.halving = threading.Thread(target=work.halve, name=f"halve {name}", daemon=True)
+        if halves and 2 * vectors.size <= _MOST_HALVES:
+            self.halving.start()
 
     def submit(self, query: Vectors, k: int, filters: Filters) -> Future[Found]:
         """See ``VectorSearch``; rows count from the corpus's first."""
@@ -56,8 +71,17 @@ class _Work:
     def __init__(self, corpus: Corpus, vectors: Vectors, begin: int, longest: float) -> None:
         self._corpus, self._vectors, self._begin, self._longest = corpus, vectors, begin, longest
         threads = max(1, min(cores(), len(vectors) // _ROWS_OF_A_THREAD))
-        self._bounds = np.linspace(0, len(vectors), threads + 1).astype(int).tolist()
+        bounds = np.linspace(0, len(vectors), threads + 1).astype(int).tolist()
+        self._parts = list(pairwise(bounds))
+        self._halves: dict[tuple[int, int], Halves | None] = {}
         self._threads = ThreadPoolExecutor(threads)
+
+    def halve(self) -> None:
+        """Make the vectors in fp16, part by part."""
+        _one_thread_of_torch()
+        for begin, end in self._parts:
+            spans = block_spans(end - begin, _FIRST_RESULTS, _BLOCK)
+            self._halves[begin, end] = Halves.of(self._vectors[begin:end], spans)
 
     def __call__(self, asked: list[tuple[Vectors, int, Filters]]) -> Sequence[Found]:
         found: list[Found | None] = [None] * len(asked)
@@ -74,14 +98,16 @@ class _Work:
         mask = self._corpus.mask(filters)
         if mask is not None:
             mask = mask[self._begin : self._begin + len(self._vectors)]
-        parts = self._threads.map(lambda part: self._search_part(queries, k, mask, *part), pairwise(self._bounds))
+        parts = self._threads.map(lambda part: self._search_part(queries, k, mask, *part), self._parts)
         scores, rows = merge_top_k(list(parts), k)
         return scores, rows + self._begin
 
     def _search_part(self, queries: Vectors, k: int, mask: Mask | None, begin: int, end: int) -> Found:
         vectors = self._vectors[begin:end]
+        if (halves := self._halves.get((begin, end))) is not None:
+            _one_thread_of_torch()
         if mask is None:
-            scores, rows = exact_search(queries, vectors, k, block=_BLOCK, longest=self._longest)
+            scores, rows = exact_search(queries, vectors, k, block=_BLOCK, longest=self._longest, halves=halves)
             return scores, rows + begin
         chosen = np.flatnonzero(mask[begin:end])
         if len(chosen) * _FEW < len(vectors):
@@ -89,8 +115,19 @@ class _Work:
             scores, rows = exact_search(queries, some, k, block=_BLOCK, longest=self._longest)
             return scores, chosen[rows] + begin
         allowed = mask[begin:end]
-        scores, rows = exact_search(queries, vectors, k, block=_BLOCK, allowed=allowed, longest=self._longest)
+        scores, rows = exact_search(
+            queries, vectors, k, block=_BLOCK, allowed=allowed, longest=self._longest, halves=halves
+        )
         return scores, rows + begin
+
+
+def _one_thread_of_torch() -> None:
+    """Products of this thread stay in it: each part of the vectors has one. Other threads keep what they have, which
+    ``torch.set_num_threads`` would change."""
+    import torch
+
+    if torch.get_num_threads() > 1:  # the first call in a thread sets its number
+        threadpoolctl.threadpool_limits(1, user_api="openmp")
 
 
 class _Chosen:

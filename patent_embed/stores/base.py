@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from patent_embed.arrays import Vectors
 from patent_embed.errors import UserError
+from patent_embed.folders import Folder
 from patent_embed.registry import Registry
 
 FIELDS = ("publication_number", "title", "abstract", "language", "codes", "publication_date", "applicants")
@@ -92,6 +93,11 @@ class Store(ABC):
     @abstractmethod
     def write(self, content: Content, folder: Path) -> Mapping[str, Any]:
         """Write into the empty ``folder``; facts for ``about.json``, such as what was built."""
+
+    def write_there(self, content: Content, folder: Folder) -> Mapping[str, Any] | None:
+        """Write into ``folder``, which is in an object store and may hold what was written before, where the package
+        can do that itself: readers find the old until the new is whole. None: it cannot, and nothing was done."""
+        return None
 
 
 STORES: Registry[Store] = Registry("patent_embed.stores", Store, "--to")  # type: ignore[type-abstract]

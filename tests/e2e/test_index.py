@@ -11,7 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from patent_embed.evaluation.search import exact_search
+from patent_embed.folders import folder_at
 from patent_embed.stores.base import STORES
+from pipelines.index import content_of
+from pipelines.lance_writer import write_by_workers
+from pipelines.served_run import embedded
 from tests.conftest import patent, write_json_lines
 from tests.e2e.commands import patent_embed_here
 
@@ -61,5 +65,24 @@ def test_another_corpus_is_embedded_and_written(output: Path, tmp_path: Path) ->
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     names = STORES.names()
-    assert names == ["lancedb", "faiss", "usearch", "qdrant"]
-    assert "holds no finished run" in patent_embed_here("index", tmp_path, "--to", *names, check=2).stderr
+    assert names == ["lancedb", "faiss", "usearch", "qdrant", "pgvector"]
+    assert "holds no finished run" in patent_embed_here("index", tmp_path, "--to", *names[:-1], check=2).stderr
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize("stored", [False, True])
+def test_workers_write_the_table_that_one_process_writes(output: Path, tmp_path: Path, stored: bool, s3: str) -> None:
+    lancedb = pytest.importorskip("lancedb")
+    pytest.importorskip("lance_ray", reason="lance-ray is not installed")
+    place = folder_at(f"{s3}/workers/lancedb" if stored else tmp_path / "by-workers")
+    alone = tmp_path / "alone"
+    with embedded(str(output)) as found:
+        content = content_of(found)
+        expected = STORES["lancedb"].write(content, alone)
+        for _ in range(2):  # the second time replaces the first
+            assert write_by_workers(found.corpus, found.models, content, place) == expected
+    options = {"allow_http": "true"} if stored else {}
+    tables = [lancedb.connect(alone), lancedb.connect(place.address, storage_options=options)]
+    one, other = (table.open_table("patents").to_arrow().sort_by("publication_number") for table in tables)
+    assert one.schema == other.schema
+    assert one.equals(other)

@@ -36,11 +36,20 @@ def supported(model: nn.Module) -> bool:
     return all(type(each) is nn.Linear for module in modules for group in linear_groups(module) for each in group)
 
 
+def keeps_halves() -> bool:
+    """Whether this CPU multiplies fp32 by weights that are kept in fp16.
+
+    A pass over a few short texts waits for its weights, which are more than a cache holds; these are half the bytes.
+    """
+    return "fbgemm" in torch.backends.quantized.supported_engines
+
+
 class CpuInference:
     """Runs ``model``, which is ``supported``, by this module from ``enter`` on. Its weights must not change then.
 
     Args:
-        dtype: what the products compute in.
+        dtype: what the weights are kept in: fp32, bf16, in which products then compute, or fp16, with products in fp32
+            (see ``keeps_halves``).
 
     Raises:
         LookupError: ``model`` has no layers of BERT's kind.
@@ -179,19 +188,35 @@ def _normed(rows: Tensor, norm: nn.LayerNorm) -> Tensor:
 def _product(
     layers: Sequence[Any], dtype: torch.dtype, *, factors: Sequence[float] = (1.0,), with_gelu: bool = False
 ) -> Callable[[Tensor], Tensor]:
-    """The linear layers of one input, each times its factor, as one product, with weights as oneDNN reads them fastest
-    where it is there."""
+    """The linear layers of one input, each times its factor, as one product, with weights as oneDNN or, fp16, FBGEMM
+    reads them fastest where it is there."""
     parts = list(zip(layers, factors, strict=True))
-    weight = torch.cat([layer.weight.detach() * factor for layer, factor in parts]).to(dtype)
+    weight = torch.cat([layer.weight.detach() * factor for layer, factor in parts])
     none = [torch.zeros(layer.out_features) for layer in layers]
     biases = [zeros if layer.bias is None else layer.bias for layer, zeros in zip(layers, none, strict=True)]
-    bias = torch.cat([each.detach() * factor for each, factor in zip(biases, factors, strict=True)]).to(dtype)
+    bias = torch.cat([each.detach() * factor for each, factor in zip(biases, factors, strict=True)])
+    if dtype == torch.float16:
+        return _by_halves(weight, bias, with_gelu)
+    weight, bias = weight.to(dtype), bias.to(dtype)
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return lambda rows: _plain(rows.to(dtype), weight, bias, with_gelu)
     # What torch's own compiler writes for a linear layer whose weights are frozen.
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, _LAID_OUT_FOR)  # noqa: SLF001
     end: tuple[str, list[float], str] = ("gelu", [], "none") if with_gelu else ("none", [], "")
     return lambda rows: torch.ops.mkldnn._linear_pointwise(rows.to(dtype), packed, bias, *end)  # noqa: SLF001
+
+
+def _by_halves(weight: Tensor, bias: Tensor, with_gelu: bool) -> Callable[[Tensor], Tensor]:
+    """The product of fp32 rows; with weights in fp32 where many are outside of fp16's range, too large or too small."""
+    if not (weight.half().float() - weight).norm() <= 2.0**-11 * weight.norm():
+        return lambda rows: _plain(rows, weight, bias, with_gelu)
+    halves = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+
+    def product(rows: Tensor) -> Tensor:
+        found: Tensor = torch.ops.quantized.linear_dynamic_fp16(rows.contiguous(), halves)
+        return gelu(found) if with_gelu else found
+
+    return product
 
 
 def _plain(rows: Tensor, weight: Tensor, bias: Tensor, with_gelu: bool) -> Tensor:

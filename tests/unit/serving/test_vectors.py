@@ -32,13 +32,16 @@ def by_hand(corpus: Corpus, query: np.ndarray, k: int, filters: Filters) -> tupl
     return scores[order].tolist(), order
 
 
+@pytest.mark.parametrize("halves", [False, True])
 @pytest.mark.parametrize("rows_of_a_thread", [20_000, 500])
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
 def test_it_is_what_a_plain_sort_gives(
-    corpus: Corpus, filters: Filters, rows_of_a_thread: int, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, filters: Filters, rows_of_a_thread: int, halves: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("patent_embed.serving.vectors._ROWS_OF_A_THREAD", rows_of_a_thread)
-    matrix = VectorMatrix(corpus, VECTORS, "test")
+    matrix = VectorMatrix(corpus, VECTORS, "test", halves=halves)
+    if halves:
+        matrix.halving.join()
     futures = [(VECTORS[row], matrix.submit(VECTORS[row], k, filters)) for row, k in ((7, 60), (9, 5), (2999, 60))]
     for (query, future), k in zip(futures, (60, 5, 60), strict=True):
         scores, rows = future.result()

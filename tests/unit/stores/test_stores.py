@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from patent_embed.errors import UserError
 from patent_embed.evaluation.search import exact_search
-from patent_embed.stores.base import FIELDS, STORES, Content, Store, blocks
-
-PATENTS, GROUP, K = 700, 300, 10
+from patent_embed.folders import folder_at
+from patent_embed.stores.base import STORES, Content, Store, blocks
+from patent_embed.stores.lance import storage_options
+from tests.unit.stores.content import PATENTS, K, make_content, make_queries
 
 
 @pytest.fixture(scope="module")
 def content() -> Content:
-    """Patents in three groups; every tenth has no date, and the models have different dimensions."""
-    rng = np.random.default_rng(3)
-    vectors = {name: rng.normal(size=(PATENTS, dim)).astype(np.float32) for name, dim in (("tuned", 32), ("base", 16))}
-    vectors = {name: each / np.linalg.norm(each, axis=1, keepdims=True) for name, each in vectors.items()}
-
-    def groups(fields: Sequence[str]) -> Iterator[pa.Table]:
-        for begin in range(0, PATENTS, GROUP):
-            rows = [
-                {
-                    "publication_number": f"CN{n:04d}A",
-                    "title": f"装置{n}",
-                    "abstract": f"一种装置，编号{n}。",
-                    "language": "zh",
-                    "codes": ["G06T3/40", "A47G25/06"][: 1 + n % 2],
-                    "publication_date": None if n % 10 == 0 else "2020-01-02",
-                    "applicants": None,
-                }
-                for n in range(begin, min(begin + GROUP, PATENTS))
-            ]
-            yield pa.Table.from_pylist(rows, schema=pa.schema([(name, _type(name)) for name in FIELDS])).select(
-                list(fields)
-            )
-
-    return Content(groups, PATENTS, vectors)
-
-
-def _type(name: str) -> pa.DataType:
-    return pa.list_(pa.string()) if name in ("codes", "applicants") else pa.string()
+    return make_content()
 
 
 @pytest.fixture(scope="module")
 def queries(content: Content) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(4)
-    asked = {name: rng.normal(size=(20, each.shape[1])).astype(np.float32) for name, each in content.vectors.items()}
-    return {name: each / np.linalg.norm(each, axis=1, keepdims=True) for name, each in asked.items()}
+    return make_queries(content)
 
 
 @pytest.fixture(autouse=True)
@@ -152,3 +122,49 @@ def test_a_store_whose_package_is_missing_is_said() -> None:
 
     with pytest.raises(UserError, match=r'pip install "patent-embed\[faiss\]"'):
         Absent().require()
+
+
+def test_lancedb_writes_into_an_object_store_and_replaces_what_is_there(
+    content: Content, queries: dict[str, np.ndarray], s3: str
+) -> None:
+    lancedb = pytest.importorskip("lancedb")
+    place = folder_at(f"{s3}/stores/lancedb")
+    for written in (make_content(patents=300), content):
+        facts = STORES["lancedb"].write_there(written, place)
+        assert facts is not None
+        table = lancedb.connect(place.address, storage_options={"allow_http": "true"}).open_table("patents")
+        assert table.count_rows() == written.patents
+    for name, asked in queries.items():
+        _, rows = exact_search(asked, content.vectors[name], K)
+        for query, expected in zip(asked[:5], rows.tolist(), strict=False):
+            found = table.search(query, vector_column_name=name).distance_type("dot").limit(K).to_list()
+            assert [each["publication_number"] for each in found] == [f"CN{row:04d}A" for row in expected]
+    (row,) = table.search().where("publication_number = 'CN0011A'").to_list()
+    assert row["title"] == "装置11"
+    data = [entry for entry in place.entries() if entry.name.startswith("patents.lance/data/")]
+    assert len(data) == 1  # that of before is gone
+    assert STORES["faiss"].write_there(content, place) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "environment", "expected"),
+    [
+        ("s3://b/x", {}, {}),
+        ("s3://b/x", {"AWS_ENDPOINT_URL": "http://127.0.0.1:5000"}, {"allow_http": "true"}),
+        ("s3://b/x?region=eu-west-1", {"AWS_ENDPOINT_URL": "https://s.org"}, {"region": "eu-west-1"}),
+        ("s3://b/x?endpoint_override=s.org:9000", {}, {"endpoint": "https://s.org:9000"}),
+        (
+            "s3://b/x?endpoint_override=h:1&scheme=http",
+            {"AWS_ENDPOINT_URL": "https://s.org"},
+            {"endpoint": "http://h:1", "allow_http": "true"},
+        ),
+    ],
+)
+def test_lancedb_is_told_what_pyarrow_reads_from_an_address(
+    address: str, environment: dict[str, str], expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert storage_options(address) == expected

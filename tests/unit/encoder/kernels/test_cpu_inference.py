@@ -10,7 +10,7 @@ from torch import nn
 from patent_embed.config.training import LoraConfig
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.kernels import cpu_inference
-from patent_embed.encoder.kernels.cpu_inference import CpuInference, supported
+from patent_embed.encoder.kernels.cpu_inference import CpuInference, keeps_halves, supported
 from tests.unit.encoder.models import LENGTHS, POOLING, make_encoder, make_tokens, random_model
 
 
@@ -36,9 +36,29 @@ def test_embeddings_are_those_of_the_plain_model(
     np.testing.assert_allclose(found.encode(tokens, precision="fp32"), expected["fp32"], atol=1e-5)
     lean.leave()
     assert np.array_equal(found.encode(tokens, precision="fp32"), expected["fp32"])
-    CpuInference(found.model, torch.bfloat16).enter()
-    rounded = (expected["bf16"] * expected["fp32"]).sum(axis=1).min()
-    assert (found.encode(tokens, precision="bf16") * expected["fp32"]).sum(axis=1).min() > rounded - 1e-3
+    if keeps_halves():
+        with_halves = CpuInference(found.model, torch.float16)
+        with_halves.enter()
+        halves = found.encode(tokens, precision="fp32")
+        assert 1e-6 < np.abs(halves - expected["fp32"]).max() < 2e-3
+        assert (halves * expected["fp32"]).sum(axis=1).min() > 1 - 1e-5
+        with_halves.leave()
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        CpuInference(found.model, torch.bfloat16).enter()
+        rounded = (expected["bf16"] * expected["fp32"]).sum(axis=1).min()
+        assert (found.encode(tokens, precision="bf16") * expected["fp32"]).sum(axis=1).min() > rounded - 1e-3
+
+
+@pytest.mark.skipif(not keeps_halves(), reason="no FBGEMM here")
+def test_weights_beyond_the_range_of_fp16_stay_fp32() -> None:
+    found, tokens = encoder("bert"), make_tokens(LENGTHS)
+    with torch.no_grad():  # the same product by other numbers: what one layer makes large the next makes small again
+        for layer in found.model.encoder.layer:
+            layer.attention.self.value.weight.mul_(2.0**24)
+            layer.attention.output.dense.weight.mul_(2.0**-24)
+    expected = found.encode(tokens, precision="fp32")
+    CpuInference(found.model, torch.float16).enter()
+    assert (found.encode(tokens, precision="fp32") * expected).sum(axis=1).min() > 1 - 1e-5
 
 
 def test_texts_of_about_one_length_share_a_call() -> None:
