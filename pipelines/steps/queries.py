@@ -35,7 +35,7 @@ from patent_embed.queries.overlap import Ranks
 from patent_embed.queries.prompts import PROMPT_VERSION
 from patent_embed.queries.rules import LATIN_FACTOR, build_queries
 from patent_embed.queries.store import Answer, QueryStore
-from patent_embed.queries.writing import RoundTrip, answers_to_come, write_queries
+from patent_embed.queries.writing import RoundTrip, Written, answers_to_come, write_queries
 from pipelines.backends.opened import open_backend
 from pipelines.embedders import embed_texts
 from pipelines.engine import Context, Digest, Emit, Input, LocalModel, StepSpec, ignore, rate
@@ -139,14 +139,19 @@ def write_all(
                 session.close()
                 backend = session.enter_context(open_backend(judging, store, {}))
             judge = Judge(judging, backend, QueryStore(store), graded_progress(emit))
-            judged = judge_queries(written, corpus, splits, judge)
-            written = judged.written
-            pq.write_table(judged.grades, folder / "grades.parquet", compression="zstd")
+            written = _judged(folder, written, corpus, splits, judge)
     pq.write_table(written.table, folder / "queries.parquet", compression="zstd")
     pq.write_table(written.rejects, folder / "query_rejects.parquet", compression="zstd")
     rejects = {item["values"]: item["counts"] for item in written.rejects["reason"].value_counts().to_pylist()}
     report = written.report | timings
     return Outcome(rows={"queries": len(written.table)}, rejects=dict(sorted(rejects.items())), report=report)
+
+
+def _judged(folder: Path, written: Written, corpus: pa.Table, splits: pa.Table, judge: Judge) -> Written:
+    """The queries that a judge leaves; its grades go into ``folder``."""
+    found = judge_queries(written, corpus, splits, judge)
+    pq.write_table(found.grades, folder / "grades.parquet", compression="zstd")
+    return found.written
 
 
 def judging_of(config: QueriesConfig, seed: int) -> Judging:
