@@ -73,6 +73,7 @@ class RoundsPipeline:
         pipeline: from a dataset of requests (blocks as ``requests_in`` reads them) and a number of rows to a dataset
             with a row for each request, with its ``key``, and any rows beside. No block of the first round is smaller
             than that number: an operator that gathers so many rows keeps none of them waiting for the next round.
+            Between further rounds it would: with more than two, blocks are to be handed on as they come.
         batch_size: from the number of requests to rows a block.
         check: called every few seconds with the seconds since the last answer; raises UserError when none can come.
         patience_s: how long no answer may come after a node is lost.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,12 +19,12 @@ from patent_embed.data.schemas import GRADES
 from patent_embed.evaluation.search import pair_scores
 from patent_embed.negatives.answers import hardest, without_answers
 from patent_embed.negatives.drawn import examples
-from patent_embed.queries.asking import Patent
+from patent_embed.queries.asking import Patent, Request
 from patent_embed.queries.control import Pair
 from patent_embed.queries.grading import Judge, grade_table, judge_lines
 from patent_embed.queries.judging import JUDGE_VERSION
 from patent_embed.queries.sources import RULES
-from patent_embed.queries.store import QueryStore
+from patent_embed.queries.store import Answer, QueryStore
 from patent_embed.queries.writing import answers_to_come
 from pipelines.backends.opened import open_backend
 from pipelines.engine import Context, Input, StepSpec, rate
@@ -59,7 +60,7 @@ def negatives_graded_step(config: Config, tables: Tables[Input], vectors: Input,
         if not about["why_not"]:
             pairs, own = _candidates(context, corpus, asked, mined, settings)
         store = context.output.folder / STORE
-        with open_backend(judging, store, {}) as backend:
+        with open_backend(judging, store, {}) if pairs else contextlib.nullcontext(_nobody) as backend:
             judge = Judge(judging, backend, QueryStore(store), graded_progress(context.progress.emit))
             found = judge.grades(pairs)
             about |= judge.report(pairs, found)
@@ -94,6 +95,11 @@ def negatives_graded_step(config: Config, tables: Tables[Input], vectors: Input,
         notes=_notes,
         rate=rate,
     )
+
+
+def _nobody(requests: Sequence[Request]) -> list[list[Answer]]:
+    """A backend that nobody asks."""
+    return [[Answer(request.key, error="not_sent") for request in requests]]
 
 
 def _candidates(
