@@ -235,6 +235,14 @@ def _tune(arguments: RunArguments, settings: Mapping[str, Any]) -> None:
     (print_plan if arguments.plan else run_sweep)(config)
 
 
+def _coverage(arguments: RunArguments, settings: Mapping[str, Any]) -> None:
+    config = _resolved(arguments, settings)
+    _quiet_libraries(config.run.log_level)
+    from pipelines import coverage
+
+    (coverage.print_plan if arguments.plan else coverage.run)(config)
+
+
 def _compare(arguments: CompareArguments, settings: Mapping[str, Any]) -> None:
     # Without patents of its own, the comparison is on the test set of the run in the output folder, as it was set.
     of_run = "data.data_dir" not in settings
@@ -325,6 +333,7 @@ def _sample(arguments: SampleArguments, settings: Mapping[str, Any]) -> None:
 _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "run": _run,
     "tune": _tune,
+    "coverage": _coverage,
     "compare": _compare,
     "encode": _encode,
     "serve": _serve,

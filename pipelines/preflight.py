@@ -27,7 +27,7 @@ from patent_embed.errors import UserError
 from pipelines.cluster import cluster_to_join, told_address
 from pipelines.disk import check_disk, check_writable
 from pipelines.engine import Output, StepSpec
-from pipelines.steps import queries
+from pipelines.steps import negatives_graded, queries
 
 _SOCKET_BYTES = 107  # of a Unix socket's path, at most
 _SOCKET = "session_2026-01-01_00-00-00_000000_{pid}/sockets/plasma_store"  # below Ray's folder
@@ -72,7 +72,7 @@ def before_ray(
     if not ray.is_initialized():
         _check_session(sweep, environ)
     own = told_address(environ) is None
-    if any(step.name == queries.NAME for step in unfinished):
+    if any(step.name.startswith((queries.NAME, negatives_graded.NAME)) for step in unfinished):
         _check_writing(config, own, environ)
     if not output.folder.everywhere:
         check_writable(Path(output.folder.address), "--output_dir")

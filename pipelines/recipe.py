@@ -19,6 +19,7 @@ from pipelines.steps.evaluate import BM25, bm25_step, evaluate_step
 from pipelines.steps.ingest import ingest_step
 from pipelines.steps.judged import judged_step, people_are_asked
 from pipelines.steps.negatives import negatives_step
+from pipelines.steps.negatives_graded import candidates_are_graded, negatives_graded_step
 from pipelines.steps.negatives_scored import negatives_scored_step, scores_are_used
 from pipelines.steps.queries import queries_step
 from pipelines.steps.relevance import relevance_step
@@ -108,14 +109,18 @@ def run_recipe(config: Config, tuned: Path | None = None) -> Recipe:
 def _with_training(steps: _Steps, base: LocalModel, vectors: StepSpec, tables: Tables[Input]) -> Recipe:
     """Mine, train and embed, as many rounds as asked: each mines with the ``vectors`` of the round before."""
     config, rounds, trainings = steps.config, steps.config.negatives.rounds, list[StepSpec]()
-    several = config.relevance.several
-    relevance = steps.add(relevance_step(config, tables.ingest, tables.splits)) if several else None
+    known, graded = config.relations_are_known, candidates_are_graded(config)
+    relevance = steps.add(relevance_step(config, tables.ingest, tables.splits)) if known and not graded else None
     for number in range(1, rounds + 1):
         last = number == rounds
         mark, name = ("", TUNED) if last else (f"-{number}", f"round-{number}")
         mined: Input = tables.negatives
         if scores_are_used(config):
             mined = steps.add(negatives_scored_step(config, tables, vectors, mark))
+        if graded:
+            mined = steps.add(negatives_graded_step(config, tables.with_negatives(mined), vectors, mark))
+            if known:
+                relevance = steps.add(relevance_step(config, tables.ingest, tables.splits, mined, mark))
         tokens = steps.add(tokens_step(config, base, tables.with_negatives(mined), mark, relevance))
         members = _members(config, tokens, base, mark, config.training.soup_size if last else 1)
         trainings += [steps.add(member) for member in members]

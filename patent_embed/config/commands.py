@@ -255,6 +255,7 @@ _OF_ENCODE = ("data.data_dir", "data.max_samples", "model.name", "run.output_dir
 _COMMANDS = (
     Command("run", "prepare, train, evaluate", RunArguments, _OF_A_RUN),
     Command("tune", "search for training settings", RunArguments, tuple(Config.model_fields)),
+    Command("coverage", "would more patents or queries help? trains on shares of them", RunArguments, _OF_A_RUN),
     Command("compare", "measure any models on one test set", CompareArguments, _OF_A_RUN),
     Command("encode", "embed a corpus", EncodeArguments, _OF_ENCODE),
     Command("serve", "search what a run trained, in a browser and by an API", ServeArguments),

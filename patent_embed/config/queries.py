@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from patent_embed.config.judge import JudgeConfig
 from patent_embed.config.mix import MixConfig, OverlapConfig
 from patent_embed.credentials import redacted
 from patent_embed.section import Cli, Role, Section, UserPath
@@ -205,6 +206,7 @@ class QueriesConfig(Section):
     mix: MixConfig = Field(default_factory=MixConfig)
     overlap: OverlapConfig = Field(default_factory=OverlapConfig)
     round_trip: RoundTripConfig = Field(default_factory=RoundTripConfig)
+    judge: JudgeConfig = Field(default_factory=JudgeConfig)
     export_cache: Annotated[bool, Role.LOGISTICS] = Field(
         False, description="also write llm_queries_cache.json into the output folder"
     )
@@ -218,5 +220,10 @@ class QueriesConfig(Section):
         if self.min_chars > self.max_chars:
             raise ValueError(
                 f"min_chars {self.min_chars} is above max_chars {self.max_chars}: no query would do; set it below"
+            )
+        if self.judge.enabled and self.backend == "rules":
+            raise ValueError(
+                "judge.enabled is true and backend is 'rules': there is no model that could grade; set backend to llm "
+                "or api, or leave the judge out"
             )
         return self

@@ -36,6 +36,13 @@ class Config(Section):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     tune: TuneConfig = Field(default_factory=TuneConfig)
 
+    @property
+    def relations_are_known(self) -> bool:
+        """Whether a training is told more of patents than that a query is answered by its own: of right answers beside
+        queries, or which patents are no negatives of one another, which a loss that takes them from a batch needs."""
+        judge = self.queries.judge
+        return self.relevance.several or (judge.enabled and judge.candidates > 0 and LOSSES[self.training.loss].graded)
+
     @model_validator(mode="after")
     def _every_source_can_be_trained_on(self) -> Config:
         if self.relevance.several and not LOSSES[self.training.loss].graded:
@@ -43,6 +50,12 @@ class Config(Section):
             raise ValueError(
                 f"relevance has weights {self.relevance.weights()}, and loss {self.training.loss!r} learns from the "
                 f"patents' own text alone: it knows no grades; set training.loss={fitting}"
+            )
+        judge = self.queries.judge
+        if self.relevance.judge and not (judge.enabled and judge.candidates):
+            raise ValueError(
+                f"relevance.judge is {self.relevance.judge:g}, and no judge is asked about candidates, so it has no "
+                "pairs; set queries.judge.enabled=true and queries.judge.candidates, or relevance.judge=0"
             )
         if self.training.validate_on == "relevance" and not self.relevance.several:
             raise ValueError(

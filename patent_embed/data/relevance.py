@@ -12,8 +12,9 @@ import pyarrow as pa
 from patent_embed.config.relevance import RelevanceConfig
 from patent_embed.data.schemas import LINKS, RELEVANCE
 from patent_embed.hashing import hash64
-from patent_embed.relevance.base import SOURCES, Pair, Patents, Source
+from patent_embed.relevance.base import GRADED, SOURCES, Pair, Patents, Source
 from patent_embed.relevance.citations import CITATIONS
+from patent_embed.relevance.judge import JUDGE
 
 TRAIN = "train"
 
@@ -37,18 +38,19 @@ class Relevance:
 
 
 def columns_of(config: RelevanceConfig) -> list[str]:
-    """Columns of the corpus that ``find_relevance`` reads."""
-    names = [name for source in _used(config) for name in source.columns]
+    """Columns of the corpus that ``find_relevance`` reads, but ``GRADED``, which is of no corpus."""
+    names = [name for source in _used(config) for name in source.columns if name != GRADED]
     return list(dict.fromkeys(["publication_number", *CITATIONS.columns, *names]))
 
 
 def find_relevance(corpus: pa.Table, splits: pa.Table, config: RelevanceConfig, seed: int) -> Relevance:
     """All pairs of the sources that have a weight.
 
-    Links are the citations of the corpus, whether they are trained on or not, and the pairs of two patents.
+    Links are the citations of the corpus and what a judge found, whether they are trained on or not, and the pairs of
+    two patents.
 
     Args:
-        corpus: ``columns_of``, rows as in ``splits``.
+        corpus: ``columns_of``, rows as in ``splits``; with ``GRADED`` where a judge was asked.
         splits: ``publication_number, family, split``.
     """
     given = Patents(
@@ -57,11 +59,15 @@ def find_relevance(corpus: pa.Table, splits: pa.Table, config: RelevanceConfig, 
     )
     family, split = splits["family"].to_pylist(), splits["split"].to_pylist()
     cited = list(CITATIONS.pairs(replace(given, settings=CITATIONS.settings_of(config))))
-    links = {(pair.asking, pair.answering) for pair in cited if family[pair.asking] != family[pair.answering]}
+    judged = list(JUDGE.pairs(given)) if GRADED in given.columns else []
+    known = [*cited, *judged]
+    links = {(pair.asking, pair.answering) for pair in known if family[pair.asking] != family[pair.answering]}
+    found = {CITATIONS.name: cited, JUDGE.name: judged}
     tables, report = list[pa.Table](), dict[str, dict[str, int]]()
     for source in _used(config):
         counts: Counter[str] = Counter()
-        pairs = cited if source is CITATIONS else source.pairs(replace(given, settings=source.settings_of(config)))
+        settings = source.settings_of(config)
+        pairs = found[source.name] if source.name in found else source.pairs(replace(given, settings=settings))
         kept = list(_kept(_linking(pairs, family, links), given, family, config.answers_per_patent, seed, counts))
         links |= {(pair.asking, pair.answering) for pair in kept if pair.asking != pair.answering}
         tables.append(_table(source, kept, given, split))

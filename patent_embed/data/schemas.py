@@ -55,6 +55,16 @@ JUDGED = pa.schema(
     ]
 )
 
+# What a judge, a model, says of patents for queries.
+GRADES = pa.schema(
+    [
+        ("publication_number", pa.string()),  # of the query's own patent
+        ("query", pa.string()),
+        ("patent", pa.string()),  # that is graded
+        ("grade", pa.int8()),  # 0 to 3
+    ]
+)
+
 NEGATIVES = pa.schema(
     [
         ("publication_number", pa.string()),

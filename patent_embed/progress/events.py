@@ -102,6 +102,14 @@ class QueriesWritten(Amount):
 
 
 @dataclass(frozen=True)
+class PairsGraded(Amount):
+    """A judge has graded queries and patents."""
+
+    kind: ClassVar[str] = "judged"
+    things: ClassVar[str] = "pairs"
+
+
+@dataclass(frozen=True)
 class TextsEmbedded(Amount):
     """A batch of texts has vectors."""
 
@@ -171,7 +179,7 @@ class EpochEnded(Event):
 
 
 _CLASSES: tuple[type[Event], ...] = (
-    *(StepFinished, PiecesRead, QueriesWritten, TextsEmbedded, ShardsSearched),
+    *(StepFinished, PiecesRead, QueriesWritten, PairsGraded, TextsEmbedded, ShardsSearched),
     *(TrainingStarted, TrainingStep, EpochEnded),
 )
 _BY_KIND = {each.kind: each for each in _CLASSES}

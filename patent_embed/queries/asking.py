@@ -9,13 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, Self
 
 from patent_embed.config.queries import QueriesConfig
 from patent_embed.data.cleaning import clean_text
 from patent_embed.hashing import text_key
 from patent_embed.queries.filters import reject_reason, repeats
-from patent_embed.queries.prompts import PROMPT_VERSION, Message, chat_messages, choose_kind, prompt_language
+from patent_embed.queries.prompts import (
+    ANSWER_SCHEMA,
+    OPENING,
+    PROMPT_VERSION,
+    Message,
+    chat_messages,
+    choose_kind,
+    prompt_language,
+)
 from patent_embed.queries.reading import final_text, parse_answer
 from patent_embed.queries.store import CUT, Answer
 from patent_embed.queries.styles import Style, choose_style, style_text
@@ -46,15 +54,17 @@ class Request:
     seed: int  # of the sampling
     longer: bool = False  # with more room, since an answer was cut short
     style: Style = field(default_factory=Style)
+    graded: str = ""  # a query that is there, for which a judge is to grade the patent; empty: one is to be written
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an answer gives by itself: a query, and why it cannot be used; or why there was no answer."""
+    """What an answer gives by itself: a query or a grade, and why it cannot be used; or why there was no answer."""
 
     query: str = ""
     reject: str = ""
     error: str = ""
+    grade: int | None = None
 
     @property
     def failed(self) -> bool:
@@ -63,8 +73,55 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Form:
+    """The form that an answer is to have, and how freely it is drawn.
+
+    Attributes:
+        schema: JSON schema of the answer.
+        opening: what a base model without a chat template goes on from.
+    """
+
+    schema: Mapping[str, Any]
+    opening: str
+    temperature: float
+    top_p: float
+
+    @property
+    def drawn(self) -> dict[str, float]:
+        """The parameters of sampling, as engines and endpoints name them."""
+        return {"temperature": self.temperature, "top_p": self.top_p}
+
+
+class Asks(Protocol):
+    """Who asks a model: what is asked, what an answer is worth, and what is asked next. Backends know no more of it."""
+
+    @property
+    def config(self) -> QueriesConfig:
+        """How the model is reached, and how long an answer may be."""
+
+    @property
+    def rounds(self) -> int:
+        """How often a backend is called with requests, as a rule."""
+
+    def messages(self, request: Request) -> list[Message]:
+        """The system's and the user's message of a request."""
+
+    def form(self, request: Request) -> Form:
+        """Of the answer to a request."""
+
+    def verdict(self, request: Request, answer: Answer) -> Verdict:
+        """What the answer to a request is worth by itself."""
+
+    def after(self, request: Request, verdict: Verdict) -> Request | None:
+        """What to ask next, at once; None where the verdict stands."""
+
+    def keyless(self) -> Self:
+        """The same as a worker may have it in its arguments, which Ray logs: without the key of an endpoint."""
+
+
+@dataclass(frozen=True)
 class Asking:
-    """How ``model`` is asked. ``config`` and ``seed`` decide what, with the patent.
+    """How ``model`` is asked for queries. ``config`` and ``seed`` decide what, with the patent.
 
     Attributes:
         examples: queries of the user's own that a prompt shows, by its language: ``zh``, ``en``.
@@ -74,6 +131,19 @@ class Asking:
     config: QueriesConfig
     seed: int
     examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def rounds(self) -> int:
+        """One an attempt."""
+        return ATTEMPTS
+
+    def keyless(self) -> Self:
+        """See ``Asks``."""
+        return replace(self, config=without_key(self.config))
+
+    def form(self, request: Request) -> Form:
+        """See ``Asks``; the same for all requests."""
+        return Form(ANSWER_SCHEMA, OPENING, self.config.temperature, self.config.top_p)
 
     def request(
         self, patent: Patent, query_no: int, attempt: int = 0, *, longer: bool = False, style: Style | None = None
@@ -86,10 +156,7 @@ class Asking:
         asked: list[Any] = [PROMPT_VERSION, self.model, kind, patent.language, patent.title, patent.abstract]
         asked += [config.temperature, config.top_p, config.max_tokens, config.max_prompt_chars]
         asked += [self.seed, query_no, attempt]
-        if config.backend == "llm" and config.llm.sampling:
-            asked.append(config.llm.sampling)
-        if config.backend == "api" and config.api.extra_body:
-            asked.append(config.api.extra_body)
+        asked += further_parameters(config)
         if style:
             asked.append({"style": asdict(style)})
         if examples := self._shown(patent):
@@ -151,3 +218,14 @@ class Asking:
 def room(config: QueriesConfig, *, longer: bool) -> int:
     """Tokens that an answer may have."""
     return max(2 * config.max_tokens, config.max_tokens_again) if longer else config.max_tokens
+
+
+def further_parameters(config: QueriesConfig) -> list[dict[str, Any]]:
+    """What is sent beside temperature and length, where anything is: a part of an answer's key."""
+    further = config.llm.sampling if config.backend == "llm" else config.api.extra_body
+    return [further] if further else []
+
+
+def without_key(config: QueriesConfig) -> QueriesConfig:
+    """Settings without the key of an endpoint."""
+    return config.model_copy(update={"api": config.api.model_copy(update={"key": None})})

@@ -7,6 +7,8 @@ reasoning, streams only. One look at the error says which, so the next request d
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from patent_embed.config.queries import QueriesConfig
@@ -40,9 +42,10 @@ class Parameters:
         self.stream = False
         self.version = 0
 
-    def body(self, seed: int, tokens: int) -> dict[str, Any]:
-        """The parameters of one request that may write ``tokens`` tokens."""
-        found = dict(self._values)
+    def body(self, seed: int, tokens: int, drawn: Mapping[str, float] = MappingProxyType({})) -> dict[str, Any]:
+        """The parameters of one request that may write ``tokens`` tokens. ``drawn``: how freely, where that is not as
+        in the settings."""
+        found = {name: drawn.get(name, value) for name, value in self._values.items()}
         if self._room is not None:
             found[self._room] = tokens
         if self._seed:

@@ -126,6 +126,7 @@ ANSWER_SCHEMA: dict[str, Any] = {
     "required": ["query"],
     "additionalProperties": False,
 }
+OPENING = '{"query": "'  # of an answer
 
 
 def prompt_language(language: str) -> str:
@@ -185,10 +186,10 @@ def chat_messages(
     ]
 
 
-def completion_prompt(messages: Sequence[Message]) -> str:
-    """Chat messages for a base model without a chat template: it continues the examples."""
+def completion_prompt(messages: Sequence[Message], opening: str = OPENING) -> str:
+    """Chat messages for a base model without a chat template: it goes on from the ``opening`` of an answer."""
     system, user = messages
-    return f"{system['content']}\n\n{user['content']}\n{_answer('')[:-2]}"
+    return f"{system['content']}\n\n{user['content']}\n{opening}"
 
 
 def _patent(title: str, abstract: str, language: str) -> str:
@@ -198,4 +199,4 @@ def _patent(title: str, abstract: str, language: str) -> str:
 
 
 def _answer(query: str) -> str:
-    return f'{{"query": "{query}"}}'
+    return f'{OPENING}{query}"}}'

@@ -99,15 +99,15 @@ def parse_answer(text: str) -> str:
 def ends_in_object(text: str) -> bool:
     """Whether the last thing in ``text`` is a whole object with a query: an answer that a server took for a draft."""
     text = text.rstrip().removesuffix("```").rstrip()[-_LOOKED_AT:]
-    found = [end for value, end in _objects(text) if _query(value, _DEEP)]
+    found = [end for value, end in objects_in(text) if _query(value, _DEEP)]
     return bool(found) and found[-1] == len(text)
 
 
 def _in_object(text: str) -> str:
-    return next((query for value, _ in reversed(list(_objects(text))) if (query := _query(value, _DEEP))), "")
+    return next((query for value, _ in reversed(list(objects_in(text))) if (query := _query(value, _DEEP))), "")
 
 
-def _objects(text: str) -> Iterator[tuple[Any, int]]:
+def objects_in(text: str) -> Iterator[tuple[Any, int]]:
     """The outermost JSON objects in a text, and where each ends."""
     decoder, end = json.JSONDecoder(strict=False), 0
     for match in list(_OPENING.finditer(text))[-_OBJECTS:]:

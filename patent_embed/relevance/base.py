@@ -21,6 +21,7 @@ from pydantic import Field, create_model
 from patent_embed.registry import Registry
 from patent_embed.section import Section
 
+GRADED = "graded"  # a column that no corpus has: each patent's answers as a judge found them, as query, patent, grade
 OWN = "own"  # the source that is no module: queries, and the patents that they were written of
 
 
@@ -64,7 +65,7 @@ class Source(ABC):
         name: of its weight in ``relevance``, and in the table.
         order: where it stands in lists of sources, by this number and then by name.
         about: what its pairs are, for the description of its weight.
-        columns: what it reads of the corpus beside the numbers.
+        columns: what it reads of the corpus beside the numbers; ``GRADED`` is there where a judge was asked.
         kind: whose prompt the asking text gets. Of symmetric pairs, where either text could be the answer, it is the
             passage's, which the answers always get.
         settings: the model of what it can be told; each field has a default.

@@ -16,6 +16,7 @@ from patent_embed.evaluation.rank_changes import RankChanges
 from patent_embed.evaluation.rankings import MeanInterval
 from patent_embed.evaluation.slices import ENOUGH_FOR_A_SLICE, SliceReport
 from patent_embed.progress.clock import duration
+from patent_embed.queries.grading import judge_lines
 
 LABELS = {
     "ndcg@10": "nDCG@10",
@@ -309,6 +310,12 @@ def answer_counts(queries: Mapping[str, Any]) -> dict[str, int]:
     """What became of a model's answers: how many were accepted, and rejected for each reason."""
     rejected = {f"rejected: {name}": count for name, count in queries["rejected_answers"].items()}
     return {"accepted": queries["accepted_answers"], **rejected}
+
+
+def judge_notes(report: RunReport) -> list[str]:
+    """What a judge said of queries and of negatives, where one was asked."""
+    lines = [*judge_lines(report.queries.get("judge")), *judge_lines(report.negatives.get("judge"))]
+    return list(dict.fromkeys(map(sentence, lines)))
 
 
 def settings_text(report: RunReport) -> str:

@@ -28,6 +28,7 @@ def write_report_html(path: Path, report: RunReport) -> None:
         "maps": figures.map_panels(report.results),
         "curves": figures.curve_figures(report),
         "forgetting": figures.forgetting_rows(report.forgetting),
+        "judged": content.judge_notes(report),
         "tables": figures.data_figures(report),
         "negatives": figures.negative_figures(report.negatives),
         "timings": figures.time_figures(report),

@@ -29,6 +29,7 @@ def write_report_md(path: Path, report: RunReport) -> None:
             *filter(None, [content.slice_table(report.slices)]),
         ],
         "answers": content.answer_counts(report.queries) if "generated" in report.queries else {},
+        "judged": content.judge_notes(report),
         "shortfall": content.shortfall(report.negatives),
         "scores": content.score_table(report.negatives),
         "course": list(filter(None, [content.history_table(report), content.time_table(report)])),

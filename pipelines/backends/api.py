@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, cast
 
 import pyarrow as pa
@@ -20,11 +20,11 @@ from pydantic import SecretStr
 
 from patent_embed.config.queries import ApiConfig
 from patent_embed.errors import UserError
-from patent_embed.queries.asking import Asking, Request
+from patent_embed.queries.asking import Asks, Request
+from patent_embed.queries.collecting import Backend
 from patent_embed.queries.store import SCHEMA, Answer
-from patent_embed.queries.writing import Backend
 from pipelines.backends.client import FATAL, UNREACHABLE_AFTER, Client
-from pipelines.backends.rounds import TwoRoundPipeline, requests_in, without_key
+from pipelines.backends.rounds import RoundsPipeline, requests_in
 from pipelines.resources import here
 
 log = logging.getLogger("patent_embed")
@@ -47,7 +47,7 @@ class KeyHolder:
 class AskApi:
     """Ray Data UDF: a block of requests (see ``rounds``) to their answers, and those to what was asked next at once."""
 
-    def __init__(self, asking: Asking, keys: Any) -> None:
+    def __init__(self, asking: Asks, keys: Any) -> None:
         self._client = Client(asking, ray.get(keys.get.remote()))
         self._told = 0  # how many of the endpoint's words were handed on
 
@@ -63,12 +63,12 @@ class AskApi:
 
 
 @contextlib.contextmanager
-def api_backend(asking: Asking) -> Iterator[Backend]:
+def api_backend(asking: Asks) -> Iterator[Backend]:
     """A backend for ``write_queries``. Raises UserError when there is no usable key or no client."""
     api = asking.config.api
     secret = checked_key(api.key)
     checked_client()
-    public = replace(asking, config=without_key(asking.config))
+    public = asking.keyless()
 
     keys = cast(Any, KeyHolder).options(scheduling_strategy=here()).remote(secret)
 
@@ -87,7 +87,7 @@ def api_backend(asking: Asking) -> Iterator[Backend]:
         )
 
     # Small pieces for small jobs, so that a killed run has lost little.
-    rounds = TwoRoundPipeline(pipeline, lambda requests: min(256, max(4, requests // 200)))
+    rounds = RoundsPipeline(pipeline, lambda requests: min(256, max(4, requests // 200)), rounds=asking.rounds)
     words: dict[str, str] = {}
 
     def ask(requests: Sequence[Request]) -> Iterator[list[Answer]]:

@@ -19,10 +19,10 @@ from typing import Any
 from patent_embed.errors import UserError
 from patent_embed.folders import Folder
 from patent_embed.queries.answers import read_answer
-from patent_embed.queries.asking import Asking, Request, room
+from patent_embed.queries.asking import Asks, Request, room
+from patent_embed.queries.collecting import Backend
 from patent_embed.queries.endpoint import error_of, refusal, words_of
 from patent_embed.queries.store import Answer
-from patent_embed.queries.writing import Backend
 from pipelines.backends.api import checked_client, checked_key, fatal_message
 from pipelines.backends.client import FATAL, Client
 
@@ -67,7 +67,7 @@ class _Notes:
 
 
 @contextlib.contextmanager
-def batch_backend(asking: Asking, store: Folder) -> Iterator[Backend]:
+def batch_backend(asking: Asks, store: Folder) -> Iterator[Backend]:
     """A backend for ``write_queries``; ``store`` is where answers are kept.
 
     Raises UserError when there is no usable key or no client, and in ``Backend`` what ``api_backend`` raises, or when
@@ -83,7 +83,7 @@ def batch_backend(asking: Asking, store: Folder) -> Iterator[Backend]:
 
 
 class _Work:
-    def __init__(self, asking: Asking, key: Any, notes: _Notes) -> None:
+    def __init__(self, asking: Asks, key: Any, notes: _Notes) -> None:
         import openai
 
         self._openai = openai
@@ -165,7 +165,8 @@ class _Work:
     def _line(self, request: Request) -> tuple[str, bytes]:
         config = self._asking.config
         body = {"model": self._api.model or config.llm.model, "messages": self._asking.messages(request)}
-        body |= self._parameters.body(request.seed, room(config, longer=request.longer))
+        form = self._asking.form(request)
+        body |= self._parameters.body(request.seed, room(config, longer=request.longer), form.drawn)
         whole = {"custom_id": request.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
         return request.key, json.dumps(whole, ensure_ascii=False).encode() + b"\n"
 

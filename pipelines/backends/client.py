@@ -17,7 +17,7 @@ from typing import Any, cast
 from pydantic import SecretStr
 
 from patent_embed.queries.answers import read_answer, retry_after
-from patent_embed.queries.asking import Asking, Request, room
+from patent_embed.queries.asking import Asks, Request, room
 from patent_embed.queries.endpoint import error_of, read_body, refusal, words_of
 from patent_embed.queries.parameters import Parameters
 from patent_embed.queries.store import Answer
@@ -57,7 +57,7 @@ class Client:
     is sent since.
     """
 
-    def __init__(self, asking: Asking, key: SecretStr) -> None:
+    def __init__(self, asking: Asks, key: SecretStr) -> None:
         import openai
 
         self._openai = openai
@@ -131,7 +131,8 @@ class Client:
         # Doubling pauses with jitter, so that requests that failed together do not come back together.
         wait = min(self._api.max_wait_s, 0.5 * 2**attempt) * random.uniform(0.5, 1.5)
         key, version = request.key, self.parameters.version
-        parameters = self.parameters.body(request.seed, room(self._config, longer=request.longer))
+        tokens, form = room(self._config, longer=request.longer), self._asking.form(request)
+        parameters = self.parameters.body(request.seed, tokens, form.drawn)
         messages = self._asking.messages(request)
         model = self._api.model or self._config.llm.model
         try:

@@ -24,8 +24,8 @@ import pyarrow as pa
 
 from patent_embed.config.queries import QueriesConfig
 from patent_embed.encoder.hub import within
-from patent_embed.queries.asking import Asking, Request, room
-from patent_embed.queries.prompts import ANSWER_SCHEMA, Message, completion_prompt
+from patent_embed.queries.asking import Asks, Form, Request, room
+from patent_embed.queries.prompts import Message, completion_prompt
 from patent_embed.queries.store import SCHEMA, Answer
 from pipelines.backends.chains import Chains
 from pipelines.backends.rounds import requests_in
@@ -49,7 +49,7 @@ class AskEngine:
         chat: whether the model has a chat template.
     """
 
-    def __init__(self, asking: Asking, arguments: dict[str, Any], *, chat: bool) -> None:
+    def __init__(self, asking: Asks, arguments: dict[str, Any], *, chat: bool) -> None:
         import vllm
 
         self._asking, self._config, self._chat = asking, asking.config, chat
@@ -58,7 +58,6 @@ class AskEngine:
         self._places = asyncio.Semaphore(math.ceil(_FULL * at_once))
         self._chains = Chains(self._chain)
         self._makers = ThreadPoolExecutor(_PROMPT_MAKERS, "prompts")
-        self._sampling = functools.partial(_sampling_params, sampling(self._config, chat=chat))
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         """The answers to a block, within what the engine holds, and what else has come."""
@@ -80,7 +79,8 @@ class AskEngine:
 
     def _prompt(self, request: Request) -> list[int]:
         messages = self._asking.messages(request)
-        return prompt_tokens(self._config.llm.model, messages if self._chat else completion_prompt(messages))
+        prompt = messages if self._chat else completion_prompt(messages, self._asking.form(request).opening)
+        return prompt_tokens(self._config.llm.model, prompt)
 
     async def _ask(self, request: Request, tokens: list[int]) -> Answer:
         from vllm.v1.engine.exceptions import EngineDeadError
@@ -90,7 +90,8 @@ class AskEngine:
         tokens_at_most = room(self._config, longer=request.longer)
         if not self._chat:  # it does not think before it answers: a line that goes on and on would only go on
             tokens_at_most = min(tokens_at_most, 2 * self._config.max_tokens)
-        params = self._sampling(max_tokens=tokens_at_most, **seed)
+        values = sampling(self._config, self._asking.form(request), chat=self._chat)
+        params = _sampling_params(values, max_tokens=tokens_at_most, **seed)
         try:
             async for output in self._engine.generate({"prompt_token_ids": tokens}, params, uuid.uuid4().hex):
                 if output.finished:
@@ -111,12 +112,11 @@ class AskEngine:
         return Answer(key, said.text or "", error, len(output.prompt_token_ids), len(said.token_ids))
 
 
-def sampling(config: QueriesConfig, *, chat: bool) -> dict[str, Any]:
+def sampling(config: QueriesConfig, form: Form, *, chat: bool) -> dict[str, Any]:
     """vLLM's sampling parameters but the number of tokens."""
-    params: dict[str, Any] = {"temperature": config.temperature, "top_p": config.top_p}
     # A base model continues a line of ours, which has the opening of the JSON object already.
-    form = {"structured_outputs": {"json": ANSWER_SCHEMA}} if chat else {"stop": ["\n"]}
-    return params | form | config.llm.sampling
+    shape: dict[str, Any] = {"structured_outputs": {"json": dict(form.schema)}} if chat else {"stop": ["\n"]}
+    return form.drawn | shape | config.llm.sampling
 
 
 def _sampling_params(values: dict[str, Any], **more: Any) -> Any:

@@ -8,7 +8,6 @@ import importlib.util
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,11 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.progress.clock import Stopwatch
-from patent_embed.queries.asking import Asking, Request
+from patent_embed.queries.asking import Asks, Request
+from patent_embed.queries.collecting import Backend
 from patent_embed.queries.store import Answer
-from patent_embed.queries.writing import Backend
 from pipelines.backends.engine import AskEngine, load_tokenizer
-from pipelines.backends.rounds import TwoRoundPipeline, without_key
+from pipelines.backends.rounds import RoundsPipeline
 from pipelines.resources import cluster_gpus, cluster_nodes
 
 log = logging.getLogger("patent_embed")
@@ -136,15 +135,15 @@ def gpu_check(config: LlmConfig) -> Callable[[float], None]:
     return check
 
 
-def answering(asking: Asking, *, on_cpu: bool) -> Callable[[ray.data.Dataset, int], ray.data.Dataset]:
-    """From requests to answers, for a ``TwoRoundPipeline``.
+def answering(asking: Asks, *, on_cpu: bool) -> Callable[[ray.data.Dataset, int], ray.data.Dataset]:
+    """From requests to answers, for a ``RoundsPipeline``.
 
     Nothing but the engines' actors: others beside them would import torch each, and a late request would wait for one
     that is gone.
     """
     llm = asking.config.llm
     arguments = {
-        "asking": replace(asking, config=without_key(asking.config)),
+        "asking": asking.keyless(),
         "arguments": engine_arguments(asking.config),
         "chat": has_chat_template(llm.model),
     }
@@ -170,7 +169,7 @@ def answering(asking: Asking, *, on_cpu: bool) -> Callable[[ray.data.Dataset, in
 
 
 @contextlib.contextmanager
-def llm_backend(asking: Asking, timings: dict[str, float]) -> Iterator[Backend]:
+def llm_backend(asking: Asks, timings: dict[str, float]) -> Iterator[Backend]:
     """A backend for ``write_queries``; it leaves ``engine_start_s`` and ``engine_stop_s`` in ``timings``.
 
     Raises UserError when vLLM, GPUs or the model are missing, and when the engines cannot start or go on. An engine
@@ -181,8 +180,12 @@ def llm_backend(asking: Asking, timings: dict[str, float]) -> Iterator[Backend]:
     on_cpu = check_engine(llm)
     pipeline = answering(asking, on_cpu=on_cpu)
     check = gpu_check(llm) if not on_cpu else lambda idle_s: None
-    rounds = TwoRoundPipeline(
-        pipeline, lambda requests: min(llm.batch_size, -(-requests // llm.replicas)), check, patience_s=llm.node_wait_s
+    rounds = RoundsPipeline(
+        pipeline,
+        lambda requests: min(llm.batch_size, -(-requests // llm.replicas)),
+        check,
+        patience_s=llm.node_wait_s,
+        rounds=asking.rounds,
     )
 
     def ask(requests: Sequence[Request]) -> Iterator[list[Answer]]:

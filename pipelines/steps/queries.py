@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,26 @@ from patent_embed.evaluation.search import exact_search, pair_scores
 from patent_embed.folders import Folder
 from patent_embed.hashing import file_digest
 from patent_embed.progress.clock import Stopwatch
-from patent_embed.progress.events import QueriesWritten
-from patent_embed.queries.asking import ATTEMPTS, Asking, Request
+from patent_embed.progress.events import PairsGraded, QueriesWritten
+from patent_embed.queries.asking import ATTEMPTS, Asking, Asks, Request
 from patent_embed.queries.cache import read_query_cache
+from patent_embed.queries.control import LEAST_PLANTED
 from patent_embed.queries.examples import read_examples, shown_examples
 from patent_embed.queries.filters import MOST_MET, PROMPT_RUN, SAME_FROM, SHORTEST_TITLE
+from patent_embed.queries.grading import Judge, judge_lines, judge_queries
+from patent_embed.queries.judging import JUDGE_VERSION, Judging, WriterAndJudge, judge_settings
 from patent_embed.queries.overlap import Ranks
 from patent_embed.queries.prompts import PROMPT_VERSION
 from patent_embed.queries.rules import LATIN_FACTOR, build_queries
 from patent_embed.queries.store import Answer, QueryStore
-from patent_embed.queries.writing import Backend, RoundTrip, answers_to_come, write_queries
+from patent_embed.queries.writing import RoundTrip, Written, answers_to_come, write_queries
+from pipelines.backends.opened import open_backend
 from pipelines.embedders import embed_texts
 from pipelines.engine import Context, Digest, Emit, Input, LocalModel, StepSpec, ignore, rate
 from pipelines.resources import free_resources
 from pipelines.steps.tables import counted
 
-NAME = "queries"
+NAME, STORE = "queries", "query_store"
 _CONSTANTS = {
     "PROMPT_VERSION": PROMPT_VERSION,
     "ATTEMPTS": ATTEMPTS,
@@ -67,6 +71,10 @@ def digest_settings(config: QueriesConfig) -> dict[str, Any]:
     styled: dict[str, Any] = {"mix": mix} if (mix := {name: value for name, value in config.mix if value}) else {}
     if config.overlap.measure or config.overlap.target:
         styled["overlap"] = config.overlap.model_dump(mode="json")
+    if config.judge.enabled:
+        judge = config.judge.model_dump(mode="json", exclude={"enabled", "model", "candidates"})
+        judge |= {"model": judging_of(config, 0).model, "version": [JUDGE_VERSION, LEAST_PLANTED]}
+        styled["judge"] = judge
     return limits | chosen | fresh | sampled | checked | styled | {"model": model_identity(config), "filters": _FILTERS}
 
 
@@ -91,8 +99,8 @@ def write_all(
 ) -> Outcome:
     """Write ``queries.parquet`` and, with a model, ``query_rejects.parquet``; its answers are kept in ``store``.
 
-    ``splits`` is needed where ``config.round_trip`` names an encoder; ``share_model`` makes it known
-    to workers.
+    ``splits`` is needed where ``config.round_trip`` names an encoder, which ``share_model`` makes known to workers,
+    and where ``config.judge`` is asked, which also reads the codes of ``corpus``, and leaves ``grades.parquet``.
     """
     if config.backend == "rules":
         table, report = build_queries(corpus, config, cache, seed)
@@ -101,17 +109,21 @@ def write_all(
     cached = read_query_cache(cache) if cache else {}
     uncached = [number for number in corpus["publication_number"].to_pylist() if not cached.get(number)]
     timings: dict[str, float] = {}
-    round_trip = (
-        _round_trip(corpus, splits, config.round_trip, share_model) if splits is not None and uncached else None
-    )
+    checked = config.round_trip.encoder is not None and splits is not None and uncached
+    round_trip = _round_trip(corpus, splits, config.round_trip, share_model) if checked else None
     watch = Stopwatch()
 
     def progress(done: int, asked: int) -> None:
         emit(QueriesWritten(done, asked, watch.seconds - timings.get("engine_start_s", 0.0)))
 
     asking = Asking(model_identity(config), config, seed, _examples(config, seed))
+    judging = judging_of(config, seed) if config.judge.enabled else None
     wanted = config.overlap.measure or bool(config.overlap.target)
-    with _backend(asking, store, timings) if uncached else contextlib.nullcontext(_no_requests) as backend:
+    with contextlib.ExitStack() as session:
+        # One engine for both, where they are of one model.
+        both = judging is not None and judging.model == asking.model
+        asks: Asks = WriterAndJudge(asking, judging) if judging is not None and both else asking
+        backend = session.enter_context(open_backend(asks, store, timings)) if uncached or both else _no_requests
         written = write_queries(
             corpus,
             asking,
@@ -122,6 +134,12 @@ def write_all(
             ranks=_ranks(corpus) if wanted and uncached else None,
             on_progress=progress,
         )
+        if judging is not None and splits is not None:
+            if not both:  # the writer's engine has the GPU
+                session.close()
+                backend = session.enter_context(open_backend(judging, store, {}))
+            judge = Judge(judging, backend, QueryStore(store), graded_progress(emit))
+            written = _judged(folder, written, corpus, splits, judge)
     pq.write_table(written.table, folder / "queries.parquet", compression="zstd")
     pq.write_table(written.rejects, folder / "query_rejects.parquet", compression="zstd")
     rejects = {item["values"]: item["counts"] for item in written.rejects["reason"].value_counts().to_pylist()}
@@ -129,18 +147,23 @@ def write_all(
     return Outcome(rows={"queries": len(written.table)}, rejects=dict(sorted(rejects.items())), report=report)
 
 
-def _backend(asking: Asking, store: Folder, timings: dict[str, float]) -> AbstractContextManager[Backend]:
-    if asking.config.backend == "api" and asking.config.api.batch:
-        from pipelines.backends.batches import batch_backend
+def _judged(folder: Path, written: Written, corpus: pa.Table, splits: pa.Table, judge: Judge) -> Written:
+    """The queries that a judge leaves; its grades go into ``folder``."""
+    found = judge_queries(written, corpus, splits, judge)
+    pq.write_table(found.grades, folder / "grades.parquet", compression="zstd")
+    return found.written
 
-        return batch_backend(asking, store)
-    if asking.config.backend == "api":
-        from pipelines.backends.api import api_backend
 
-        return api_backend(asking)
-    from pipelines.backends.llm import llm_backend
+def judging_of(config: QueriesConfig, seed: int) -> Judging:
+    """How the judge of ``config`` is asked."""
+    reached = judge_settings(config)
+    return Judging(model_identity(reached), reached, seed)
 
-    return llm_backend(asking, timings)
+
+def graded_progress(emit: Emit) -> Callable[[int, int], None]:
+    """What tells of grades as they come."""
+    watch = Stopwatch()
+    return lambda done, asked: emit(PairsGraded(done, asked, watch.seconds))
 
 
 def _round_trip(corpus: pa.Table, splits: pa.Table, config: RoundTripConfig, share: Share) -> RoundTrip:
@@ -216,13 +239,17 @@ def queries_step(config: Config, ingest: Input, splits: Input, cache: Path | Non
     if settings.round_trip.encoder and settings.backend != "rules":
         inputs |= {"splits": splits, "encoder": LocalModel(resolve_model(settings.round_trip.encoder))}
 
+    if settings.judge.enabled:
+        inputs |= {"splits": splits}
+    columns = ["publication_number", "title", "abstract", "language", *(["codes"] if settings.judge.enabled else [])]
+
     def work(context: Context) -> Outcome:
         return write_all(
             context.folder,
-            context.table("ingest", "corpus", "publication_number", "title", "abstract", "language"),
+            context.table("ingest", "corpus", *columns),
             settings,
             cache,
-            context.output.folder / "query_store",
+            context.output.folder / STORE,
             seed,
             splits=context.table("splits") if "splits" in context.inputs else None,
             share_model=context.output.share,
@@ -244,7 +271,9 @@ def queries_step(config: Config, ingest: Input, splits: Input, cache: Path | Non
 
 
 def _asked_again(artifact: Artifact) -> str:
-    missing = answers_to_come(artifact.report.get("errors", {}))
+    report = artifact.report
+    missing = Counter(answers_to_come(report.get("errors", {})))
+    missing.update(answers_to_come(report.get("judge", {}).get("errors", {})))
     return f"{sum(missing.values()):,} answers had not come ({counted(missing)}), and are asked for" if missing else ""
 
 
@@ -263,6 +292,7 @@ def _notes(artifact: Artifact) -> list[str]:
         lines.append("requests that failed: " + counted(failed))
         if missing := answers_to_come(failed):
             lines.append(f"{sum(missing.values()):,} of them are asked for again by the next run")
+    lines += judge_lines(report.get("judge"))
     if rejects:
         lines.append(f"{sum(rejects.values()):,} patents without a query: " + counted(rejects))
     if strangers := report.get("cache_without_patent"):

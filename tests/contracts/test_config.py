@@ -41,6 +41,7 @@ OF_ENCODE = {
 FROZEN = {
     "run": (OF_A_RUN, []),
     "tune": (OF_A_RUN | {"num_samples", "max_concurrent", "refit"}, []),
+    "coverage": (OF_A_RUN, []),
     "compare": (OF_A_RUN | {"benchmark"}, ["MODEL"]),
     "encode": (OF_ENCODE, []),
     "serve": ({"data_dir", "host", "port", "judgements", "max_requests"}, ["output_dir"]),

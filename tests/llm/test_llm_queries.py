@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from patent_embed.config.judge import JudgeConfig
 from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
@@ -62,6 +63,23 @@ def test_truncated_answers_are_asked_for_with_more_room_in_the_running_batch(tin
     assert found.count(40) > 12
     assert max(found) == 40
     assert lengths("b") == found  # nothing is asked again
+
+
+def test_the_writers_engine_grades_too_and_noise_fails_the_control(tiny_llm: Path, tmp_path: Path) -> None:
+    table = corpus(24)
+    codes = pa.array([[("A01B1/00", "G06F1/00")[row % 2]] for row in range(24)])
+    splits = pa.table({"publication_number": table["publication_number"], "family": table["publication_number"]})
+    config = settings(tiny_llm, judge=JudgeConfig(enabled=True, controls=24))
+    (tmp_path / "a").mkdir()
+    store = folder_at(tmp_path / "store")
+    judged = table.append_column("codes", codes)
+    report = write_all(tmp_path / "a", judged, config, None, store, 1, splits=splits).report
+    about = report["judge"]
+    assert (about["control"]["relevant"], about["control"]["unrelated"]) == (12, 12)
+    assert about["why_not"]  # random weights
+    assert about["pairs"] == 0
+    assert about["control"]["ungraded"] < 24  # the answers' form holds a grade
+    assert report["sources"]["rules"] >= 20
 
 
 def _lengths(store: Path) -> list[int]:

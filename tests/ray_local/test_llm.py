@@ -10,7 +10,7 @@ import ray
 
 from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.errors import UserError
-from patent_embed.queries.asking import Asking
+from patent_embed.queries.asking import Asking, Form
 from patent_embed.queries.prompts import chat_messages, completion_prompt
 from pipelines.backends import engine, llm
 from pipelines.resources import NodeSize
@@ -87,8 +87,10 @@ def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert on_cpu["runtime_env"]["env_vars"]["OMP_NUM_THREADS"] == "1"
     across = settings.model_copy(update={"engine": {"distributed_executor_backend": "ray"}})
     assert llm.actor_options(QueriesConfig(llm=across), on_cpu=False)["num_gpus"] == 0
-    assert engine.sampling(QueriesConfig(), chat=True)["structured_outputs"]
-    assert engine.sampling(QueriesConfig(), chat=False)["stop"] == ["\n"]
+    form = Form({"type": "object"}, "{", temperature=0.25, top_p=0.75)
+    chat = engine.sampling(QueriesConfig(), form, chat=True)
+    assert chat == {"temperature": 0.25, "top_p": 0.75, "structured_outputs": {"json": {"type": "object"}}}
+    assert engine.sampling(QueriesConfig(), form, chat=False)["stop"] == ["\n"]
 
 
 @pytest.mark.ray

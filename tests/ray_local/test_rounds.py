@@ -43,18 +43,25 @@ def pipeline(requests: ray.data.Dataset, size: int) -> ray.data.Dataset:
     )
 
 
+def direct(requests: ray.data.Dataset, size: int) -> ray.data.Dataset:
+    """As today's backends: each block is handed on as it comes."""
+    return requests.map_batches(
+        Echo, batch_size=None, batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=1), num_cpus=0.1
+    )
+
+
 def requests(count: int, attempt: int = 0, key: str = "") -> list[Request]:
     patents = [Patent(f"CN{i}A", f"泵{i}", "一种泵", "zh") for i in range(count)]
     return [Request(p, 0, "claim", attempt, key or f"{p.number}/{attempt}", 7) for p in patents]
 
 
-def answers(backend: rounds.TwoRoundPipeline, asked: list[Request]) -> list[dict[str, Any]]:
+def answers(backend: rounds.RoundsPipeline, asked: list[Request]) -> list[dict[str, Any]]:
     return [row for piece in backend(asked) for row in piece.to_pylist()]
 
 
 @pytest.mark.parametrize(("first", "second"), [(22, 9), (3, 1)])
 def test_both_rounds_meet_the_same_actor(first: int, second: int) -> None:
-    backend = rounds.TwoRoundPipeline(pipeline, lambda count: 4)
+    backend = rounds.RoundsPipeline(pipeline, lambda count: 4)
     try:
         one = answers(backend, requests(first))
         two = answers(backend, requests(second, attempt=1))
@@ -66,9 +73,30 @@ def test_both_rounds_meet_the_same_actor(first: int, second: int) -> None:
     assert len({row["pid"] for row in one + two}) == 1
 
 
+def test_as_many_rounds_as_are_known_of_meet_the_same_actor() -> None:
+    backend = rounds.RoundsPipeline(direct, lambda count: 4, rounds=4)
+    try:
+        found = [answers(backend, requests(count, attempt=place)) for place, count in enumerate((22, 1, 9))]
+    finally:
+        backend.close()  # also of a round that never came
+    for place, count in enumerate((22, 1, 9)):
+        assert sorted(row["key"] for row in found[place]) == sorted(each.key for each in requests(count, attempt=place))
+    assert len({row["pid"] for rows in found for row in rows}) == 1
+    assert not backend._reader.is_alive()
+
+
+def test_a_single_round_has_no_gate() -> None:
+    backend = rounds.RoundsPipeline(direct, lambda count: 4, rounds=1)
+    try:
+        found = [answers(backend, requests(count)) for count in (5, 3)]
+    finally:
+        backend.close()
+    assert [len(rows) for rows in found] == [5, 3]
+
+
 def test_a_third_round_is_answered_too() -> None:
     # Where an actor was lost with what it asked by itself, the driver asks for that in a round of its own.
-    backend = rounds.TwoRoundPipeline(pipeline, lambda count: 4)
+    backend = rounds.RoundsPipeline(pipeline, lambda count: 4)
     try:
         found = [answers(backend, requests(count, attempt=place)) for place, count in enumerate((6, 3, 5))]
     finally:
@@ -79,7 +107,7 @@ def test_a_third_round_is_answered_too() -> None:
 
 def test_a_session_may_end_after_one_round_or_in_the_middle() -> None:
     for pieces in (None, 1):
-        backend = rounds.TwoRoundPipeline(pipeline, lambda count: 4)
+        backend = rounds.RoundsPipeline(pipeline, lambda count: 4)
         found = 0
         for piece in backend(requests(40)):
             found += len(piece)
@@ -97,7 +125,7 @@ def test_a_job_that_cannot_go_on_ends_with_a_message(monkeypatch: pytest.MonkeyP
         if idle_s > 1:
             raise UserError("a node is lost")
 
-    backend = rounds.TwoRoundPipeline(pipeline, lambda count: 4, check)
+    backend = rounds.RoundsPipeline(pipeline, lambda count: 4, check)
     try:
         with pytest.raises(UserError, match="a node is lost"):
             answers(backend, requests(1, key="hang"))
@@ -135,7 +163,7 @@ def test_a_pipeline_that_stands_still_after_a_loss_starts_anew(
             Stuck, batch_size=size, batch_format="pyarrow", compute=pool, num_cpus=0.1, fn_constructor_kwargs=arguments
         )
 
-    backend = rounds.TwoRoundPipeline(stuck, lambda count: 4, patience_s=3)
+    backend = rounds.RoundsPipeline(stuck, lambda count: 4, patience_s=3)
     try:
         # In the second case the first batch is the whole first round, and the second round stands still.
         asked = [requests(4), requests(second, attempt=1)] if second else [requests(12), []]

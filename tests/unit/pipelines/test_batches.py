@@ -17,13 +17,17 @@ from patent_embed.config.queries import ApiConfig
 from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
 from patent_embed.queries.asking import Asking, Patent
+from patent_embed.queries.control import Pair
+from patent_embed.queries.grading import Judge
+from patent_embed.queries.judging import Judging
 from patent_embed.queries.store import QueryStore
 from patent_embed.queries.writing import Written, write_queries
 from pipelines.backends.batches import batch_backend
 from tests.batch_server import BatchServer
 from tests.conftest import ROOT
+from tests.judges import knowing
 from tests.openai_server import OpenAiServer
-from tests.ray_local.endpoint import KEY, answer, corpus, settings
+from tests.ray_local.endpoint import KEY, PLAIN, answer, corpus, settings
 
 pytest.importorskip("openai")
 
@@ -33,6 +37,18 @@ def write(folder: Path, server: BatchServer, count: int, words: dict[int, str] |
     store = folder_at(folder)
     with batch_backend(asking, store) as backend:
         return write_queries(corpus(count, words), asking, {}, backend, QueryStore(store))
+
+
+def graded(folder: Path, server: Any, count: int) -> list[int | None]:
+    """Grades of generated patents for a query of each, and of the next patent."""
+    rows = corpus(count).select(["publication_number", "title", "abstract", "language"]).to_pylist()
+    patents = [Patent(*row.values()) for row in rows]
+    queries = [PLAIN[each.abstract] for each in patents]
+    pairs = [Pair(query, patents[(place + step) % count]) for place, query in enumerate(queries) for step in (0, 1)]
+    judging = Judging("m", settings(server, batch=True, batch_poll_s=0.05), 1)
+    store = folder_at(folder)
+    with batch_backend(judging, store) as backend:
+        return Judge(judging, backend, QueryStore(store)).grades(pairs)
 
 
 def notes(folder: Path) -> list[Path]:
@@ -130,6 +146,24 @@ def test_a_killed_run_goes_on_with_its_batch(tmp_path: Path, moment: str) -> Non
         assert server.total == 1
         assert len(set(server.requests())) == len(server.requests()) == 39
     assert written.report["sources"] == {"api": 40}
+    assert not notes(tmp_path)
+
+
+def test_a_judge_that_is_killed_goes_on_with_its_batch(tmp_path: Path) -> None:
+    with BatchServer(lambda message: knowing(message, PLAIN)) as server:
+        command = [sys.executable, "-c", DRIVER.replace("write", "graded"), server.url, str(tmp_path)]
+        driver = subprocess.Popen(command, cwd=ROOT)
+        try:
+            _wait(lambda: any('"batch-0"' in path.read_text() for path in notes(tmp_path)))
+        finally:
+            driver.kill()
+            driver.wait()
+        server.ready = True
+        assert graded(tmp_path, server, 40) == [3, 0] * 40
+        assert (len(server.batches), server.total) == (1, 1)
+        assert len(set(server.requests())) == len(server.requests()) == 79
+        assert graded(tmp_path, server, 40) == [3, 0] * 40
+        assert (len(server.batches), server.total) == (1, 1)
     assert not notes(tmp_path)
 
 

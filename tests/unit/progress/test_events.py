@@ -17,6 +17,7 @@ from patent_embed.progress.events import (
     Amount,
     EpochEnded,
     Event,
+    PairsGraded,
     PiecesRead,
     QueriesWritten,
     Rate,
@@ -57,6 +58,10 @@ LINES: list[tuple[str, Event]] = [
     (
         '{"time": 1795946178.3, "event": "generated", "done": 96, "total": 240, "seconds": 20.25}',
         QueriesWritten(done=96, total=240, seconds=20.25),
+    ),
+    (
+        '{"time": 1795946178.4, "event": "judged", "done": 96, "total": 340, "seconds": 10.5}',
+        PairsGraded(done=96, total=340, seconds=10.5),
     ),
     (
         '{"time": 1795946190.127, "event": "start", "triplets": 258, "texts": 172, "tokens": 13141, "val_queries": 23, '
@@ -214,6 +219,7 @@ def test_an_event_says_whose_rate_it_tells(event: Event, rate: Rate | None) -> N
 def test_amounts_name_what_they_count() -> None:
     assert {cls.kind: cls.things for cls in Amount.__subclasses__()} == {
         "generated": "queries",
+        "judged": "pairs",
         "embedded": "texts",
         "searched": "shards",
     }

@@ -15,8 +15,9 @@ from patent_embed.errors import UserError
 from patent_embed.folders import folder_at
 from patent_embed.queries.asking import Asking, Patent, Request
 from patent_embed.queries.cache import read_query_cache, write_query_cache
+from patent_embed.queries.collecting import Backend
 from patent_embed.queries.store import Answer, QueryStore
-from patent_embed.queries.writing import Backend, Written, answers_to_come, write_queries
+from patent_embed.queries.writing import Written, answers_to_come, write_queries
 
 CONFIG = QueriesConfig(backend="api")
 

@@ -213,3 +213,17 @@ def test_what_patents_contain_is_shown_and_nothing_else(hostile: str, tmp_path: 
     assert [kind for kind, _ in shown(found) if kind != "softbreak"] == kinds
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200f\u202a-\u202e\u2066-\u2069]", found)
     assert len(found.splitlines()) <= len(harmless.splitlines()) + 4  # YAML breaks lines of its own
+
+
+def test_a_judge_is_told_of_once_with_its_control(tmp_path: Path) -> None:
+    control = {"relevant": 50, "unrelated": 50, "families": 12, "found": 45, "taken": 5, "ungraded": 0}
+    queries = {"control": control, "why_not": "recall 0.90 is below", "pairs": 0, "per_1000_pairs": {}}
+    negatives = {"why_not": "recall 0.90 is below", "pairs": 0, "per_1000_pairs": {}}
+    report = RunReport(results=[result("base", 0.0)], queries={"judge": queries}, negatives={"judge": negatives})
+    write_report_md(tmp_path / "report.md", report)
+    part = (tmp_path / "report.md").read_text(encoding="utf-8").partition("## Judge\n")[2].partition("\n##")[0]
+    assert part.strip().splitlines() == [
+        "- Judge: precision 0.90, recall 0.90 (called answers: 45 of 50 planted relevant pairs, 12 of them of "
+        "families, and 5 of 50 unrelated ones)",
+        "- The judge's grades are not used: recall 0.90 is below",
+    ]
