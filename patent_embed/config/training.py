@@ -88,7 +88,7 @@ class TrainingConfig(_LossSettings, _Schedule):
         None,
         ge=512,
         description="tokens of one packed forward pass, at most; a step's texts are split for it, and all but the "
-        "first pass are computed twice. None: 65,536 on a GPU; on a CPU what 1.25 GiB hold, with LoRA on a BERT's "
+        "first pass are computed twice. None: 65,536 on a GPU; on a CPU what 1.06 GiB hold, with LoRA on a BERT's "
         "layers, and 8,192 otherwise",
     )
     checkpoint_every_n_epochs: Annotated[

@@ -52,7 +52,7 @@ from patent_embed.training.published import toward_base
 from patent_embed.training.query_dropout import QueryDropout
 from patent_embed.training.selection import Validation, doubt
 
-_CPU_BYTES = 5 * 2**28  # what a forward pass on a CPU may keep for the backward pass
+_CPU_BYTES = 17 * 2**26  # what a forward pass on a CPU may keep for the backward pass
 
 
 class Reporter(Protocol):
