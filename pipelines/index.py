@@ -43,7 +43,7 @@ def index_run(output_dir: str, stores: Sequence[str], data_dir: str | None = Non
         for store in chosen:
             watch = Stopwatch()
             _write(store, content, found)
-            say(f"{store.name:8}{output_dir.rstrip('/')}/{INDEX}/{store.name}  {duration(watch.seconds)}")
+            say(f"{store.name:7} {output_dir.rstrip('/')}/{INDEX}/{store.name}  {duration(watch.seconds)}")
 
 
 def content_of(found: Embedded) -> Content:

@@ -4,8 +4,8 @@ The application is that of ``patent-embed serve``. Its site answers requests and
 each model's vectors are cut into shards, which are searched on replicas of their own, and merged by score.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: `serve run` takes arguments by what ``app`` is annotated with, and that
+# has to be the class itself, not its name.
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence

@@ -28,13 +28,13 @@ class LanceDb(Store):
 
     @override
     def write(self, content: Content, folder: Path) -> Mapping[str, Any]:
-        return _write(content, Place(str(folder), {}))
+        return _write(content, Place(str(folder), {}), "create")
 
     @override
     def write_there(self, content: Content, folder: Folder) -> Mapping[str, Any] | None:
         if urlsplit(folder.address).scheme != "s3":
             return None  # the others that LanceDB knows were not tried
-        return _write(content, place_of(folder))
+        return _write(content, place_of(folder), "overwrite" if folder.holds(f"{TABLE}.lance") else "create")
 
 
 LANCEDB = LanceDb()
@@ -92,10 +92,10 @@ def finish(place: Place, content: Content) -> Mapping[str, Any]:
     return {"table": TABLE, "columns": list(content.schema.names), "distance": "dot"}
 
 
-def _write(content: Content, place: Place) -> Mapping[str, Any]:
-    """A table that is there is replaced at once, by a new version."""
+def _write(content: Content, place: Place, mode: str) -> Mapping[str, Any]:
+    """``mode``: ``overwrite`` replaces a table that is there at once, by a new version; ``create`` wants none."""
     import lancedb
 
     reader = pa.RecordBatchReader.from_batches(content.schema, content.with_vectors())
-    lancedb.connect(place.address, storage_options=place.options).create_table(TABLE, reader, mode="overwrite")
+    lancedb.connect(place.address, storage_options=place.options).create_table(TABLE, reader, mode=mode)
     return finish(place, content)

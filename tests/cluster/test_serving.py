@@ -26,10 +26,12 @@ ALL = ("hybrid", "tuned", "base", "bm25")
 SERVE = """
 import sys, time, ray
 from ray import serve
-from pipelines.serve import SearchOptions, app
+from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
+from pipelines.serve import app
 ray.init(runtime_env={"env_vars": {"PYTHONPATH": sys.argv[3]}})
 serve.start(http_options={"port": int(sys.argv[2])})
-serve.run(app(SearchOptions(output=sys.argv[1], shards=2, most_replicas=1)))
+options = {"output": sys.argv[1], "shards": "2", "most_replicas": "1"}
+serve.run(call_user_app_builder_with_args_if_necessary(app, options))
 print("serving", flush=True)
 time.sleep(3600)
 """
