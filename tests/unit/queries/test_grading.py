@@ -102,6 +102,21 @@ def test_queries_that_miss_their_own_abstract_are_dropped_with_a_reason(tmp_path
     assert sum(request.graded.startswith("检索") for request in endpoint.asked) == 39
 
 
+@pytest.mark.parametrize(("least", "dropped"), [(2, {4}), (1, set())])
+def test_the_grade_at_the_bar_is_enough(tmp_path: Path, least: int, dropped: set[int]) -> None:
+    table, _ = corpus(40)
+    numbers, judge = table["publication_number"].to_pylist(), good(table)
+    said = {f">检索 {numbers[4]}<": '{"grade": 1}', f">检索 {numbers[6]}<": '{"grade": 2}'}
+
+    def say(message: str) -> str:
+        return next((grade for query, grade in said.items() if query in message), "") or judge(message)
+
+    lower = CONFIG.model_copy(update={"judge": CONFIG.judge.model_copy(update={"min_grade": least})})
+    found, _ = judged(tmp_path, say, queries_of(table), lower)
+    rows = found.written.table.to_pylist()
+    assert {numbers.index(row["publication_number"]) for row in rows if row["note"] == IRRELEVANT} == dropped
+
+
 def test_without_a_fallback_their_patents_are_rejects_and_others_keep_what_is_left(tmp_path: Path) -> None:
     table, _ = corpus(40)
     asked = queries_of(table, wrong=[3, 7])
