@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import textwrap
 import time
@@ -124,7 +123,6 @@ def _beyond_abstracts(config: Config) -> dict[str, str]:
 
 def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
     files = read_sentence_transformer_files(folder)
-    transformer = json.loads((files.transformer / "config.json").read_text(encoding="utf-8"))
     name, training, loss = config.model.name, config.training, LOSSES[config.training.loss]
     is_hub_id = name.count("/") == 1 and not Path(name).exists()
     settings = {
@@ -144,13 +142,15 @@ def _card(folder: Path, config: Config, trained: Artifact) -> ModelCard:
         "precision": trained.report["precision"],
     }
     assert files.pooling is not None  # an exported model says how it pools
+    assert files.dim is not None
     return ModelCard(
         name="patent-embed",
         base_model=name if is_hub_id else "intfloat/multilingual-e5-small" if name in BUNDLED else None,
         pooling=files.pooling,
         query_prompt=files.prompts.get("query", ""),
         passage_prompt=files.prompts.get("passage", ""),
-        dim=int(transformer["hidden_size"]),
+        dim=files.dim,
+        dense=bool(files.dense),
         max_seq_length=files.max_seq_length or 512,
         training={key: str(value) for key, value in settings.items()},
     )

@@ -59,7 +59,7 @@ class Job:
 
 def train_with(job: Job, scaling: ray.train.ScalingConfig, run: ray.train.RunConfig) -> dict[str, Any]:
     """Do ``job`` on Ray Train: ``{"error": text}``, or ``state`` (a TrainState as a dictionary), ``triplets``,
-    ``trained_parameters`` and ``precision``."""
+    ``trained_parameters``, ``precision`` and ``batches`` (packed or padded)."""
     ours: Any = run  # Ray's annotations know neither the attribute, nor that a loop returns a value
     if scaling.use_gpu:
         ours.worker_runtime_env = {"env_vars": GPU_ENV}
@@ -212,6 +212,7 @@ def _train(job: Job) -> dict[str, Any]:
         "triplets": len(data.triplets),
         "trained_parameters": trained,
         "precision": trainer.precision,
+        "batches": "packed" if trainer.encoder.packs else "padded",
     }
 
 

@@ -21,12 +21,12 @@ def average_models(folders: Sequence[Path], out_dir: Path, config: ModelConfig |
     They must be tuned from one base model: a uniform soup (Wortsman et al., arXiv 2203.05482).
     """
     encoder, *others = (Encoder.load(folder, config) for folder in folders)
-    states = [each.model.state_dict() for each in (encoder, *others)]
+    states = [each.state_dict() for each in (encoder, *others)]
     means = {
         name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
         for name, value in states[0].items()
     }
-    encoder.model.load_state_dict(means)
+    encoder.load_state_dict(means)
     return export_model(encoder, out_dir)
 
 

@@ -21,11 +21,13 @@ from torch.nn.functional import normalize
 from patent_embed.arrays import pieces_within
 from patent_embed.config.model import Kind, ModelConfig
 from patent_embed.config.training import LoraConfig
-from patent_embed.encoder import packing
+from patent_embed.encoder import lora_targets, packing
+from patent_embed.encoder.head import Head, load_head
 from patent_embed.encoder.loading import load_transformer
 from patent_embed.encoder.model_files import require_model
-from patent_embed.encoder.model_folder import Pooling, read_sentence_transformer_files
+from patent_embed.encoder.model_folder import NamedPrompts, Pooling, read_sentence_transformer_files
 from patent_embed.encoder.packing import PackedBatch, Tokens, pack
+from patent_embed.encoder.padding import padded_forward
 from patent_embed.errors import UserError
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -36,13 +38,11 @@ _FAMILY_PROMPTS: tuple[tuple[str, dict[Kind, str]], ...] = (
     (r"bge-(small|base|large)-zh", {"query": BGE_ZH_QUERY_PROMPT, "passage": ""}),
     (r"(^|-)e5-(small|base|large)", {"query": "query: ", "passage": "passage: "}),
 )
-# Projections of attention and feed-forward by their names in encoders (BERT, RoBERTa) and decoders (Llama, Qwen).
-_LORA_TARGETS = (
-    ("query", "key", "value", "dense"),
-    ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-)
 # What is fast on a device. In a batch of another size an embedding may differ in its last bits.
 TOKENS_PER_FORWARD = {"cpu": 4096, "cuda": 65_536}
+
+
+_HEAD = "dense_head."  # before the names of what follows pooling
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def without_bars() -> Iterator[None]:
 
 
 class Encoder:
-    """A text-embedding model: transformer, pooling, prompts.
+    """A text-embedding model: transformer, pooling, Dense layers where it has any, prompts.
 
     Attributes:
         model: the transformers module, wrapped by PEFT after ``add_lora``.
@@ -68,7 +68,10 @@ class Encoder:
         pooling: how a text's hidden states become one vector.
         prompts: what is put before a "query" and a "passage".
         max_seq_length: tokens of a text at most, prompt and special tokens included.
-        dim: length of an embedding.
+        head: what follows pooling.
+        width, dim: numbers of a token's state, and of an embedding.
+        packs: texts stand in one row without padding; False for what cannot read such a row (``padding``).
+        named_prompts: those of the folder, also for other tasks.
         source: the folder it was loaded from.
     """
 
@@ -81,13 +84,18 @@ class Encoder:
         prompts: Mapping[Kind, str],
         max_seq_length: int,
         source: Path,
+        head: Head | None = None,
+        packs: bool = True,
+        named_prompts: NamedPrompts | None = None,
     ) -> None:
         self.model, self.tokenizer, self.source = model, tokenizer, source
         self.pooling, self.prompts, self.max_seq_length = pooling, dict(prompts), max_seq_length
-        self.dim = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        self._first_position = _first_position(model)
+        self.head, self.packs, self.named_prompts = head or Head(), packs, named_prompts
+        self.width = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.dim = self.head.dim or self.width
+        self._first_position = packing.first_position(model)
         self._first_tokens: packing.FirstTokens | None = None
-        if pooling == "cls":
+        if pooling == "cls" and packs:
             with contextlib.suppress(LookupError):
                 self._first_tokens = packing.FirstTokens(model)
         for name, parameter in model.named_parameters():
@@ -109,7 +117,10 @@ class Encoder:
         config = config or ModelConfig()
         require_model(folder)
         files = read_sentence_transformer_files(folder)
-        model, tokenizer = load_transformer(folder, files.transformer, trust_remote_code=config.trust_remote_code)
+        model, tokenizer, packs = load_transformer(
+            folder, files.transformer, trust_remote_code=config.trust_remote_code
+        )
+        head = load_head(folder, files.dense, trust_remote_code=config.trust_remote_code)
         if files.lower_case:
             _lower_case(tokenizer)
         limits = [
@@ -118,7 +129,7 @@ class Encoder:
             tokenizer.model_max_length,
             getattr(model.config, "max_position_embeddings", None) or config.max_seq_length,
         ]
-        limits[-1] -= _first_position(model)
+        limits[-1] -= packing.first_position(model)
         default: Pooling = "lasttoken" if _is_causal(model) else "mean"
         return cls(
             model.to(device),
@@ -127,6 +138,9 @@ class Encoder:
             prompts=prompts_of(folder, config),
             max_seq_length=min(limits),
             source=folder,
+            head=head.to(device),
+            packs=packs,
+            named_prompts=files.named_prompts,
         )
 
     @property
@@ -160,12 +174,16 @@ class Encoder:
         """Embeddings of a batch that lies on ``device``: (n, dim) fp32, of length 1, in the order asked for."""
         bounds = batch.cu_seq_lens.long()
         with contextlib.nullcontext() if self._first_tokens is None else self._first_tokens.of(batch):
-            pooled = packing.packed_forward(self.model, batch, self._first_position)
+            pooled = (
+                packing.packed_forward(self.model, batch, self._first_position)
+                if self.packs
+                else padded_forward(self.model, batch)
+            )
         if self.pooling == "mean":
             pooled = torch.segment_reduce(pooled.float(), "mean", offsets=bounds, axis=0)
         elif self._first_tokens is None:
             pooled = pooled[bounds[:-1] if self.pooling == "cls" else bounds[1:] - 1]
-        return normalize(pooled.float()[batch.inverse], dim=-1)
+        return normalize(self.head(pooled.float()[batch.inverse]), dim=-1)
 
     def encode(
         self,
@@ -213,10 +231,20 @@ class Encoder:
 
     # Weights
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Every weight by name: the model's, and behind ``dense_head.`` the head's."""
+        return {**self.model.state_dict(), **self.head.state_dict(prefix=_HEAD)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Set every weight to that of ``state``, which names exactly these."""
+        heads = {name for name in state if name.startswith(_HEAD)}
+        self.model.load_state_dict({name: value for name, value in state.items() if name not in heads})
+        self.head.load_state_dict({name.removeprefix(_HEAD): state[name] for name in heads})
+
     def weights_digest(self) -> str:
         """SHA-256 of every weight by name: embeddings may be kept under it."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
+        for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
@@ -229,18 +257,8 @@ class Encoder:
         """
         import peft
 
-        linear = {name for name, module in self.model.named_modules() if isinstance(module, nn.Linear)}
-        endings = {name.rpartition(".")[2] for name in linear}
-        targets = config.target_modules
-        if targets is None:
-            targets = next((list(names) for names in _LORA_TARGETS if set(names) <= endings), [])
-        absent = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in linear)]
-        if absent or not targets:
-            raise UserError(
-                f"LoRA target modules {absent or 'for this architecture'} match no linear layer of the model, so they "
-                f"would not be trained; set training.lora.target_modules to some of {', '.join(sorted(endings))}"
-            )
-        poolers = [name for name in linear if "pooler" in name.split(".")]
+        targets, excluded = self._lora_targets(config.target_modules)
+        self.head.requires_grad_(False)
         self.model = peft.get_peft_model(
             self.model,
             peft.LoraConfig(
@@ -248,7 +266,7 @@ class Encoder:
                 lora_alpha=config.alpha,
                 lora_dropout=config.dropout,
                 target_modules=targets,
-                exclude_modules=[name for name in poolers if name.rpartition(".")[2] in targets] or None,
+                exclude_modules=excluded or None,
                 task_type="FEATURE_EXTRACTION",
             ),
         )
@@ -257,9 +275,23 @@ class Encoder:
                 # Under autocast the adapters compute in the activations' type; casting those up first is waste.
                 module.cast_input_dtype_enabled = False
 
+    def _lora_targets(self, asked: list[str] | None) -> tuple[list[str], list[str]]:
+        """Names of linear layers to adapt, and full names of those that are called so too and are not to be."""
+        linear = lora_targets.linear_layers(self.model)
+        targets = lora_targets.target_names(self.model) if asked is None else asked
+        absent = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in linear)]
+        if absent or not targets:
+            endings = {name.rpartition(".")[2] for name in linear}
+            raise UserError(
+                f"LoRA target modules {absent or 'for this architecture'} match no linear layer of the model, so they "
+                f"would not be trained; set training.lora.target_modules to some of {', '.join(sorted(endings))}"
+            )
+        return targets, lora_targets.outside_layers(self.model, targets, poolers_only=asked is not None)
+
     def trainable_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """(name, parameter) of what training changes: the adapters, or the whole model without LoRA."""
-        return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+        """(name, parameter) of what training changes: the adapters, or the whole model and its head without LoRA."""
+        everything = (*self.model.named_parameters(), *self.head.named_parameters(prefix=_HEAD.rstrip(".")))
+        return ((name, p) for name, p in everything if p.requires_grad)
 
     def adapter_state(self) -> dict[str, Tensor]:
         """Copies of the trainable parameters, on the CPU."""
@@ -314,14 +346,6 @@ def batches_by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarr
     """Rows of texts of like length, longest first, each batch of at most ``max_tokens`` tokens or one text."""
     order = np.argsort(-lengths, kind="stable")
     return (order[piece] for piece in pieces_within(lengths[order], max_tokens))
-
-
-def _first_position(model: nn.Module) -> int:
-    """Position id of a text's first token: RoBERTa counts from the padding index + 1, and its table shows it."""
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return 0 if module.padding_idx is None else module.padding_idx + 1
-    return 0
 
 
 def _is_causal(model: nn.Module) -> bool:

@@ -18,12 +18,14 @@ import yaml
 from patent_embed.config.commands import Format
 from patent_embed.config.model import Kind
 from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.head import load_head
 from patent_embed.encoder.model_folder import read_sentence_transformer_files, write_sentence_transformer_files
 from patent_embed.errors import UserError
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 Encode = Callable[[list[str], Kind], np.ndarray]
 ONNX_FILE = "onnx/model.onnx"  # where sentence-transformers looks for it
+_TORCH: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -36,12 +38,26 @@ def export_model(encoder: Encoder, out_dir: Path, dtype: Dtype = "fp32") -> Path
     model: Any = copy.deepcopy(encoder.model).cpu()
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
-    model = model.to({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[dtype])
+    model = model.to(_TORCH[dtype])
     out_dir.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out_dir)
     encoder.tokenizer.save_pretrained(out_dir)
-    write_sentence_transformer_files(out_dir, encoder.dim, encoder.pooling, encoder.prompts, encoder.max_seq_length)
+    _write_files(encoder, out_dir, _TORCH[dtype])
     return out_dir
+
+
+def _write_files(encoder: Encoder, out_dir: Path, dtype: torch.dtype = torch.float32) -> None:
+    """What sentence-transformers reads beside the transformer; ``dtype``: of the Dense layers."""
+    head = copy.deepcopy(encoder.head).cpu().to(dtype)
+    write_sentence_transformer_files(
+        out_dir,
+        encoder.width,
+        encoder.pooling,
+        encoder.prompts,
+        encoder.max_seq_length,
+        dense=head.save(out_dir),
+        named=encoder.named_prompts,
+    )
 
 
 def save_adapter(encoder: Encoder, out_dir: Path, base_model: str | None = None) -> Path:
@@ -129,7 +145,8 @@ def _export_onnx(model_dir: Path, out_dir: Path, *, quantize: bool) -> Path:
     require_packages("onnx")
     encoder = Encoder.load(model_dir)
     model, tokenizer = cast(Any, encoder.model), encoder.tokenizer
-    model.set_attn_implementation("sdpa")
+    if encoder.packs:
+        model.set_attn_implementation("sdpa")
     # Two texts of several tokens: a size of 1 would be taken for a constant.
     example = tokenizer(["一种装置", "包括底座"], padding=True, return_tensors="pt")
     names = ("input_ids", "attention_mask")
@@ -163,7 +180,7 @@ def _export_onnx(model_dir: Path, out_dir: Path, *, quantize: bool) -> Path:
         program.save(str(target))
     model.config.save_pretrained(out_dir)
     tokenizer.save_pretrained(out_dir)
-    write_sentence_transformer_files(out_dir, encoder.dim, encoder.pooling, encoder.prompts, encoder.max_seq_length)
+    _write_files(encoder, out_dir)
     return out_dir
 
 
@@ -186,6 +203,7 @@ class OnnxEncoder:
         self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
         self._session = onnxruntime.InferenceSession(folder / ONNX_FILE, providers=["CPUExecutionProvider"])
         self._prompts, self._pooling, self._length = files.prompts, files.pooling, files.max_seq_length
+        self._head = load_head(folder, files.dense)
         self._batch_size = batch_size
 
     def encode(self, texts: list[str], kind: Kind = "passage") -> np.ndarray:
@@ -204,6 +222,9 @@ class OnnxEncoder:
             else:
                 last = 0 if self._pooling == "cls" else mask.sum(axis=1) - 1
                 pooled = hidden[np.arange(len(hidden)), last]
+            if self._head.dim is not None:
+                with torch.inference_mode():
+                    pooled = self._head(torch.from_numpy(pooled.astype(np.float32))).numpy()
             parts.append(pooled / np.linalg.norm(pooled, axis=1, keepdims=True))
         vectors = np.concatenate(parts).astype(np.float32)
         result = np.empty_like(vectors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -14,8 +14,21 @@ from patent_embed.errors import UserError
 _NAMED = 3  # of the weights that are missing
 
 
-def load_transformer(folder: Path, inside: Path, *, trust_remote_code: bool) -> tuple[nn.Module, Any]:
-    """The model in fp32 for packed attention, and its tokenizer.
+class Loaded(NamedTuple):
+    """A transformers model and its tokenizer.
+
+    Attributes:
+        packs: the model reads texts in one row without padding; False: its attention is its own, or one of
+            transformers' that does what packed attention does not, and it needs padded batches.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    packs: bool
+
+
+def load_transformer(folder: Path, inside: Path, *, trust_remote_code: bool) -> Loaded:
+    """The model in fp32, for packed attention where it can compute it, and its tokenizer.
 
     Args:
         folder: the model's, for messages.
@@ -28,20 +41,16 @@ def load_transformer(folder: Path, inside: Path, *, trust_remote_code: bool) -> 
 
     packing.register()
     try:
-        model, found = AutoModel.from_pretrained(
-            inside,
-            dtype=torch.float32,
-            attn_implementation=packing.ATTENTION,
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # which are looked for below
-        )
+        model, found = _weights(AutoModel, inside, trust_remote_code, packing.ATTENTION)
+        packs = packing.keeps_texts_apart(model)
+        if not packs:
+            model, found = _weights(AutoModel, inside, trust_remote_code, None)
         tokenizer = AutoTokenizer.from_pretrained(inside, trust_remote_code=trust_remote_code)
     except ValueError as error:
         kind = _model_type(AutoConfig, inside, trust_remote_code)
         raise UserError(
-            f"model {str(folder)!r} ({kind}) cannot be loaded for packed attention: {_line(error)}; "
-            "choose a BERT, RoBERTa or decoder model that transformers itself implements"
+            f"model {str(folder)!r} ({kind}) cannot be loaded: {_line(error)}; choose an architecture of "
+            "docs/encoders.md"
         ) from None
     except MemoryError:
         raise
@@ -52,7 +61,20 @@ def load_transformer(folder: Path, inside: Path, *, trust_remote_code: bool) -> 
             "another"
         ) from None
     _require_whole(folder, model, tokenizer, found)
-    return model, tokenizer
+    return Loaded(model, tokenizer, packs)
+
+
+def _weights(cls: Any, inside: Path, trust_remote_code: bool, attention: str | None) -> tuple[Any, dict[str, Any]]:
+    """The model with the named ``attention``, None: what transformers chooses; and what loading found."""
+    model, found = cls.from_pretrained(
+        inside,
+        dtype=torch.float32,
+        attn_implementation=attention,
+        trust_remote_code=trust_remote_code,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # which are looked for later
+    )
+    return model, found
 
 
 def _require_whole(folder: Path, model: Any, tokenizer: Any, found: dict[str, Any]) -> None:

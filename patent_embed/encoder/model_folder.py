@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -21,8 +21,60 @@ _LEGACY_POOLING = {
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "pooling_mode_weightedmean_tokens": "weightedmean",
 }
-# Names of the passage prompt in published models, ours first.
-_PASSAGE_NAMES = ("passage", "document", "corpus")
+# Names of the prompts in published models, ours first.
+_PROMPT_NAMES: dict[Kind, tuple[str, ...]] = {
+    "query": ("query", "search_query", "retrieval.query"),
+    "passage": ("passage", "document", "corpus", "search_document", "retrieval.passage"),
+}
+
+
+@dataclass(frozen=True)
+class NamedPrompts:
+    """Prompts of a folder by name, and the name of that which texts get for which none is named."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    default: str | None = None
+
+    def by_kind(self) -> dict[Kind, str]:
+        """What the folder puts before a query and a passage.
+
+        A default prompt that is for neither by its name, such as an instruction, stands before whatever has none of
+        its own: so does ``SentenceTransformer.encode``.
+        """
+        found = {
+            kind: next((self.texts[name] for name in names if name in self.texts), None)
+            for kind, names in _PROMPT_NAMES.items()
+        }
+        # Two empty prompts are what the library writes when nobody has set any.
+        given = {kind: text for kind, text in found.items() if text is not None} if any(found.values()) else {}
+        if self.default is not None and self.default in self.texts and _kind_of(self.default) is None:
+            given = dict.fromkeys(_PROMPT_NAMES, self.texts[self.default]) | given
+        return given
+
+    def beside(self, prompts: Mapping[Kind, str]) -> dict[str, str]:
+        """The same names, with ``prompts`` for queries and passages."""
+        kinds = {name: _kind_of(name) for name in self.texts}
+        return {name: text if (kind := kinds[name]) is None else prompts[kind] for name, text in self.texts.items()}
+
+
+def _kind_of(prompt: str) -> Kind | None:
+    return next((kind for kind, names in _PROMPT_NAMES.items() if prompt in names), None)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A linear layer on the pooled vector, and an activation.
+
+    Attributes:
+        path: its folder, below the model's.
+        wide, narrow: numbers that it takes and gives.
+        activation: the class of its activation, None where not given.
+    """
+
+    path: str
+    wide: int
+    narrow: int
+    activation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +87,9 @@ class SentenceTransformerFiles:
         prompts: only those that the files give.
         max_seq_length: tokens, None where not given.
         lower_case: texts are lower-cased before tokenization.
+        dense: layers between pooling and the end.
+        dim: numbers of an embedding, None where not given.
+        named_prompts: all prompts of the folder, those for queries and passages included.
     """
 
     transformer: Path
@@ -42,6 +97,9 @@ class SentenceTransformerFiles:
     prompts: dict[Kind, str]
     max_seq_length: int | None
     lower_case: bool
+    dense: tuple[Dense, ...] = ()
+    dim: int | None = None
+    named_prompts: NamedPrompts = NamedPrompts()
 
 
 def read_sentence_transformer_files(folder: Path) -> SentenceTransformerFiles:
@@ -51,33 +109,53 @@ def read_sentence_transformer_files(folder: Path) -> SentenceTransformerFiles:
     """
     if not (folder / "modules.json").is_file():
         return SentenceTransformerFiles(folder, None, {}, None, False)
-    transformer, pooling = folder, None
+    transformer, pooling, dim, dense = folder, None, None, list[Dense]()
+    seen = ""
     for module in json.loads((folder / "modules.json").read_text(encoding="utf-8")):
         kind, path = module["type"].rpartition(".")[2], folder / module["path"]
         if kind == "Transformer":
             transformer = path
         elif kind == "Pooling":
-            pooling = _read_pooling(path / "config.json", _read_json(transformer / "config.json").get("hidden_size"))
+            pooling, dim = _read_pooling(
+                path / "config.json", _read_json(transformer / "config.json").get("hidden_size")
+            )
+        elif kind == "Dense" and seen in ("Pooling", "Dense"):
+            dense.append(_read_dense(module["path"], path / "config.json", dim))
+            dim = dense[-1].narrow
         elif kind != "Normalize":
             raise UserError(
-                f"model {str(folder)!r} has a module of type {module['type']!r}; only Transformer, Pooling and "
-                "Normalize are supported; choose a model without it"
+                f"model {str(folder)!r} has a module of type {module['type']!r} after {seen or 'nothing'}; supported "
+                "are Transformer, Pooling, Dense layers and Normalize, in this order; choose a model without it"
             )
+        seen = kind
     settings = _read_json(transformer / "sentence_bert_config.json")
-    prompts = _read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
-    passage = next((prompts[name] for name in _PASSAGE_NAMES if name in prompts), None)
-    found: dict[Kind, str | None] = {"query": prompts.get("query"), "passage": passage}
+    about = _read_json(folder / "config_sentence_transformers.json")
+    named = NamedPrompts(about.get("prompts") or {}, about.get("default_prompt_name"))
     return SentenceTransformerFiles(
         transformer=transformer,
         pooling=pooling,
-        # Two empty prompts are what the library writes when nobody has set any.
-        prompts={kind: text for kind, text in found.items() if text is not None} if any(found.values()) else {},
+        prompts=named.by_kind(),
         max_seq_length=settings.get("max_seq_length"),
         lower_case=bool(settings.get("do_lower_case")),
+        dense=tuple(dense),
+        dim=dim,
+        named_prompts=named,
     )
 
 
-def _read_pooling(path: Path, width: object) -> Pooling:
+def _read_dense(name: str, path: Path, width: int | None) -> Dense:
+    config = _read_json(path)
+    wide, narrow = config.get("in_features"), config.get("out_features")
+    if not isinstance(wide, int) or not isinstance(narrow, int) or width not in (None, wide):
+        raise UserError(
+            f"{path} takes {wide} numbers and gives {narrow}, what comes before it gives {width}: they do not belong "
+            "together; fetch the model again, or name another"
+        )
+    return Dense(name, wide, narrow, config.get("activation_function"))
+
+
+def _read_pooling(path: Path, width: object) -> tuple[Pooling, int | None]:
+    """How tokens are pooled, and numbers of a pooled vector."""
     config = _read_json(path)
     told = config.get("word_embedding_dimension") or config.get("embedding_dimension") or width
     if isinstance(width, int) and told != width:
@@ -92,27 +170,40 @@ def _read_pooling(path: Path, width: object) -> Pooling:
             f"{path} asks for pooling {mode!r}, include_prompt {config.get('include_prompt', True)}; "
             f"supported are {', '.join(get_args(Pooling))} over all tokens; choose another model"
         )
-    return cast(Pooling, mode)
+    return cast(Pooling, mode), told if isinstance(told, int) else None
 
 
 def write_sentence_transformer_files(
-    folder: Path, dim: int, pooling: Pooling, prompts: Mapping[Kind, str], max_seq_length: int
+    folder: Path,
+    width: int,
+    pooling: Pooling,
+    prompts: Mapping[Kind, str],
+    max_seq_length: int,
+    *,
+    dense: Sequence[Dense] = (),
+    named: NamedPrompts | None = None,
 ) -> None:
     """Make a transformers folder a SentenceTransformer folder that normalises its output.
 
     The type names and pooling keys are the long-standing ones, which every version of the library reads.
     modules.json is written last: with it the folder is whole.
+
+    Args:
+        width: numbers of a token.
+        dense: the layers that stand in ``folder`` already.
+        named: of the model that this one was made from: its prompts for other tasks stay.
     """
     modules = []
-    for number, (name, path) in enumerate(
-        (("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize"))
-    ):
+    names = ["Transformer", "Pooling", *("Dense" for _ in dense), "Normalize"]
+    for number, name in enumerate(names):
+        path = f"{number}_{name}" if number else ""
         (folder / path).mkdir(exist_ok=True)
         modules.append(
             {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}
         )
+    others = {} if named is None else named.beside(prompts)
     modes = {key: name == pooling for key, name in _LEGACY_POOLING.items()}
-    _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": dim, **modes})
+    _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **modes})
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_seq_length, "do_lower_case": False})
     _write_json(
         folder / "config_sentence_transformers.json",
@@ -121,8 +212,9 @@ def write_sentence_transformer_files(
                 "query": prompts["query"],
                 "passage": prompts["passage"],
                 "document": prompts["passage"],  # the name that encode_document() looks for
+                **others,
             },
-            "default_prompt_name": None,
+            "default_prompt_name": named.default if named is not None and named.default in others else None,
             "similarity_fn_name": "cosine",
         },
     )

@@ -20,6 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from patent_embed.arrays import inverse_of, places_in, ranges_of, starts_of
 from patent_embed.devices import to_device
+from patent_embed.encoder import windows
 from patent_embed.encoder.kernels.cpu_dropout import dropout as drop
 from patent_embed.errors import UserError
 
@@ -28,6 +29,11 @@ ATTENTION = "patent_embed_packed"
 TRAINS_BY = "packed_attention_in_training"
 # The same, for the ``FirstTokens`` that reads its output.
 _FIRST_TOKENS = "packed_first_tokens"
+_SAME = 1e-4  # of a state's length; fp32 rounds to some 1e-6
+
+
+class UnpackableError(UserError):
+    """A model's attention does what packed attention does not."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +191,14 @@ def only_first_tokens(attention: nn.Module) -> bool:
     return reader is not None and reader.entered
 
 
+def first_position(model: nn.Module) -> int:
+    """Position id of a text's first token: RoBERTa counts from the padding index + 1, and its table shows it."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0
+
+
 def packed_forward(model: nn.Module, batch: PackedBatch, first_position: int = 0) -> Tensor:
     """Last hidden states, (T, hidden), or (n, hidden) inside ``FirstTokens.of``.
 
@@ -226,49 +240,71 @@ def packed_attention(
         query: (1, heads, T, head size); ``key`` and ``value`` may have fewer heads (grouped-query attention).
         attention_mask: always None, see above.
         cu_seq_lens_q, max_length_q: of the ``PackedBatch``.
+        sliding_window: a token sees those less than so many places away (``windows``); None: all of its text.
 
     Returns:
         (1, T, heads, head size), and None for the weights, which are never materialised. Inside ``FirstTokens.of``
         the last layer's rows of other tokens may hold anything.
+
+    Raises:
+        UnpackableError: a mask of the model's own or a soft cap of the scores is asked for.
     """
-    if softcap is not None or (sliding_window is not None and sliding_window < max_length_q):
-        raise UserError(
-            f"{type(module).__name__} asks for a sliding window of {sliding_window} tokens and a soft cap of "
-            f"{softcap}, which packed attention over texts of {max_length_q} tokens does not do; lower "
-            "model.max_seq_length to the window, or choose another model"
+    if softcap is not None or attention_mask is not None:
+        asked = "a mask of its own" if softcap is None else f"a soft cap of {softcap}"
+        raise UnpackableError(
+            f"{type(module).__name__} asks for {asked}, which packed attention does not do: texts would get other "
+            "embeddings; choose another model"
         )
+    window = sliding_window if sliding_window is not None and sliding_window < max_length_q else None
     causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
     # (T, heads, head size), by views alone: indexing with [0] would cost two copies in the backward pass.
     q, k, v = (tensor.transpose(1, 2).flatten(0, 1) for tensor in (query, key, value))
     if k.shape[1] != q.shape[1]:
         k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))
-    if TRAINS_BY in vars(module) and not causal:
+    if TRAINS_BY in vars(module) and not causal and window is None:
         first = only_first_tokens(module)
         output = vars(module)[TRAINS_BY](q, k, v, cu_seq_lens_q, max_length_q, scaling, dropout, first)
     elif q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
-        output = _flash_attention(q, k, v, cu_seq_lens_q, max_length_q, scaling, dropout, causal)
+        output = _flash_attention(q, k, v, cu_seq_lens_q, max_length_q, scaling, dropout, causal, window)
     else:
-        output = _exact_attention(q, k, v, cu_seq_lens_q, scaling, dropout, causal)
+        output = _exact_attention(q, k, v, cu_seq_lens_q, scaling, dropout, causal, window)
     return output[None], None
 
 
 def _flash_attention(
-    q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int, scale: float | None, dropout: float, causal: bool
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bounds: Tensor,
+    longest: int,
+    scale: float | None,
+    dropout: float,
+    causal: bool,
+    window: int | None = None,
 ) -> Tensor:
+    reach = -1 if window is None else window - 1  # tokens on a side; -1: all
     if dropout:
         # varlen_attn has no dropout; this is the operator it calls, which has, with its own backward.
+        local = {} if window is None else {"window_size_left": reach, "window_size_right": 0 if causal else reach}
         output: Tensor = torch.ops.aten._flash_attention_forward(  # noqa: SLF001
-            q, k, v, bounds, bounds, longest, longest, dropout, causal, False, scale=scale
+            q, k, v, bounds, bounds, longest, longest, dropout, causal, False, scale=scale, **local
         )[0]
         return output
     from torch.nn.attention.varlen import varlen_attn
 
-    window = (-1, 0) if causal else (-1, -1)
-    return cast(Tensor, varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale, window_size=window))
+    size = (reach, 0) if causal else (reach, reach)
+    return cast(Tensor, varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale, window_size=size))
 
 
 def _exact_attention(
-    q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, scale: float | None, dropout: float, causal: bool
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bounds: Tensor,
+    scale: float | None,
+    dropout: float,
+    causal: bool,
+    window: int | None = None,
 ) -> Tensor:
     """One call of plain attention for each run of texts of one length, on views of the row."""
     lengths = torch.diff(bounds).tolist()
@@ -279,7 +315,9 @@ def _exact_attention(
             last += 1
         end = begin + length * (last - first)
         rq, rk, rv = (t[begin:end].view(last - first, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v))
-        if dropout:
+        if window is not None and window < length:
+            output = _local_attention(rq, rk, rv, scale, dropout, causal, window)
+        elif dropout:
             output = _attention_with_dropout(rq, rk, rv, scale, dropout, causal)
         else:
             output = scaled_dot_product_attention(rq, rk, rv, is_causal=causal, scale=scale)
@@ -288,15 +326,57 @@ def _exact_attention(
     return torch.cat(outputs)
 
 
-def _attention_with_dropout(
-    q: Tensor, k: Tensor, v: Tensor, scale: float | None, dropout: float, causal: bool
+def _local_attention(
+    q: Tensor, k: Tensor, v: Tensor, scale: float | None, dropout: float, causal: bool, window: int
 ) -> Tensor:
-    """Plain attention, (texts, heads, length, size), whose weights are dropped as in ``cpu_dropout``."""
+    """Plain attention, (texts, heads, length, size), in which a token sees those of its window."""
+    outputs = []
+    for piece in windows.pieces(q.shape[2], window, causal, q.device):
+        some, keys, values = q[:, :, piece.queries], k[:, :, piece.keys], v[:, :, piece.keys]
+        if dropout:
+            outputs.append(_attention_with_dropout(some, keys, values, scale, dropout, seen=piece.mask))
+        else:
+            outputs.append(scaled_dot_product_attention(some, keys, values, attn_mask=piece.mask, scale=scale))
+    return torch.cat(outputs, 2)
+
+
+def _attention_with_dropout(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float | None,
+    dropout: float,
+    causal: bool = False,
+    seen: Tensor | None = None,
+) -> Tensor:
+    """Plain attention, (texts, heads, length, size), whose weights are dropped as in ``cpu_dropout``.
+
+    ``seen``: (queries, keys) booleans, False where a query does not read a key.
+    """
     scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if causal:
         length = scores.shape[-1]
-        scores = scores.masked_fill(torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1), -torch.inf)
+        seen = ~torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
+    if seen is not None:
+        scores = scores.masked_fill(~seen, -torch.inf)
     return drop(scores.softmax(-1), dropout) @ v
+
+
+def keeps_texts_apart(model: nn.Module) -> bool:
+    """Whether a text has the same states in a packed row as alone: found out with two texts of a few tokens.
+
+    Not every model lets ``ATTENTION`` compute its attention (MPNet, DeBERTa), and some mix tokens by other means
+    (convolutions, recurrent states). They take a packed row without a word, and its texts then see one another.
+    """
+    tokens, begin = Tokens.from_lists([[1, 2, 3], [4, 5, 6, 7, 8]]), first_position(model)
+    with torch.inference_mode():
+        try:
+            together = packed_forward(model, pack(tokens), begin)
+            alone = [packed_forward(model, pack(tokens, np.array([row])), begin) for row in range(2)]
+        except (UnpackableError, TypeError):  # TypeError: a model of foreign code that does not take the bounds
+            return False
+    apart = torch.cat(alone)
+    return bool(((together - apart).norm(dim=-1) <= _SAME * apart.norm(dim=-1)).all())
 
 
 def register() -> None:

@@ -56,17 +56,18 @@ def mapped(vectors: Vectors, weight: Vectors) -> Vectors:
 
 
 def append_map(folder: Path, weight: Vectors) -> None:
-    """Put a map behind the pooling of the SentenceTransformer folder ``folder``, as a ``Dense`` layer without bias.
+    """Put a map at the end of the SentenceTransformer folder ``folder``, as a ``Dense`` layer without bias.
 
-    The pooled vector need not be normalised before: a linear map keeps its direction. ``modules.json`` is written
+    The vector need not be normalised before: a linear map keeps its direction. ``modules.json`` is written
     last.
     """
     modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
     kinds = [module["type"].rpartition(".")[2] for module in modules]
-    if kinds != ["Transformer", "Pooling", "Normalize"]:
+    last = len(modules) - 1
+    if kinds != ["Transformer", "Pooling", *["Dense"] * (last - 2), "Normalize"]:
         raise ValueError(f"modules of {folder} are {kinds}, not those that this package writes")
-    shutil.move(folder / "2_Normalize", folder / "3_Normalize")
-    dense = folder / "2_Dense"
+    shutil.move(folder / f"{last}_Normalize", folder / f"{last + 1}_Normalize")
+    dense = folder / f"{last}_Dense"
     dense.mkdir()
     wide, narrow = weight.shape[1], weight.shape[0]
     about = {
@@ -77,7 +78,9 @@ def append_map(folder: Path, weight: Vectors) -> None:
     }
     (dense / "config.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
     save_file({"linear.weight": np.ascontiguousarray(weight, np.float32)}, dense / "model.safetensors")
-    prefix = modules[2]["type"].rpartition(".")[0]
-    modules[2] = {"idx": 2, "name": "2", "path": "2_Dense", "type": f"{prefix}.Dense"}
-    modules.append({"idx": 3, "name": "3", "path": "3_Normalize", "type": f"{prefix}.Normalize"})
+    prefix = modules[last]["type"].rpartition(".")[0]
+    del modules[last]
+    for number, kind in enumerate(("Dense", "Normalize"), start=last):
+        name = str(number)
+        modules.append({"idx": number, "name": name, "path": f"{number}_{kind}", "type": f"{prefix}.{kind}"})
     (folder / "modules.json").write_text(json.dumps(modules, indent=2), encoding="utf-8")

@@ -36,6 +36,7 @@ class ModelCard:
         query_prompt, passage_prompt: texts put in front of every query and passage; may be empty.
         dim: of an embedding.
         max_seq_length: tokens; longer texts are cut.
+        dense: layers follow pooling, which only sentence-transformers loads.
         tuned: which of the report's results is this model.
         training: shown as a table: ``{"loss": "triplet", "margin": "0.3", ...}``.
     """
@@ -47,20 +48,24 @@ class ModelCard:
     passage_prompt: str
     dim: int
     max_seq_length: int
+    dense: bool = False
     tuned: str = "tuned"
     training: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_model_card(model_dir: Path, card: ModelCard, report: RunReport) -> None:
     """Write ``model_dir/README.md``."""
+    snippets = usage_snippets(
+        f"path/to/{card.name}", card.pooling, card.query_prompt, card.passage_prompt, card.max_seq_length
+    )
+    if card.dense:
+        del snippets["transformers"]
     verdicts = [content.verdict_line(comparison) for comparison in report.comparisons if comparison.split == "test"]
     found = {
         "card": card,
         "report": report,
         "header": Markdown(yaml.safe_dump(_header(card, report), allow_unicode=True, sort_keys=False)),
-        "snippets": usage_snippets(
-            f"path/to/{card.name}", card.pooling, card.query_prompt, card.passage_prompt, card.max_seq_length
-        ),
+        "snippets": snippets,
         "evidence": [*verdicts, *map(content.sentence, content.evidence_lines(report))],
         "summary": report.results[0].summary("test") if report.results else {},
         "tested": content.result_table(report.results, "test"),

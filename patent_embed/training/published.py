@@ -39,13 +39,12 @@ class Mixed:
     def __init__(self, base: Encoder, trained: Encoder) -> None:
         self.encoder = trained
         self._base, self._trained = (
-            {name: value.detach().clone() for name, value in each.model.state_dict().items()}
-            for each in (base, trained)
+            {name: value.detach().clone() for name, value in each.state_dict().items()} for each in (base, trained)
         )
 
     def at(self, share: float) -> Encoder:
         """The encoder, until the next call, with ``share`` of the base model in it: 0 the trained one, 1 the base."""
-        self.encoder.model.load_state_dict(toward_base(self._trained, self._base, share))
+        self.encoder.load_state_dict(toward_base(self._trained, self._base, share))
         return self.encoder
 
 

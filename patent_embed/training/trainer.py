@@ -109,7 +109,7 @@ class Trainer:
         self._fused: Fused | CpuFused | None = None
         self._graphs: Graphs | None = None
         pays = data.epoch_size * config.epochs >= fused.PAYS_FROM_TRIPLETS
-        if self.precision == "bf16" and pays and fused.supported(encoder.model, self.device):
+        if self.precision == "bf16" and pays and encoder.packs and fused.supported(encoder.model, self.device):
             self._fused = Fused(encoder.model)
             self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
         if self.device.type == "cpu":

@@ -128,6 +128,7 @@ def train(context: Context, config: Config, resume_from: Folder | None = None) -
             "stopped_early": state["stopped"],
             "trained_parameters": outcome["trained_parameters"],
             "precision": outcome["precision"],
+            "batches": outcome["batches"],
             "workers": config.training.num_workers,
         },
         working=_ATTEMPT,
@@ -185,10 +186,12 @@ def _notes(artifact: Artifact) -> list[str]:
     from patent_embed.training.selection import Doubt, doubt_line
 
     report = artifact.report
-    kept = f"epoch {report['kept_epoch']} kept" + (", stopped early" if report["stopped_early"] else "")
-    if report["doubt"] is None or report["kept_epoch"] == report["best_epoch"]:
-        return [kept]
-    return [kept, doubt_line(report["best_epoch"], Doubt(**report["doubt"]))]
+    notes = [f"epoch {report['kept_epoch']} kept" + (", stopped early" if report["stopped_early"] else "")]
+    if report["doubt"] is not None and report["kept_epoch"] != report["best_epoch"]:
+        notes.append(doubt_line(report["best_epoch"], Doubt(**report["doubt"])))
+    if report.get("batches") == "padded":
+        notes.append("padded batches: this architecture reads no texts in one row, docs/encoders.md")
+    return notes
 
 
 def _rate(artifact: Artifact) -> str:

@@ -10,13 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from transformers import Qwen3Config, Qwen3Model
 
 from patent_embed.config.training import LoraConfig
-from patent_embed.encoder import packing
+from patent_embed.encoder import packing, windows
 from patent_embed.encoder.packing import Tokens, pack
-from patent_embed.errors import UserError
-from tests.unit.encoder.models import LENGTHS, PAD, POOLING, SIZES, make_encoder, make_tokens, random_model
+from tests.unit.encoder.models import LENGTHS, PAD, POOLING, make_encoder, make_tokens, random_model
 
 
 def padded_embeddings(model: nn.Module, tokens: Tokens, pooling: str, device: str = "cpu") -> Tensor:
@@ -129,14 +127,36 @@ def test_rows_come_in_the_order_asked_for() -> None:
     torch.testing.assert_close(encoder.forward(pack(tokens, asked)), encoder.forward(pack(tokens))[asked])
 
 
-def test_a_window_shorter_than_the_text_is_refused() -> None:
-    model = Qwen3Model(
-        Qwen3Config(
-            **SIZES, num_attention_heads=4, head_dim=8, use_sliding_window=True, sliding_window=8, max_window_layers=0
-        )
-    )
-    with pytest.raises(UserError, match="sliding window of 8"):
-        make_encoder(model, "lasttoken").forward(pack(make_tokens([20])))
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("length", "window"), [(1, 3), (150, 1), (150, 3), (150, 70), (129, 128), (40, 40)])
+def test_a_local_window_is_attention_under_its_mask(length: int, window: int, causal: bool) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2 * length, 3, 8) for _ in range(3))
+    bounds = torch.tensor([0, length, 2 * length], dtype=torch.int32)
+    distance = torch.arange(length)[:, None] - torch.arange(length)
+    seen = (distance.abs() < window) & ((distance >= 0) | torch.tensor(not causal))
+    expected = [
+        nn.functional.scaled_dot_product_attention(*(t[text].transpose(0, 1) for t in (q, k, v)), attn_mask=seen)
+        for text in (slice(0, length), slice(length, 2 * length))
+    ]
+    for dropout in (0.0, 1e-9):  # the second keeps every weight, and goes the way of dropout
+        local = packing._exact_attention(q, k, v, bounds, None, dropout, causal, window)
+        torch.testing.assert_close(local, torch.cat([each.transpose(0, 1) for each in expected]))
+
+
+def test_the_mask_of_a_window_grows_with_the_window_alone() -> None:
+    for causal in (False, True):
+        masks = [piece.mask for piece in windows.pieces(8192, 128, causal, torch.device("cpu"))]
+        assert sum(len(mask) for mask in masks) == 8192
+        assert max(mask.numel() for mask in masks) < 3 * 128 * 128
+
+
+@pytest.mark.parametrize("changed", [{"attention_mask": torch.ones(1, 1, 4, 4)}, {"softcap": 30.0}])
+def test_what_packed_attention_does_not_do_is_refused(changed: dict[str, object]) -> None:
+    q, bounds = torch.randn(1, 2, 4, 8), torch.tensor([0, 4])
+    arguments = {"attention_mask": None, "cu_seq_lens_q": bounds, "max_length_q": 4} | changed
+    with pytest.raises(packing.UnpackableError, match=r"Linear asks for a (mask of its own|soft cap of 30\.0)"):
+        packing.packed_attention(nn.Linear(1, 1), q, q, q, **arguments)
 
 
 @given(st.lists(st.lists(st.integers(0, 99), max_size=5), min_size=1, max_size=6), st.data())
@@ -184,6 +204,26 @@ def test_flash_attention_is_exact_attention(architecture: str) -> None:
     for name, parameter in encoder.model.named_parameters():
         if name in gradients and parameter.grad is not None:
             assert (parameter.grad.cpu() - gradients[name]).norm() < 0.1 * gradients[name].norm() + 1e-3, name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("window", [1, 5, 40])
+def test_flash_attention_of_a_window_is_exact_attention(causal: bool, window: int) -> None:
+    torch.manual_seed(0)
+    bounds = torch.tensor([0, 5, 69, 200], dtype=torch.int32, device="cuda")
+    q, k, v = (torch.randn(200, 4, 32, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+    weight = torch.randn(200, 4, 32, device="cuda")
+
+    def run(output: Tensor) -> list[Tensor]:
+        return [output, *torch.autograd.grad((output.float() * weight).sum(), (q, k, v))]
+
+    expected = run(packing._exact_attention(q, k, v, bounds, None, 0.0, causal, window))
+    for dropout in (0.0, 1e-9):
+        got = run(packing._flash_attention(q, k, v, bounds, 131, None, dropout, causal, window))
+        for one, other in zip(got, expected, strict=True):
+            assert (one.float() - other.float()).norm() <= 2e-2 * other.float().norm() + 1e-3
 
 
 @pytest.mark.gpu

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -71,5 +72,13 @@ def test_sentence_transformers_gives_the_mapped_vectors(tiny_model: Path, tmp_pa
     expected = mapped(encoder.encode(TEXTS, "query", precision="fp32"), weight)
     stock = SentenceTransformer(str(out), device="cpu")
     np.testing.assert_allclose(stock.encode_query(TEXTS), expected, atol=1e-5)
+    np.testing.assert_allclose(Encoder.load(out).encode(TEXTS, "query", precision="fp32"), expected, atol=1e-5)
+    # Once more, behind a model that ends in a Dense layer already.
+    square = np.random.default_rng(3).normal(size=(OLD, OLD)).astype(np.float32)
+    append_map(out, square)
+    stock = SentenceTransformer(str(out), device="cpu")
+    np.testing.assert_allclose(stock.encode_query(TEXTS), mapped(expected, square), atol=1e-5)
+    modules = json.loads((out / "modules.json").read_text())
+    (out / "modules.json").write_text(json.dumps(modules[:-1]))
     with pytest.raises(ValueError, match="Dense"):
         append_map(out, weight)
