@@ -48,11 +48,19 @@ from patent_embed.training.published import Mixed
 from patent_embed.training.start import start_training
 
 _PRIOR_ART = ["preset=prior-art"]
-_ALONE = [*_PRIOR_ART, "relevance.own=0", "relevance.halves=0", "relevance.claims=0", "relevance.citations=0"]
+_ALONE = [
+    *_PRIOR_ART,
+    "relevance.own=0",
+    "relevance.halves=0",
+    "relevance.claims=0",
+    "relevance.citations=0",
+    "relevance.classes=0",
+]
 ROWS = {
     "title": [*_ALONE, "relevance.own=1", "training.validate_on=queries"],
     "halves": [*_ALONE, "relevance.halves=1"],
     "citations": [*_ALONE, "relevance.citations=4"],
+    "classes": [*_ALONE, "relevance.classes=1"],
     "prior-art": _PRIOR_ART,
 }
 METRICS, DEPTH = ("ndcg@10", "recall@100"), 100

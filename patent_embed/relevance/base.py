@@ -69,6 +69,7 @@ class Source(ABC):
         kind: whose prompt the asking text gets. Of symmetric pairs, where either text could be the answer, it is the
             passage's, which the answers always get.
         settings: the model of what it can be told; each field has a default.
+        measures: whether its pairs are sure enough to measure by, where both patents are held out of training.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Source(ABC):
     columns: tuple[str, ...]
     kind: Literal["query", "passage"]
     settings: type[Section] = Section
+    measures: bool = True
 
     @abstractmethod
     def pairs(self, patents: Patents) -> Iterator[Pair]:

@@ -14,7 +14,7 @@ from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 from patent_embed.errors import UserError
 from patent_embed.losses.base import link_keys
-from patent_embed.relevance.base import OWN
+from patent_embed.relevance.base import OWN, SOURCES
 from patent_embed.training.data import TripletData
 from patent_embed.training.mixture import Mixture
 from patent_embed.training.validation import RetrievalSet, shares_main_group
@@ -140,8 +140,10 @@ def _joined(parts: list[TripletData], mixture: Mixture) -> TripletData:
 
 
 def linked_rows(known: Known, split: str) -> tuple[Rows, Rows]:
-    """Rows of patents of ``split`` and of those that a source links them to, passage to passage: (pairs,) each."""
-    table = known.table
+    """Rows of patents of ``split`` and of those that a source which measures links them to, passage to passage:
+    (pairs,) each."""
+    measuring = pa.array([source.name for source in SOURCES if source.measures])
+    table = known.table.filter(pc.is_in(known.table["source"], value_set=measuring))
     others = pc.and_(pc.equal(table["split"], split), pc.not_equal(table["publication_number"], table["patent"]))
     pairs = table.filter(pc.and_(others, pc.and_(pc.is_null(table["query"]), pc.is_null(table["answer"]))))
     return known.rows(pairs["publication_number"]), known.rows(pairs["patent"])

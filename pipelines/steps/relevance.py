@@ -15,6 +15,8 @@ from patent_embed.data.relevance import columns_of, find_relevance
 from patent_embed.data.schemas import GRADES
 from patent_embed.relevance.base import GRADED, SOURCES
 from patent_embed.relevance.claims import LEAST as LEAST_CLAIM
+from patent_embed.relevance.classes import COMMON, NEAREST
+from patent_embed.relevance.classes import LEAST as LEAST_ALIKE
 from patent_embed.relevance.halves import LEAST as LEAST_HALF
 from pipelines.engine import Context, Input, StepSpec, rate
 from pipelines.steps import negatives_graded
@@ -59,7 +61,13 @@ def relevance_step(
         | judged,
         inputs={"ingest": ingest, "splits": splits} | ({} if graded is None else {"graded": graded}),
         work=work,
-        constants={"LEAST_HALF": LEAST_HALF, "LEAST_CLAIM": LEAST_CLAIM},
+        constants={
+            "LEAST_HALF": LEAST_HALF,
+            "LEAST_CLAIM": LEAST_CLAIM,
+            "LEAST_ALIKE": LEAST_ALIKE,
+            "COMMON": COMMON,
+            "NEAREST": NEAREST,
+        },
         notes=_notes,
         rate=rate,
     )

@@ -1,4 +1,4 @@
-"""Several passages a patent: from texts that are longer than the model reads to searches; and where they are refused."""
+"""Several passages a patent: from texts longer than the model reads to searches; and where they are refused."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ assert len(found.links) == 2
 
 
 def test_each_source_has_a_weight_that_is_0_unless_set() -> None:
-    assert SOURCES.names() == ["halves", "claims", "citations", "judge"]
+    assert SOURCES.names() == ["halves", "claims", "citations", "classes", "judge"]
     assert RelevanceConfig().weights() == {"own": 1.0}
     assert not RelevanceConfig().several
     assert RelevanceConfig(own=0, citations=2).weights() == {"citations": 2.0}

@@ -150,6 +150,16 @@ def test_val_patents_are_judged_by_what_they_cite_and_never_find_themselves(enco
     assert retrieval_ndcg(encoder, val).tolist() == pytest.approx([1 / np.log2(rank + 1)], abs=1e-5)
 
 
+def test_val_patents_are_not_judged_by_what_is_classified_alike(encoder: Encoder) -> None:
+    given = known()
+    alike = pa.Table.from_pylist([dict(zip(RELEVANCE.names, pair(5, 1, "classes"), strict=True))], RELEVANCE)
+    table = pa.concat_tables([given.table, alike])
+    more = Known(given.corpus, given.splits, given.family, table, given.links)
+    links = linked_set(encoder, more, "val").links
+    assert links is not None
+    assert links.tolist() == [[0, 2]]
+
+
 def test_a_training_on_links_is_refused_by_links(encoder: Encoder) -> None:
     given = known()
     queries = pa.table({"publication_number": ["CN4"], "query": ["怎样布置壳体"], "source": ["rules"]})
