@@ -40,11 +40,8 @@ def write_by_workers(
     import lance_ray
     import ray
 
-    files, first = list[dict[str, int]](), 0
-    for number, part in enumerate(corpus.parts("corpus")):
-        files.append({"part": number, "first": first})
-        first += pq.read_metadata(part).num_rows
-    rows = partial(_patents, corpus=corpus.address, models=dict(models))
+    files = files_of(corpus)
+    rows = partial(patents_of, corpus=corpus.address, models=dict(models))
     data = ray.data.from_items(files, override_num_blocks=len(files)).map_batches(rows, batch_size=1)
     place = place_of(folder)
     lance_ray.write_lance(
@@ -58,6 +55,15 @@ def write_by_workers(
     return finish(place, content)
 
 
+def files_of(corpus: Artifact) -> list[dict[str, int]]:
+    """The parts of a corpus by their numbers, and the row of the corpus that each begins with."""
+    files, first = list[dict[str, int]](), 0
+    for number, part in enumerate(corpus.parts("corpus")):
+        files.append({"part": number, "first": first})
+        first += pq.read_metadata(part).num_rows
+    return files
+
+
 def groups_of(file: pq.ParquetFile, fields: Sequence[str]) -> Iterator[pa.Table]:
     """``fields`` of a part of a corpus, a row group at a time, with nulls for what the corpus has not."""
     known = [name for name in fields if name in file.schema_arrow.names]
@@ -69,8 +75,8 @@ def groups_of(file: pq.ParquetFile, fields: Sequence[str]) -> Iterator[pa.Table]
         yield table.select(list(fields))
 
 
-def _patents(batch: Mapping[str, Any], corpus: str, models: Mapping[str, ServedModel]) -> Iterator[pa.Table]:
-    """A worker's part of the corpus, whose first row is row ``first`` of the vectors."""
+def patents_of(batch: Mapping[str, Any], corpus: str, models: Mapping[str, ServedModel]) -> Iterator[pa.Table]:
+    """What a worker writes: one of ``files_of`` as columns, with its vectors."""
     (part,), (first,) = batch["part"].tolist(), batch["first"].tolist()
     file = pq.ParquetFile(open_artifact(corpus).parts("corpus")[part])
     rows = file.metadata.num_rows
