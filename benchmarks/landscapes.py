@@ -69,8 +69,12 @@ def measured(benchmark: Benchmark, splits: pa.Table, seed: int, row: str, more: 
     judged = found.table.filter(held_out)
     trained = find_relevance(benchmark.table, splits, config.relevance, seed).table
     table = pa.concat_tables([trained.filter(trained["trains"]), judged])
-    known = Known(benchmark.table, splits, family, table, found.links)
+    known = Known(benchmark.searched, splits, family, table, found.links)
     asked = benchmark.asked(known, "test")
+    if not len(benchmark.asked(known, "val").row) or not len(asked.row):
+        raise SystemExit(
+            "no patent of val, or none of test, cites another one of the file: give more patents (--limit)"
+        )
     base = Encoder.load(benchmark.model, config.model, device=benchmark.device)
     lines = [("bm25", benchmark.measured(benchmark.bm25(asked), asked, family), {})]
     for kind, scores in benchmark.scores(base, asked).items():
@@ -95,7 +99,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="patents, for a try")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    benchmark = Benchmark(arguments.data, resolve_model(arguments.model_name), device, arguments.limit)
+    view = config_of(arguments.row, 0, arguments.set).model
+    benchmark = Benchmark(arguments.data, resolve_model(arguments.model_name), device, arguments.limit, view)
     where = landscapes_of(arguments.data)
     landscape = [where[number] for number in benchmark.table["publication_number"].to_pylist()]
     lines = []

@@ -3,8 +3,8 @@
     python benchmarks/prior_art.py --data citations-en.jsonl.gz --rows title halves prior-art --seeds 1 2 3
     python benchmarks/prior_art.py ... --limit 600 --set model.max_seq_length=96    # a try on a CPU
 
-The query is the title and abstract of a patent, its right answers are what it cites, candidates are the abstracts of
-all patents of the file, its own family left out. Families are split by a hash of the seed; a row trains on links
+The query is the title and abstract of a patent, its right answers are what it cites, candidates are all patents of the
+file, by the preset's view of them, its own family left out. Families are split by a hash of the seed; a row trains on links
 inside of ``train`` alone, epochs and settings are chosen on ``val``, and what is reported is of ``test``. ``in``: a
 cited patent shares a three-character class with the citing one; ``out``: it shares none. BM25 is over the words of
 both texts. One JSON line a seed and system, and at the end the means of each system over the seeds.
@@ -28,11 +28,13 @@ import torch
 
 from patent_embed.arrays import numbered
 from patent_embed.config.load import load_config
+from patent_embed.config.model import ModelConfig
 from patent_embed.config.queries import QueriesConfig
 from patent_embed.config.settings import Config
 from patent_embed.data.records import RecordParser, to_table
 from patent_embed.data.relevance import find_relevance
 from patent_embed.data.splits import split_table
+from patent_embed.data.views import viewed
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.evaluation.bm25 import Bm25Index
@@ -95,9 +97,9 @@ class Silent:
 
 class Benchmark:
     """The patents of a file, and what is asked about them. ``limit``: for a try, so many patents, with those that are
-    linked first."""
+    linked first; ``view``: says what is searched of them."""
 
-    def __init__(self, path: Path, model: Path, device: str, limit: int | None) -> None:
+    def __init__(self, path: Path, model: Path, device: str, limit: int | None, view: ModelConfig) -> None:
         self.model, self.device = model, device
         with gzip.open(path, "rt", encoding="utf-8") as file:
             lines = [json.loads(line) for line in file]
@@ -107,6 +109,7 @@ class Benchmark:
             lines = lines[:limit]
         records = [RecordParser().parse_record(line, path.name) for line in lines]
         self.table = to_table([record for record in records if not record.reason]).sort_by("publication_number")
+        self.searched = viewed(self.table, view)
         columns = (self.table[name].to_pylist() for name in ("title", "abstract"))
         self.titled = [f"{title}. {abstract}" for title, abstract in zip(*columns, strict=True)]
         self.classes = [{code[:3] for code in codes} for codes in self.table["codes"].to_pylist()]
@@ -125,7 +128,7 @@ class Benchmark:
 
     def scores(self, encoder: Encoder, asked: Asked) -> dict[str, np.ndarray]:
         """Of an encoder, (q, patents), by the prompt that the query gets."""
-        passages = encoder.encode(self.table["abstract"].to_pylist(), "passage")
+        passages = encoder.encode(self.searched["abstract"].to_pylist(), "passage")
         texts = [self.titled[row] for row in asked.row.tolist()]
         return {
             "query": encoder.encode(texts, "query") @ passages.T,
@@ -134,7 +137,7 @@ class Benchmark:
 
     def bm25(self, asked: Asked) -> np.ndarray:
         """(q, patents) by words."""
-        index = Bm25Index.build(self.table["abstract"].to_pylist())
+        index = Bm25Index.build(self.searched["abstract"].to_pylist())
         return np.stack([index.scores(self.titled[row]) for row in asked.row.tolist()])
 
     def measured(self, scores: np.ndarray, asked: Asked, family: np.ndarray) -> dict[str, float]:
@@ -157,7 +160,9 @@ class Benchmark:
         encoder = Encoder.load(self.model, config.model)
         queries = build_queries(self.table, QueriesConfig(backend="rules"), {}, seed)[0]
         mined = mine_negatives(self.table, splits, config.negatives, seed).table
-        own = build_triplets(encoder, self.table, splits, queries, mined, None, mined=config.training.mined_negatives)
+        own = build_triplets(
+            encoder, self.searched, splits, queries, mined, None, mined=config.training.mined_negatives
+        )
         data, counts = with_relevance(encoder, own, known, config.relevance.weights())
         val = linked_set(encoder, known, "val")
         trainer = start_training(self.model, data, val, config, fingerprint="", device=torch.device(self.device))
@@ -181,7 +186,7 @@ class Benchmark:
         every = whole.relevance.model_copy(update={"answers_per_patent": 1000, "citations": 1.0})
         found = find_relevance(self.table, splits, every, seed)
         family = numbered(splits["family"])[0].astype(np.int64)
-        known = Known(self.table, splits, family, found.table, found.links)
+        known = Known(self.searched, splits, family, found.table, found.links)
         held_out = pc.and_(pc.equal(found.table["source"], "citations"), pc.not_equal(found.table["split"], "train"))
         judged = found.table.filter(held_out)
         asked = self.asked(known, "test")
@@ -194,7 +199,7 @@ class Benchmark:
             trained = find_relevance(self.table, splits, config.relevance, seed).table
             # Epochs of every row are judged by the same links of val.
             table = pa.concat_tables([trained.filter(trained["trains"]), judged])
-            known = Known(self.table, splits, family, table, found.links)
+            known = Known(self.searched, splits, family, table, found.links)
             encoder, about = self.train(config, splits, known)
             about["seconds"] = round(time.perf_counter() - started)
             mixed = Mixed(base, encoder)
@@ -225,7 +230,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="patents, for a try")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    benchmark = Benchmark(arguments.data, resolve_model(arguments.model_name), device, arguments.limit)
+    view = config_of("prior-art", 0, arguments.set).model
+    benchmark = Benchmark(arguments.data, resolve_model(arguments.model_name), device, arguments.limit, view)
     lines = []
     for seed in arguments.seeds:
         for line in benchmark.run(seed, arguments.rows, arguments.set):
