@@ -4,10 +4,10 @@
     python benchmarks/prior_art.py ... --limit 600 --set model.max_seq_length=96    # a try on a CPU
 
 The query is the title and abstract of a patent, its right answers are what it cites, candidates are all patents of the
-file, by the preset's view of them, its own family left out. Families are split by a hash of the seed; a row trains on links
-inside of ``train`` alone, epochs and settings are chosen on ``val``, and what is reported is of ``test``. ``in``: a
-cited patent shares a three-character class with the citing one; ``out``: it shares none. BM25 is over the words of
-both texts. One JSON line a seed and system, and at the end the means of each system over the seeds.
+file, by the preset's view of them, its own family left out. Families are split by a hash of the seed; a row trains on
+links inside of ``train`` alone, epochs and settings are chosen on ``val``, and what is reported is of ``test``.
+``in``: a cited patent shares a three-character class with the citing one; ``out``: it shares none. BM25 is over the
+words of both texts. One JSON line a seed and system, and at the end the means of each system over the seeds.
 """
 
 from __future__ import annotations

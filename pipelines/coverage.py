@@ -64,4 +64,4 @@ def _steps(config: Config, output: Output) -> list[StepSpec]:
 def _whole(recipe: Recipe) -> StepSpec:
     """The first training of the last round, of the run's own seed."""
     tokens = recipe.tokens
-    return next(step for step in recipe.trainings if step.inputs["tokens"] is tokens)
+    return next(step for step in recipe.trainings if any(each is tokens for each in step.inputs.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,7 +32,10 @@ class Products:
         import torch  # only where there is something to score
 
         self._torch, self._device = torch, device
-        self._passages = torch.as_tensor(np.asarray(passages)).to(device)
+        with warnings.catch_warnings():
+            # A memory-mapped file can only be read, which is all that is done here.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            self._passages = torch.as_tensor(np.asarray(passages)).to(device)
         self._spans = spans
 
     def dots(self, queries: Float32, rows: Int32) -> Float32:
