@@ -19,6 +19,7 @@ from patent_embed.config.splits import SplitsConfig
 from patent_embed.config.training import TrainingConfig
 from patent_embed.config.tune import TuneConfig
 from patent_embed.losses.base import LOSSES
+from patent_embed.relevance.judge import JUDGE
 from patent_embed.section import Section
 
 
@@ -51,10 +52,10 @@ class Config(Section):
                 f"relevance has weights {self.relevance.weights()}, and loss {self.training.loss!r} learns from the "
                 f"patents' own text alone: it knows no grades; set training.loss={fitting}"
             )
-        judge = self.queries.judge
-        if self.relevance.judge and not (judge.enabled and judge.candidates):
+        judge, weight = self.queries.judge, self.relevance.weights().get(JUDGE.name, 0.0)
+        if weight and not (judge.enabled and judge.candidates):
             raise ValueError(
-                f"relevance.judge is {self.relevance.judge:g}, and no judge is asked about candidates, so it has no "
+                f"relevance.judge is {weight:g}, and no judge is asked about candidates, so it has no "
                 "pairs; set queries.judge.enabled=true and queries.judge.candidates, or relevance.judge=0"
             )
         if self.training.validate_on == "relevance" and not self.relevance.several:
