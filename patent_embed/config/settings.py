@@ -52,9 +52,10 @@ class Config(Section):
                 f"patents' own text alone: it knows no grades; set training.loss={fitting}"
             )
         judge = self.queries.judge
-        if self.relevance.judge and not (judge.enabled and judge.candidates):
+        weight = self.relevance.weights().get("judge", 0.0)
+        if weight and not (judge.enabled and judge.candidates):
             raise ValueError(
-                f"relevance.judge is {self.relevance.judge:g}, and no judge is asked about candidates, so it has no "
+                f"relevance.judge is {weight:g}, and no judge is asked about candidates, so it has no "
                 "pairs; set queries.judge.enabled=true and queries.judge.candidates, or relevance.judge=0"
             )
         if self.training.validate_on == "relevance" and not self.relevance.several:
