@@ -177,7 +177,7 @@ def test_a_whole_run_takes_answers_out_of_the_negatives_and_trains_on_them(
 
     out = tmp_path / "out"
     scratch = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))  # Ray's sockets need short paths
-    command = [sys.executable, "pipelines/run.py", "--data_dir", sample_folder, "--output_dir", out]
+    command: list[str | Path] = [sys.executable, "pipelines/run.py", "--data_dir", sample_folder, "--output_dir", out]
     command += ["--model_name", tiny_model, "--query_backend", "api", "--llm_model", "m", "--num_epochs", "1"]
     command += ["--loss", "infonce", "--batch_size", "32"]
     for setting in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -68,7 +69,7 @@ def test_a_corpus_of_one_section_has_no_unrelated_pairs_and_is_no_control() -> N
     assert "only 30 relevant and 0 unrelated pairs can be planted" in control.shortcoming(CONFIG)
 
 
-def graded(relevant: list[int | None], unrelated: list[int | None]) -> Control:
+def graded(relevant: Sequence[int | None], unrelated: Sequence[int | None]) -> Control:
     pair = Pair("q", Patent("A", "", "", "zh"))
     known = Planted([pair] * len(relevant), [pair] * len(unrelated), 0)
     return Control.of(known, [*relevant, *unrelated], 2)
