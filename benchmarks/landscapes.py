@@ -71,6 +71,10 @@ def measured(benchmark: Benchmark, splits: pa.Table, seed: int, row: str, more: 
     table = pa.concat_tables([trained.filter(trained["trains"]), judged])
     known = Known(benchmark.table, splits, family, table, found.links)
     asked = benchmark.asked(known, "test")
+    if not len(benchmark.asked(known, "val").row) or not len(asked.row):
+        raise SystemExit(
+            "no patent of val, or none of test, cites another one of the file: give more patents (--limit)"
+        )
     base = Encoder.load(benchmark.model, config.model, device=benchmark.device)
     lines = [("bm25", benchmark.measured(benchmark.bm25(asked), asked, family), {})]
     for kind, scores in benchmark.scores(base, asked).items():
