@@ -57,7 +57,7 @@ def test_a_run_with_several_passages_a_patent(patents: Path, tiny_model: Path, t
     table = pq.read_table(encoded).sort_by([("id", "ascending"), ("passage", "ascending")])
     assert table["id"].to_pylist() == [numbers[each] for each in owner.tolist()]
     assert np.allclose(np.array(table["embedding"].to_pylist()), passages, atol=1e-5)
-    for command in (("serve", out), ("index", out, "--to", "lance")):
+    for command in (("serve", out), ("index", out, "--to", "lancedb")):
         said = patent_embed_here(*command, check=2).stderr
         assert "up to 3 vectors a patent (model.passages_per_patent)" in said
     benchmark = tmp_path / "own"
