@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from prior_art import Silent  # this folder's
+from prior_art import Silent, means  # this folder's
 
 from patent_embed.arrays import Rows, Vectors, numbered, rows_of
 from patent_embed.config.load import load_config
@@ -230,9 +230,8 @@ def main() -> None:
         lines += systems(split, arguments.rows, arguments.set, model, device)
     for task, system in dict.fromkeys((line["task"], line["system"]) for line in lines):
         mine = [line for line in lines if (line["task"], line["system"]) == (task, system)]
-        means = {name: round(float(np.mean([line[name] for line in mine])), 4) for name in METRICS}
         found = {"benchmark": "claims", "model": arguments.model_name, "seeds": len(mine), "task": task}
-        print(json.dumps(found | {"system": system} | means, ensure_ascii=False), flush=True)
+        print(json.dumps(found | {"system": system} | means(mine), ensure_ascii=False), flush=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from prior_art import Benchmark, config_of  # this folder's
+from prior_art import Benchmark, config_of, means  # this folder's
 
 from patent_embed.arrays import numbered
 from patent_embed.data.relevance import find_relevance
@@ -117,12 +117,10 @@ def main() -> None:
 
 def gain(lines: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     """Means over seeds of tuned less base, by the prompt ``kind`` of the queries."""
-    means: dict[str, dict[str, float]] = {}
-    for system in ("base", "tuned"):
-        mine = [line for line in lines if line["system"] == f"{system} {kind}"]
-        names = [name for name in mine[0] if "@" in name]
-        means[system] = {name: float(np.mean([line[name] for line in mine if name in line])) for name in names}
-    gains = {name: round(value - means["base"][name], 4) for name, value in means["tuned"].items()}
+    base, tuned = (
+        means([line for line in lines if line["system"] == f"{system} {kind}"], 9) for system in ("base", "tuned")
+    )
+    gains = {name: round(value - base[name], 4) for name, value in tuned.items()}
     return {"benchmark": "landscapes", "trained_on": lines[0]["trained_on"], "gain": kind} | gains
 
 

@@ -220,6 +220,12 @@ def config_of(row: str, seed: int, more: list[str]) -> Config:
     return load_config(presets=presets, settings=[*settings, *more, f"run.seed={seed}"])
 
 
+def means(lines: list[dict[str, Any]], digits: int = 4) -> dict[str, float]:
+    """Of each metric that the first line has, over the lines that have it."""
+    names = [name for name in lines[0] if "@" in name]
+    return {name: round(float(np.mean([line[name] for line in lines if name in line])), digits) for name in names}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="citations-en.jsonl.gz")
@@ -239,9 +245,7 @@ def main() -> None:
             print(json.dumps(line), flush=True)
     for system in dict.fromkeys(line["system"] for line in lines):
         mine = [line for line in lines if line["system"] == system]
-        names = [name for name in mine[0] if "@" in name]
-        means = {name: round(float(np.mean([line[name] for line in mine if name in line])), 4) for name in names}
-        print(json.dumps({"benchmark": "prior_art", "seeds": len(mine), "system": system} | means), flush=True)
+        print(json.dumps({"benchmark": "prior_art", "seeds": len(mine), "system": system} | means(mine)), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+# An end of Chinese or Japanese needs nothing behind it, a Latin one white space.
+SENTENCE_END = r"[。！？；]|[.!?;](?=\s)"
+
+
 def visible(text: str) -> str:
     """``text`` with an escape as JSON has it for each character that would be obeyed, not shown. Line breaks and tabs
     stay, and JSON stays the same JSON."""

@@ -15,7 +15,7 @@ from pipelines.engine import LocalModel, Output, StepSpec, needed_for
 from pipelines.output_folder import looking_at, working_in
 from pipelines.preflight import before_models
 from pipelines.recipe import Recipe
-from pipelines.steps.coverage import Trained, coverage_step, part_step
+from pipelines.steps.coverage import PART, Trained, coverage_step, part_step
 from pipelines.steps.train import NAME as TRAIN
 from pipelines.steps.train import train_step
 
@@ -53,7 +53,7 @@ def _steps(config: Config, output: Output) -> list[StepSpec]:
     for unit in units:
         for share in SHARES[:-1]:
             part = part_step(config, recipe.tokens, unit, share)
-            name = f"{TRAIN}-{part.name.removeprefix('tokens-part-')}"
+            name = f"{TRAIN}-{part.name.removeprefix(f'{PART}-')}"
             more += [part, train_step(config, part, base, config.run.seed, name)]
             trained.append((unit, share, more[-1]))
         trained.append((unit, SHARES[-1], _whole(recipe)))

@@ -11,9 +11,9 @@ import numpy as np
 from patent_embed.arrays import Rows
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.errors import UserError
+from patent_embed.text import SENTENCE_END
 
-# An end of Chinese or Japanese needs nothing behind it, a Latin one white space.
-_END = re.compile(r"[。！？；]|[.!?;](?=\s)|\n")
+_END = re.compile(rf"{SENTENCE_END}|\n")
 _LEAST_ROOM = 8  # tokens of a passage
 # A piece alone can be a token or two more than it was inside of its text.
 _SPARE = 2

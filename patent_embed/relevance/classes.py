@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pyarrow as pa
 from scipy import sparse
 from typing_extensions import override
 
+from patent_embed.arrays import numbered, owners_of
 from patent_embed.relevance.base import Pair, Patents, Source
 
 COMMON = 300  # patents: a code that more of them have says little, and would make the work quadratic
@@ -42,8 +44,9 @@ def likeness(codes: Sequence[Sequence[str]]) -> Iterator[tuple[list[int], list[f
     logarithm of how many times more patents there are than have it (inverse document frequency). Codes that more than
     ``COMMON`` patents have count as not shared.
     """
-    owner = np.repeat(np.arange(len(codes)), [len(each) for each in codes])
-    _, code, having = np.unique([one for each in codes for one in each], return_inverse=True, return_counts=True)
+    owner = owners_of(np.array([len(each) for each in codes], np.int64))
+    code, symbols = numbered(pa.array([one for each in codes for one in each], pa.string()))
+    having = np.bincount(code, minlength=len(symbols))
     weight = np.log(len(codes) / np.maximum(having, 1))
     whole = np.bincount(owner, weight[code], len(codes))
     rare = (having[code] <= COMMON) & (weight[code] > 0)  # what all have tells nothing

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing_extensions import override
 
 from patent_embed.relevance.base import Pair, Patents, Source
+from patent_embed.text import SENTENCE_END
 
 LEAST = 20  # characters of a half: less says too little to be found by
-# An end mark of Chinese or Japanese needs nothing behind it, a Latin one white space.
-_END = re.compile(r"[。！？；]|[.!?;](?=\s)")
+_END = re.compile(SENTENCE_END)
 
 
 class Halves(Source):

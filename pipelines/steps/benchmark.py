@@ -54,7 +54,7 @@ def embed_benchmark_step(config: Config, name: str, model: Input, benchmark: Inp
         return write_vectors(context, config.model, documents, queries, found.queries["prompt"].to_pylist())
 
     inputs = {"model": model, "benchmark": benchmark}
-    return StepSpec(f"{NAME}-embed-{name}", 1, model_settings(config), inputs, work, rate=vectors_rate, announced=True)
+    return StepSpec(f"{NAME}-embed-{name}", 2, model_settings(config), inputs, work, rate=vectors_rate, announced=True)
 
 
 def benchmark_bm25_step(benchmark: Input) -> StepSpec:

@@ -58,7 +58,7 @@ def embed_step(config: Config, name: str, model: Input, tables: Tables[Input]) -
     """The vectors of the encoder ``model``: a ``LocalModel``, or the training that made it."""
     return StepSpec(
         name=f"{NAME}-{name}",
-        version=2,
+        version=3,
         settings=model_settings(config),
         inputs={"model": model, "ingest": tables.ingest, "queries": tables.queries},
         work=lambda context: embed(context, config.model),

@@ -35,7 +35,7 @@ def embeddings_step(config: Config, texts: StepSpec, model: LocalModel, kind: Ki
     """The vectors of ``texts``, with the prompt of their ``kind`` put before them."""
     return StepSpec(
         name=NAME,
-        version=1,
+        version=2,
         settings=model_settings(config) | {"kind": kind},
         inputs={"texts": texts, "model": model},
         work=lambda context: _work(context, config, kind),

@@ -11,12 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from patent_embed.arrays import matches, rows_of
+from patent_embed.arrays import Vectors, matches, rows_of
 from patent_embed.artifacts import Artifact, Outcome
-from patent_embed.config.queries import QueriesConfig
 from patent_embed.config.settings import Config
 from patent_embed.data.schemas import GRADES
-from patent_embed.evaluation.search import pair_scores
+from patent_embed.evaluation.pooling import PatentVectors
 from patent_embed.negatives.answers import hardest, without_answers
 from patent_embed.negatives.drawn import examples
 from patent_embed.queries.asking import Patent, Request
@@ -29,6 +28,7 @@ from patent_embed.queries.writing import answers_to_come
 from pipelines.backends.opened import open_backend
 from pipelines.engine import Context, Input, StepSpec, rate
 from pipelines.steps import negatives
+from pipelines.steps.embed import patent_vectors
 from pipelines.steps.queries import STORE, graded_progress, judging_of
 from pipelines.steps.tables import Tables, counted
 
@@ -58,7 +58,9 @@ def negatives_graded_step(config: Config, tables: Tables[Input], vectors: Input,
         grades = GRADES.empty_table()
         pairs, own = list[Pair](), list[str]()
         if not about["why_not"]:
-            pairs, own = _candidates(context, corpus, asked, mined, settings)
+            vectors = context.inputs["vectors"]
+            queries, patents = np.load(vectors.file("queries.npy"), mmap_mode="r"), patent_vectors(vectors)
+            pairs, own = candidates(corpus, asked, mined, (queries, patents), settings.judge.candidates)
         store = context.output.folder / STORE
         with open_backend(judging, store, {}) if pairs else contextlib.nullcontext(_nobody) as backend:
             judge = Judge(judging, backend, QueryStore(store), graded_progress(context.progress.emit))
@@ -102,18 +104,19 @@ def _nobody(requests: Sequence[Request]) -> list[list[Answer]]:
     return [[Answer(request.key, error="not_sent") for request in requests]]
 
 
-def _candidates(
-    context: Context, corpus: pa.Table, asked: pa.Table, mined: pa.Table, settings: QueriesConfig
+def candidates(
+    corpus: pa.Table, asked: pa.Table, mined: pa.Table, vectors: tuple[Vectors, PatentVectors], count: int
 ) -> tuple[list[Pair], list[str]]:
-    """The negatives nearest to each query that no rule wrote, and the query's own patent beside each."""
-    ids, vectors = corpus["publication_number"], context.inputs["vectors"]
+    """The ``count`` negatives nearest to each query that no rule wrote, and the query's own patent beside each.
+
+    ``vectors``: of the queries, rows as in ``asked``, and of the patents, rows as in ``corpus``.
+    """
+    ids, (queries, patents) = corpus["publication_number"], vectors
     query, place = matches(rows_of(asked["publication_number"], ids), rows_of(mined["publication_number"], ids))
     written = pc.not_equal(asked["source"], RULES).to_numpy()
     query, place = query[written[query]], place[written[query]]
     negative = rows_of(mined["negative"], ids)[place]
-    load = {name: np.load(vectors.file(f"{name}.npy"), mmap_mode="r") for name in ("queries", "passages")}
-    scores = pair_scores(load["queries"], load["passages"], query, negative)
-    chosen = hardest(query, scores, settings.judge.candidates)
+    chosen = hardest(query, patents.pairs(queries, query, negative), count)
     query, negative = query[chosen], negative[chosen]
     texts = asked["query"].take(pa.array(query)).to_pylist()
     pairs = [Pair(*each) for each in zip(texts, _patents(corpus, negative), strict=True)]

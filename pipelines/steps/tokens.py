@@ -44,7 +44,7 @@ def tokens_step(
         inputs |= {relevance_step.NAME: relevance}
     return StepSpec(
         name=f"{NAME}{mark}",
-        version=2,
+        version=3,
         settings=model_settings(config) | texts,
         inputs=inputs,
         work=lambda context: _work(context, config, base),

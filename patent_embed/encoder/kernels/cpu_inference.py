@@ -21,8 +21,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from patent_embed.encoder.kernels.cpu_fused import encoder_of, linear_groups, plain_layers
 from patent_embed.encoder.packing import only_first_tokens
+from patent_embed.encoder.padding import calls_of
 
-_PADDED = 1.25  # tokens of a call of attention are at most so many times those of its texts
 _SHORT = 128  # tokens up to which plain products take half the time of torch's fused attention
 _LAID_OUT_FOR = 64  # rows of the products whose layout oneDNN is asked for; it serves all
 
@@ -100,23 +100,17 @@ class _Call:
 
 
 def _calls(bounds: Sequence[int]) -> Iterator[_Call]:
-    """The texts between ``bounds``, the shortest first, in as few calls as ``_PADDED`` allows."""
+    """The texts between ``bounds``, the shortest first, in few calls of attention (``calls_of``)."""
     lengths = [end - begin for begin, end in pairwise(bounds)]
-    first = 0
-    while first < len(lengths):
-        last = first + 1
-        while last < len(lengths) and lengths[last] * (last + 1 - first) <= _PADDED * (
-            bounds[last + 1] - bounds[first]
-        ):
-            last += 1
-        mine, longest = lengths[first:last], lengths[last - 1]
-        call = _Call(bounds[first], bounds[last], len(mine), longest)
+    for texts in calls_of(lengths):
+        mine = lengths[texts]
+        longest = mine[-1]
+        call = _Call(bounds[texts.start], bounds[texts.stop], len(mine), longest)
         if mine[0] < longest:
             real = torch.arange(longest) < torch.tensor(mine)[:, None]
             mask = torch.zeros(real.shape).masked_fill_(~real, -torch.inf)[:, None, None]
             call = _Call(call.begin, call.end, call.texts, longest, real.ravel().nonzero().ravel(), mask)
         yield call
-        first = last
 
 
 @dataclass(frozen=True)
