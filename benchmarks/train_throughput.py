@@ -127,7 +127,9 @@ class Clock:
         pass
 
 
-def run_stock(folder: Path, rows: list[tuple[str, str, str]], batch: int, clock: Clock, device: str) -> None:
+def run_stock(
+    folder: Path, rows: list[tuple[str, str, str]], batch: int, clock: Clock, device: str, *, bf16: bool
+) -> None:
     import peft
     from datasets import Dataset
     from sentence_transformers import (
@@ -150,7 +152,7 @@ def run_stock(folder: Path, rows: list[tuple[str, str, str]], batch: int, clock:
     columns = {name: [row[i] for row in rows] for i, name in enumerate(("anchor", "positive", "negative"))}
     with tempfile.TemporaryDirectory() as scratch:
         arguments = SentenceTransformerTrainingArguments(
-            scratch, per_device_train_batch_size=batch, num_train_epochs=1, learning_rate=2e-5, bf16=device == "cuda",
+            scratch, per_device_train_batch_size=batch, num_train_epochs=1, learning_rate=2e-5, bf16=bf16,
             report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True, use_cpu=device == "cpu",
         )  # fmt: skip
         loss = TripletLoss(model, distance_metric=TripletDistanceMetric.EUCLIDEAN, triplet_margin=0.3)
@@ -321,7 +323,9 @@ def main() -> None:
         if args.gpus:
             run_several(folder, args)
             return
-        rows = [("stock", batch, "auto") for batch in args.stock_batch]
+        # On a GPU always bf16; on a CPU its default is fp32, and both are asked for to be fair.
+        stock_precision = ["bf16"] if args.device == "cuda" else args.precision
+        rows = [("stock", *chosen) for chosen in product(args.stock_batch, stock_precision)]
         rows += [("plain", batch, "fp32") for batch in args.batch if args.plain]
         rows += [("packed", *chosen) for chosen in product(args.batch, args.precision)]
         stock: float | None = None
@@ -352,7 +356,7 @@ def measured(folder: Path, args: argparse.Namespace, kind: str, batch: int, prec
     memory = Memory() if device == "cpu" else None
     started = time.perf_counter()
     if prepared is None:
-        run_stock(folder, rows, batch, clock, device)
+        run_stock(folder, rows, batch, clock, device, bf16=precision == "bf16")
     else:
         prepared.fit(clock)
     seconds = time.perf_counter() - started
@@ -367,7 +371,7 @@ def measured(folder: Path, args: argparse.Namespace, kind: str, batch: int, prec
         "benchmark": "train_throughput",
         "row": kind,
         "shape": args.shape,
-        "precision": "bf16" if kind == "stock" and device == "cuda" else getattr(prepared, "precision", "fp32"),
+        "precision": ("bf16" if precision == "bf16" else "fp32") if prepared is None else prepared.precision,
         "batch": batch,
         "shared": args.shared,
         "triplets_per_s": round(speed, 2),

@@ -77,11 +77,11 @@ class Form:
     """The form that an answer is to have, and how freely it is drawn.
 
     Attributes:
-        schema: JSON schema of the answer.
+        shape: what an engine holds the answer to: ``{"json": SCHEMA}`` or ``{"regex": PATTERN}``.
         opening: what a base model without a chat template goes on from.
     """
 
-    schema: Mapping[str, Any]
+    shape: Mapping[str, Any]
     opening: str
     temperature: float
     top_p: float
@@ -143,7 +143,7 @@ class Asking:
 
     def form(self, request: Request) -> Form:
         """See ``Asks``; the same for all requests."""
-        return Form(ANSWER_SCHEMA, OPENING, self.config.temperature, self.config.top_p)
+        return Form({"json": ANSWER_SCHEMA}, OPENING, self.config.temperature, self.config.top_p)
 
     def request(
         self, patent: Patent, query_no: int, attempt: int = 0, *, longer: bool = False, style: Style | None = None

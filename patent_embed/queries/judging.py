@@ -29,7 +29,7 @@ from patent_embed.queries.prompts import Message, defuse, prompt_language
 from patent_embed.queries.reading import final_text, objects_in
 from patent_embed.queries.store import CUT, Answer
 
-JUDGE_VERSION = 1
+JUDGE_VERSION = 2
 GRADES = (0, 1, 2, 3)
 ROUNDS = 2  # the control, and what the judge is for
 
@@ -59,12 +59,8 @@ _INSTRUCTIONS = {
         '3. Output one JSON object only: {"grade": the grade}'
     ),
 }
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"grade": {"type": "integer", "enum": list(GRADES)}},
-    "required": ["grade"],
-    "additionalProperties": False,
-}
+# Not a JSON schema: that lets a small model write blanks between the marks until its answer is cut off.
+_SHAPE = {"regex": rf'\{{"grade": [{GRADES[0]}-{GRADES[-1]}]\}}'}
 _OPENING = '{"grade": '
 _TAGS = re.compile(r"</?(?:query|abstract)>", re.IGNORECASE)
 # As models name a grade, without case, blanks, hyphens and underscores.
@@ -118,7 +114,7 @@ class Judging:
 
     def form(self, request: Request) -> Form:
         """See ``Asks``. The likeliest grade; only a second try is drawn as freely as queries are."""
-        return Form(_SCHEMA, _OPENING, self.config.temperature if request.attempt else 0.0, self.config.top_p)
+        return Form(_SHAPE, _OPENING, self.config.temperature if request.attempt else 0.0, self.config.top_p)
 
     def verdict(self, request: Request, answer: Answer) -> Verdict:
         """The grade, or why there is none: ``no_grade`` and what an answer that is no whole one lacks."""

@@ -115,7 +115,7 @@ class AskEngine:
 def sampling(config: QueriesConfig, form: Form, *, chat: bool) -> dict[str, Any]:
     """vLLM's sampling parameters but the number of tokens."""
     # A base model continues a line of ours, which has the opening of the JSON object already.
-    shape: dict[str, Any] = {"structured_outputs": {"json": dict(form.schema)}} if chat else {"stop": ["\n"]}
+    shape: dict[str, Any] = {"structured_outputs": dict(form.shape)} if chat else {"stop": ["\n"]}
     return form.drawn | shape | config.llm.sampling
 
 

@@ -87,7 +87,7 @@ def test_what_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert on_cpu["runtime_env"]["env_vars"]["OMP_NUM_THREADS"] == "1"
     across = settings.model_copy(update={"engine": {"distributed_executor_backend": "ray"}})
     assert llm.actor_options(QueriesConfig(llm=across), on_cpu=False)["num_gpus"] == 0
-    form = Form({"type": "object"}, "{", temperature=0.25, top_p=0.75)
+    form = Form({"json": {"type": "object"}}, "{", temperature=0.25, top_p=0.75)
     chat = engine.sampling(QueriesConfig(), form, chat=True)
     assert chat == {"temperature": 0.25, "top_p": 0.75, "structured_outputs": {"json": {"type": "object"}}}
     assert engine.sampling(QueriesConfig(), form, chat=False)["stop"] == ["\n"]
