@@ -139,26 +139,32 @@ class Trainer:
             value = float(self.validate.measure().mean())
             state.history.append({"epoch": 0, "val_ndcg@10": value})
             reporter.epoch(EpochEnded(epoch=0, val_ndcg=value, best_val=value), None)
-        while state.epoch < config.epochs and not state.stopped:
-            started = time.perf_counter()
-            loss = self._train_epoch(reporter)
-            state.epoch += 1
-            record = {"epoch": state.epoch, "loss": loss, "train_seconds": time.perf_counter() - started}
-            record |= self._judge()
-            state.history.append(record)
-            last = state.epoch == config.epochs or state.stopped
-            due = last or state.epoch % config.checkpoint_every_n_epochs == 0
-            ended = EpochEnded(
-                epoch=state.epoch,
-                loss=loss,
-                train_seconds=record["train_seconds"],
-                val_ndcg=record.get("val_ndcg@10"),
-                kept_epoch=state.kept_epoch,
-                best_val=state.best_value,
-                stopped=state.stopped,
-            )
-            reporter.epoch(ended, self.save if due else None)
+        with _old_objects_left_alone():
+            while state.epoch < config.epochs and not state.stopped:
+                reporter.epoch(*self._epoch(reporter))
         return state
+
+    def _epoch(self, reporter: Reporter) -> tuple[EpochEnded, Callable[[Path], None] | None]:
+        """Train one, and judge it. What ended, and how to save it where that is due."""
+        state, config = self.state, self.config
+        started = time.perf_counter()
+        loss = self._train_epoch(reporter)
+        state.epoch += 1
+        record = {"epoch": state.epoch, "loss": loss, "train_seconds": time.perf_counter() - started}
+        record |= self._judge()
+        state.history.append(record)
+        last = state.epoch == config.epochs or state.stopped
+        due = last or state.epoch % config.checkpoint_every_n_epochs == 0
+        ended = EpochEnded(
+            epoch=state.epoch,
+            loss=loss,
+            train_seconds=record["train_seconds"],
+            val_ndcg=record.get("val_ndcg@10"),
+            kept_epoch=state.kept_epoch,
+            best_val=state.best_value,
+            stopped=state.stopped,
+        )
+        return ended, self.save if due else None
 
     def _judge(self) -> dict[str, float]:
         """Measure the epoch that has ended, decide which one would be published now and whether to stop."""
@@ -216,7 +222,7 @@ class Trainer:
                 )
             )
 
-        with self._fused or contextlib.nullcontext(), _old_objects_left_alone():
+        with self._fused or contextlib.nullcontext():
             for rows in batches:
                 rate = self.learning_rate_at(state.step)
                 loss = self._train_step(rows, rate)

@@ -14,7 +14,8 @@ from pipelines.cli import main
 from tests.conftest import ROOT
 
 SETTINGS = (
-    *("--query_backend", "rules", "--num_epochs", "2", "--batch_size", "64", "--learning_rate", "1e-3"),
+    # Small batches make epochs of seconds, so that the second is not over before a test has ended its worker.
+    *("--query_backend", "rules", "--num_epochs", "3", "--batch_size", "4", "--learning_rate", "1e-3"),
     # Random weights find all texts alike: the filter would refuse all, and what they learn may be refused, too.
     *("--set", "negatives.scoring.enabled=true", "--set", "negatives.scoring.max_ratio=null"),
     *("--set", "run.publish=always"),

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import ROOT
-from tests.e2e.commands import begin_from, run_here
+from tests.e2e.commands import SETTINGS, run_here
 
 pytestmark = pytest.mark.ray
 
@@ -29,20 +29,14 @@ def weights(out: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def arguments(sample_folder: Path, tiny_model: Path) -> list[str]:
-    return [
-        # Small batches make epochs of seconds, so that the second is not over before its worker dies.
-        *("--data_dir", str(sample_folder), "--model_name", str(tiny_model), "--query_backend", "rules"),
-        *("--batch_size", "4", "--num_epochs", "3", "--learning_rate", "1e-3", "--set", "evaluation.bm25=false"),
-        *("--set", "run.publish=always"),  # a random encoder may learn nothing of use
-    ]
+    """Of the finished run, but for its output folder."""
+    return ["--data_dir", str(sample_folder), "--model_name", str(tiny_model), *SETTINGS]
 
 
 @pytest.fixture(scope="module")
-def whole(ray_here: None, finished, tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> Path:
+def whole(ray_here: None, finished) -> Path:
     """The output of a run that nothing happened to."""
-    out = begin_from(finished, tmp_path_factory.mktemp("whole"))
-    run_here(*arguments, "--output_dir", out)
-    return out
+    return finished[1]
 
 
 def prepared(whole: Path, out: Path) -> Path:

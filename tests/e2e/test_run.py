@@ -293,6 +293,7 @@ def test_two_rounds_of_hard_negatives_mined_on_ray_data_and_the_mean_of_two_trai
     begin_from(finished, tmp_path, "negatives*", "tokens*")
     arguments = (
         *("--data_dir", sample_folder, "--output_dir", tmp_path, "--model_name", tiny_model, *SETTINGS),
+        *("--num_epochs", "2", "--batch_size", "64"),
         *("--negative_strategy", "hard", "--set", "negatives.rounds=2", "--set", "negatives.distributed=true"),
         *("--set", "training.soup_size=2", "--set", "training.base_share=0"),
     )
@@ -332,7 +333,7 @@ def test_a_model_that_is_worse_is_not_published(
     begin_from(finished, tmp_path)
     arguments = (
         *("--data_dir", sample_folder, "--output_dir", tmp_path, "--model_name", tiny_model, *SETTINGS),
-        *("--no_use_lora", "--learning_rate", "0.5", "--num_epochs", "1"),
+        *("--no_use_lora", "--learning_rate", "0.5", "--num_epochs", "1", "--batch_size", "64"),
     )
     done = run_here(*arguments, "--set", "run.publish=auto", check=3)
     (line,) = done.stderr.splitlines()

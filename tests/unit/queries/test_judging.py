@@ -112,7 +112,7 @@ def test_writer_and_judge_share_a_model_and_each_gets_its_own() -> None:
     assert both.messages(written) == writer.messages(written)
     assert both.messages(graded) == JUDGING.messages(graded)
     assert both.form(written) == writer.form(written)
-    assert both.form(graded).schema["properties"].keys() == {"grade"}
+    assert both.form(graded).shape.keys() == {"regex"}
     for request, text, after in ((written, "x", writer), (graded, "x", JUDGING)):
         verdict = both.verdict(request, Answer(request.key, text))
         assert both.after(request, verdict) == after.after(request, verdict) is not None
