@@ -21,7 +21,7 @@ from patent_embed.errors import UserError
 from patent_embed.section import Choices, Cli, Section, UserPath
 from patent_embed.stores.base import STORES
 
-Format = Literal["fp32", "fp16", "bf16", "onnx", "onnx-int8"]
+Format = Literal["fp32", "fp16", "bf16", "onnx", "onnx-int8", "openvino", "openvino-int8"]
 AskingSplit = Literal["test", "val", "train", "all"]
 QueryKind = Literal["title", "query", "claim", "citing"]
 Layout = Literal["files", "jsonl", "jsonl.gz"]
