@@ -25,10 +25,9 @@ from patent_embed.progress.terminal import say
 from pipelines.delivery import replacing
 from pipelines.measured_texts import Encoded, MeasuredTexts
 from pipelines.reporting import versions
-from pipelines.run_folder import open_run, require_together
+from pipelines.run_folder import EXPORT, open_run, require_together
 from pipelines.steps.train import MODEL
 
-EXPORT = "export"
 LARGEST_LOSS = 0.005  # of nDCG@10, relative: a format that loses more is refused
 
 
@@ -126,8 +125,8 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("path/to/this/folder", backend="onnx")
 ```
 
-optimum-onnx 0.1 needs sentence-transformers 5 with transformers 4.57. onnxruntime alone reads `{ONNX_FILE}`: `input_ids`
-and `attention_mask` (batch, tokens) to `last_hidden_state`, to be pooled as `1_Pooling/config.json` says.""",
+optimum-onnx 0.1 needs sentence-transformers 5 with transformers 4.57. onnxruntime alone reads `{ONNX_FILE}`:
+`input_ids` and `attention_mask` (batch, tokens) to `last_hidden_state`, pooled as `1_Pooling/config.json` says.""",
     "openvino": f"""
 
 With sentence-transformers and optimum-intel:
@@ -139,7 +138,7 @@ model = SentenceTransformer("path/to/this/folder", backend="openvino")
 ```
 
 optimum-intel 2.2 needs a transformers below 5.6. openvino alone reads `{OPENVINO_FILE}`: `input_ids` and
-`attention_mask` (batch, tokens) to `last_hidden_state`, to be pooled as `1_Pooling/config.json` says. It was measured in
+`attention_mask` (batch, tokens) to `last_hidden_state`, pooled as `1_Pooling/config.json` says. It was measured in
 fp32; without `INFERENCE_PRECISION_HINT: f32` OpenVINO computes in bf16 on CPUs that have it.""",
 }
 
