@@ -106,7 +106,11 @@ def _figures(engine: EmbeddingEngine, published: PublishedModel, texts: Measured
     if queries.shape[1:] != own.queries.shape[1:]:
         return EngineFigures(name, 0.0, 0.0, 0.0, texts.ndcg(*found), rate, _why(published, texts, own, found))
     same = agreement((own.queries, found.queries), (own.documents, found.documents))
-    differs = "" if same.holds else _why(published, texts, own, found)
+    differs = ""
+    if not same.cosines_hold:
+        differs = _why(published, texts, own, found)
+    elif not same.holds:
+        differs = f"arithmetic of few bits: passages that are near each other change places, {same.overlap:.1%} stay"
     if (odd := np.abs(lengths - 1) > _NOT_OF_LENGTH_1).any():
         reach = f"{lengths.min():.3g} to {lengths.max():.3g}"
         told = f"{odd.sum():,} of {len(lengths):,} vectors are not of length 1 ({reach})"

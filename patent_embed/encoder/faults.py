@@ -101,6 +101,8 @@ def diagnose(
             return Diagnosis(f"{words}: they are cut to the first {kept:,}", ("dimensions",))
         return Diagnosis(f"{words}: it serves another model")
     trial = _Trial(encoder, texts, own, found)
+    if trial.tried(_AS_IT_IS)[0] >= EXPLAINS:
+        return Diagnosis("its vectors are the model's, and not those that were measured: run the same command again")
     groups = _groups(encoder, trial.longest, base)
     singles = [trial.tried(reading) for reading in chain.from_iterable(groups)]
     best = max(singles, key=lambda each: each[0], default=None)

@@ -26,9 +26,14 @@ class Agreement:
     overlap: float
 
     @property
+    def cosines_hold(self) -> bool:
+        """Whether every text has the same vector, but for rounding."""
+        return bool(self.cosines.min() >= COSINE)
+
+    @property
     def holds(self) -> bool:
         """Whether the two serve the same: every cosine, and the overlap."""
-        return bool(self.cosines.min() >= COSINE) and self.overlap >= OVERLAP
+        return self.cosines_hold and self.overlap >= OVERLAP
 
 
 def agreement(queries: tuple[Vectors, Vectors], documents: tuple[Vectors, Vectors], *, top: int = TOP) -> Agreement:
