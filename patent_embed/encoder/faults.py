@@ -227,6 +227,8 @@ def _prompts(prompts: Mapping[Kind, str]) -> Iterator[Reading]:
     add((passage, passage), f"the wrong prompt: queries get that of passages, {passage!r}, too")
     add((passage, query), "the wrong prompt: queries and passages get each other's")
     add((query + query, passage + passage), "a doubled prompt: it puts prompts before texts that have them already")
+    add((query + query, query + passage), f"a doubled prompt: it puts {query!r} before all texts, also before prompts")
+    add((passage + query, passage + passage), f"a doubled prompt: it puts {passage!r} before all texts and prompts")
     for (one, other), words in found.items():
         yield Reading((words,), prompts={"query": one, "passage": other})
 

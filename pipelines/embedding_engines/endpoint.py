@@ -62,7 +62,7 @@ class Endpoint(EmbeddingEngine):
     def _models(self, client: Any, key: SecretStr) -> dict[Kind, str] | str:
         """The model of each kind where the server tells kinds apart, else the one that embeds both."""
         try:
-            names = [each.id for each in client.models.list()]
+            names = [each.id for each in client.with_options(max_retries=1).models.list()]
         except Exception as error:  # noqa: BLE001 - whatever it sends: an endpoint need not tell its models
             if self._model is None and _is_unreachable(error):
                 raise self.unanswered(error, key) from None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.export import export_model, save_adapter
 from patent_embed.encoder.faults import diagnose
+from patent_embed.errors import UserError
 from patent_embed.evaluation.agreement import COSINE
 from pipelines.embedding_engines.base import ENGINES, PublishedModel
 from tests.tiny_model import write_tiny_model
@@ -15,7 +18,7 @@ from tests.unit.encoder.models import TEXTS, trained
 
 pytest.importorskip("vllm")
 
-TEXTS_OF = {"query": [text[3:40] for text in TEXTS], "passage": [*TEXTS, TEXTS[0] * 4]}
+TEXTS_OF = {"query": [text[3:40] or text for text in TEXTS], "passage": [*TEXTS, TEXTS[0] * 4]}
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +52,8 @@ def test_vllm_serves_what_was_measured(published: PublishedModel, name: str, mon
         assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-2)
     base = Encoder.load(published.base) if published.base else None
     assert diagnose(encoder, TEXTS_OF, own, without, base).words.startswith("a forgotten prompt")
+
+
+def test_an_adapter_that_is_not_there(published: PublishedModel) -> None:
+    with pytest.raises(UserError, match="needs the run's adapter/ folder"):
+        ENGINES["vllm-lora"].require(dataclasses.replace(published, adapter=None))
