@@ -122,6 +122,7 @@ def _figures(engine: EmbeddingEngine, published: PublishedModel, texts: Measured
 
 
 def _why(published: PublishedModel, texts: MeasuredTexts, own: Encoded, found: Encoded) -> str:
+    say(f"{'':22} looking for what differs")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder = Encoder.load(published.model, device=device)
     base = Encoder.load(published.base, device=device) if published.base is not None else None

@@ -38,6 +38,7 @@ class VllmPooling(EmbeddingEngine):
     def opened(self, published: PublishedModel) -> Iterator[Encode]:
         import vllm
         from vllm.lora.request import LoRARequest
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         more: dict[str, Any] = {}
         request = None
@@ -63,7 +64,12 @@ class VllmPooling(EmbeddingEngine):
         def encode(texts: Sequence[str], kind: Kind) -> np.ndarray:
             sent = [published.prompts[kind] + text for text in texts]
             cut = {"truncate_prompt_tokens": published.max_seq_length}
-            found = llm.embed(sent, use_tqdm=False, lora_request=request, tokenization_kwargs=cut)
+            try:
+                found = llm.embed(sent, use_tqdm=False, lora_request=request, tokenization_kwargs=cut)
+            except EngineDeadError:
+                raise UserError(
+                    f"--engines {self.name}: vLLM's engine died while it embedded; its own lines above say why"
+                ) from None
             return np.array([each.outputs.embedding for each in found], np.float32)
 
         try:
