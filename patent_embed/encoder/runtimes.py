@@ -147,7 +147,8 @@ class GraphEncoder:
         if self._head.dim is None:
             return pooled
         with torch.inference_mode():
-            return cast(np.ndarray, self._head(torch.from_numpy(pooled.astype(np.float32))).numpy())
+            embeddings: np.ndarray = self._head(torch.from_numpy(pooled.astype(np.float32))).numpy()
+        return embeddings
 
 
 def _onnx_program(encoder: Encoder) -> Any:

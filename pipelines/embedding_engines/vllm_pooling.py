@@ -6,7 +6,7 @@ import contextlib
 import gc
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from typing_extensions import override
@@ -15,6 +15,8 @@ from patent_embed.config.model import Kind
 from patent_embed.encoder.export import Encode
 from patent_embed.errors import UserError
 from pipelines.embedding_engines.base import EmbeddingEngine, PublishedModel
+
+_SHOWN = 300  # characters of what vLLM says
 
 
 class VllmPooling(EmbeddingEngine):
@@ -57,7 +59,7 @@ class VllmPooling(EmbeddingEngine):
         except (ValueError, NotImplementedError, RuntimeError) as error:
             raise UserError(
                 f"--engines {self.name}: vLLM {vllm.__version__} does not take the model "
-                f"({str(error).strip().splitlines()[-1]}); "
+                f"({' '.join(str(error).split())[:_SHOWN]}); "
                 + ("use --engines vllm, the merged model" if self._adapter else "leave this engine out")
             ) from None
 
@@ -80,8 +82,12 @@ class VllmPooling(EmbeddingEngine):
 
 
 def _rank(published: PublishedModel) -> int:
+    """The least rank that vLLM makes room for and that holds the adapter's."""
+    from vllm.config.lora import MaxLoRARanks
+
     assert published.adapter is not None
-    return int(json.loads((published.adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+    rank = int(json.loads((published.adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+    return min((room for room in get_args(MaxLoRARanks) if room >= rank), default=rank)
 
 
 VLLM, VLLM_LORA = VllmPooling("vllm", 4, adapter=False), VllmPooling("vllm-lora", 5, adapter=True)

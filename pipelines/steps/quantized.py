@@ -29,9 +29,7 @@ Measured = tuple[Vectors, Vectors, Callable[[System], float]]
 """The queries (q, dim) and documents (n, dim) of a run, and nDCG@10 of a system whose rows they are."""
 
 
-def quantized_step(
-    precision: Precision, embeddings: StepSpec, run: Input, measured: Callable[[], Measured]
-) -> StepSpec:
+def quantized_step(precision: Precision, embeddings: Input, run: Input, measured: Callable[[], Measured]) -> StepSpec:
     """The vectors of ``embeddings`` in few bits, where that keeps what a run measures.
 
     Args:

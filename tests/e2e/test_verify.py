@@ -82,12 +82,6 @@ def test_endpoints(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         url = f"{running.url}/v1"
         done = patent_embed_here("verify", output, "--engines", url)
         assert "as measured" in done.stdout
-        done = patent_embed_here("verify", output, "--engines", url, "--endpoint_model", "base", check=2)
-        assert f"{url}: an ignored adapter: its vectors are the base model's" in done.stderr
-        # To a model of one kind only the texts are sent with their prompts, as to any other server.
-        patent_embed_here("verify", output, "--engines", url, "--endpoint_model", "tuned-document")
-        done = patent_embed_here("verify", output, "--engines", url, "--endpoint_model", "tuned-query", check=2)
-        assert "prompt" in done.stderr
         monkeypatch.setenv("OPENAI_API_KEY", wrong := "sk-wrong-0123456789abcdef")
         done = patent_embed_here("verify", output, "--engines", url, check=2)
         assert "gives no embeddings (HTTP 401" in done.stderr

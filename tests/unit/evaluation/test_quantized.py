@@ -23,13 +23,12 @@ def vectors(count: int, dim: int = 64) -> np.ndarray:
 def test_int8_and_bits_by_hand() -> None:
     sample = np.array([[1.0, -0.5, 0.0, 0.25], [0.5, -0.5, 0.5, -0.25]], np.float32)
     quantizer = Quantizer.of("binary", sample)
-    assert quantizer.largest == 1.0
+    assert quantizer.mean.tolist() == [0.75, -0.5, 0.25, 0.0]
+    assert quantizer.largest == 0.25
     found = quantizer(sample)
-    step = 2 / 255
-    # floor((x + 1) / step) - 128; at the end of the range the quotient is a little below 255.
-    assert found.int8.tolist() == [[126, -65, -1, 31], [63, -65, 63, -33]]
-    assert np.abs(quantizer.restored(found.int8) - sample).max() <= step / 2 + 1e-6
-    # Signs after the mean (0.75, -0.5, 0.25, 0) is taken off.
+    # Of ±0.25, 0, ±0.25, ±0.25: floor((x + 0.25) / (0.5 / 255)) - 128, where the quotient of 255 may be a little less.
+    assert np.abs(found.int8 - np.array([[127, -1, -128, 127], [-128, -1, 127, -128]])).max() <= 1
+    assert np.abs(quantizer.restored(found.int8) - sample).max() <= 0.25 / 255 + 1e-6
     assert found.bits is not None
     assert [f"{row[0]:08b}"[:4] for row in found.bits] == ["1001", "0010"]
     assert found.searched is found.bits
@@ -56,12 +55,12 @@ def test_candidates_are_those_of_plain_loops() -> None:
     corpus = vectors(200, 16)
     for precision in PRECISIONS:
         found = Quantizer.of(precision, corpus)(corpus)
-        few = candidates(found.searched[:5], found.searched, 8)
-        wide = found.int8.astype(int)
+        asked = Quantizer.of(precision, corpus).asked(corpus[:5])
+        few = candidates(asked, found.searched, 8)
         if found.bits is None:
-            near = -(wide[:5] @ wide.T)
+            near = -(asked.astype(int) @ found.int8.astype(int).T)
         else:
-            near = np.unpackbits(found.bits[:5, None] ^ found.bits[None], axis=2).sum(axis=2)
+            near = np.unpackbits(asked[:, None] ^ found.bits[None], axis=2).sum(axis=2)
         best = np.sort(near, axis=1)[:, :8]
         assert np.array_equal(np.sort(np.take_along_axis(near, few, axis=1), axis=1), best)
     assert CANDIDATES["binary"] > CANDIDATES["int8"]
