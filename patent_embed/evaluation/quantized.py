@@ -3,8 +3,8 @@
 The vectors of an encoder lie in a cone, so the mean vector is taken off first. What shifts all scores of a query ranks
 nothing: ``q d = q mean + q (d - mean)``. int8 holds each number of ``d - mean`` in one of 256 steps of one range, the
 same for all numbers, so that inner products of small numbers order documents nearly as those of the vectors do. binary
-holds its sign, and int8 beside it. Candidates come by inner products of int8, or by the bits that differ, from the exact
-search of USearch; the query itself, in float32, and the documents' int8 give their scores.
+holds its sign, and int8 beside it. Candidates come by inner products of int8, or by the bits that differ (the exact
+search of USearch); the query itself, in float32, and the documents' int8 give their scores.
 """
 
 from __future__ import annotations
