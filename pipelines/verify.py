@@ -110,7 +110,7 @@ def _figures(engine: EmbeddingEngine, published: PublishedModel, texts: Measured
     if not same.cosines_hold:
         differs = _why(published, texts, own, found)
     elif not same.holds:
-        differs = f"arithmetic of few bits: passages that are near each other change places, {same.overlap:.1%} stay"
+        differs = f"arithmetic of few bits: of the first ten passages {same.overlap:.1%} stay"
     if (odd := np.abs(lengths - 1) > _NOT_OF_LENGTH_1).any():
         reach = f"{lengths.min():.3g} to {lengths.max():.3g}"
         told = f"{odd.sum():,} of {len(lengths):,} vectors are not of length 1 ({reach})"

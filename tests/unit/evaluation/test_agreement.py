@@ -15,6 +15,12 @@ def test_by_hand() -> None:
     assert found.overlap == pytest.approx((1 + 0.5) / 2)
     assert found.cosines.tolist() == pytest.approx([1, 1, 1, 1, -1])
     assert not found.holds
+    # What is within rounding of the last one counts as found: the pipeline's own arithmetic changes their places.
+    near = np.array([[1, 0], [0, 1], [5e-4, np.sqrt(1 - 25e-8)]], np.float32)
+    asked, swapped = near[1:2], near[[0, 2, 1]]
+    assert agreement((asked, asked), (near, swapped), top=1).overlap == 1
+    far = unit(near + np.array([[0, 0], [0, 0], [0.1, 0]], np.float32))
+    assert agreement((asked, asked), (far, far[[0, 2, 1]]), top=1).overlap == 0
     same = agreement((queries, queries), (documents, documents))
     assert same.holds
     assert same.overlap == 1
