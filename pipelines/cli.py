@@ -31,6 +31,7 @@ from patent_embed.config.commands import (
     SampleArguments,
     ServeArguments,
     SettingsArguments,
+    VerifyArguments,
 )
 from patent_embed.config.load import explain, load_config
 from patent_embed.config.options import add_options, given, options_of
@@ -283,6 +284,13 @@ def _export(arguments: ExportArguments, settings: Mapping[str, Any]) -> None:
     export_run(arguments.output_dir, arguments.format, force=arguments.force, max_documents=arguments.max_documents)
 
 
+def _verify(arguments: VerifyArguments, settings: Mapping[str, Any]) -> None:
+    _quiet_libraries("WARNING")
+    from pipelines import verify
+
+    verify.run(arguments)
+
+
 def _adapt(arguments: AdaptArguments, settings: Mapping[str, Any]) -> None:
     _quiet_libraries("WARNING")
     from pipelines import adapt
@@ -338,6 +346,7 @@ _RUN: dict[str, Callable[[Any, Mapping[str, Any]], None]] = {
     "encode": _encode,
     "serve": _serve,
     "export": _export,
+    "verify": _verify,
     "benchmark": _benchmark,
     "adapt": _adapt,
     "index": _index,

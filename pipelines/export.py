@@ -13,7 +13,8 @@ import torch
 
 from patent_embed.config.commands import Format
 from patent_embed.encoder.encoder import Encoder, without_bars
-from patent_embed.encoder.export import ONNX_FILE, Encode, export_format, load_format, require_packages
+from patent_embed.encoder.export import Encode, export_format, load_format, require_packages
+from patent_embed.encoder.runtimes import ONNX_FILE, OPENVINO_FILE
 from patent_embed.errors import UserError
 from patent_embed.evaluation.measure import HEADLINE
 from patent_embed.folders import folder_at, write_atomic, write_json
@@ -24,10 +25,9 @@ from patent_embed.progress.terminal import say
 from pipelines.delivery import replacing
 from pipelines.measured_texts import Encoded, MeasuredTexts
 from pipelines.reporting import versions
-from pipelines.run_folder import open_run, require_together
+from pipelines.run_folder import EXPORT, open_run, require_together
 from pipelines.steps.train import MODEL
 
-EXPORT = "export"
 LARGEST_LOSS = 0.005  # of nDCG@10, relative: a format that loses more is refused
 
 
@@ -58,7 +58,7 @@ def export_run(output_dir: str, formats: Sequence[Format], *, force: bool = Fals
     encoder = Encoder.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
     vectors = texts.encoded(lambda rows, kind: encoder.encode(rows, kind, precision="fp32"))
     reference = texts.ndcg(*vectors)
-    say(f"{'fp32':10} nDCG@10 {reference:.4f}  (the model itself)")
+    say(f"{'fp32':13} nDCG@10 {reference:.4f}  (the model itself)")
     refused = []
     for format in dict.fromkeys(formats):
         with tempfile.TemporaryDirectory() as scratch:
@@ -71,7 +71,7 @@ def export_run(output_dir: str, formats: Sequence[Format], *, force: bool = Fals
                 refused.append(f"{format} loses {figures['relative_loss']:.2%} ({reference:.4f} to {ndcg:.4f})")
                 continue
             _publish(model, fresh, out / EXPORT / format, format, figures | {"forced": lost})
-            say(f"{'':10} {output_dir.rstrip('/')}/{EXPORT}/{format}")
+            say(f"{'':13} {output_dir.rstrip('/')}/{EXPORT}/{format}")
     if refused:
         raise UserError(
             f"more than {LARGEST_LOSS:.1%} of nDCG@10 on test would be lost: {'; '.join(refused)}; nothing of it was "
@@ -98,7 +98,7 @@ def _measure(texts: MeasuredTexts, encode: Encode, reference: float, vectors: En
 
 def _line(format: Format, figures: dict[str, Any], seconds: float) -> str:
     return (
-        f"{format:10} nDCG@10 {figures[HEADLINE]:.4f}  ({0 - figures['relative_loss']:+.2%})  cosine "
+        f"{format:13} nDCG@10 {figures[HEADLINE]:.4f}  ({0 - figures['relative_loss']:+.2%})  cosine "
         f"{figures['cosine_mean']:.5f}, lowest {figures['cosine_min']:.5f}  {duration(seconds)}"
     )
 
@@ -107,14 +107,15 @@ def _publish(model: Path, fresh: Path, target: Path, format: Format, figures: di
     """Put figures and card beside the format, and all of it into its place."""
     size = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
     about = {"schema_version": 1, "format": format, "model_digest": folder_digest(model)}
-    written_by = versions(("torch", "transformers", "sentence-transformers", "onnxruntime"))
+    written_by = versions(("torch", "transformers", "sentence-transformers", "onnxruntime", "openvino", "nncf"))
     write_json(fresh / "export.json", about | figures | {"bytes": size, "versions": written_by})
     write_atomic(fresh / "README.md", _card(model, format, figures).encode())
     with replacing(target) as place:
         shutil.copytree(fresh, place, dirs_exist_ok=True)
 
 
-_ONNX_USAGE = """
+_USAGE = {
+    "onnx": f"""
 
 With sentence-transformers and optimum-onnx:
 
@@ -124,14 +125,28 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("path/to/this/folder", backend="onnx")
 ```
 
-optimum-onnx 0.1 needs sentence-transformers 5 with transformers 4.57. onnxruntime alone reads `{file}`: `input_ids` and
-`attention_mask` (batch, tokens) to `last_hidden_state`, to be pooled as `1_Pooling/config.json` says."""
+optimum-onnx 0.1 needs sentence-transformers 5 with transformers 4.57. onnxruntime alone reads `{ONNX_FILE}`:
+`input_ids` and `attention_mask` (batch, tokens) to `last_hidden_state`, pooled as `1_Pooling/config.json` says.""",
+    "openvino": f"""
+
+With sentence-transformers and optimum-intel:
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder", backend="openvino")
+```
+
+optimum-intel 2.2 needs a transformers below 5.6. openvino alone reads `{OPENVINO_FILE}`: `input_ids` and
+`attention_mask` (batch, tokens) to `last_hidden_state`, pooled as `1_Pooling/config.json` says. It was measured in
+fp32; without `INFERENCE_PRECISION_HINT: f32` OpenVINO computes in bf16 on CPUs that have it.""",
+}
 
 
 def _card(model: Path, format: Format, figures: dict[str, Any]) -> str:
     """The model's card with what was measured of this format."""
     card = (model / "README.md").read_text(encoding="utf-8").rstrip("\n")
-    usage = _ONNX_USAGE.format(file=ONNX_FILE) if format.startswith("onnx") else ""
+    usage = next((text for start, text in _USAGE.items() if format.startswith(start)), "")
     return (
         f"{card}\n\n## This folder: {format}\n\n"
         f"nDCG@10 {figures[HEADLINE]:.4f} on {figures['queries']:,} test queries against {figures['documents']:,} "

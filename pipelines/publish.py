@@ -30,6 +30,8 @@ from patent_embed.report.html import write_report_html
 from patent_embed.report.markdown import write_report_md
 from patent_embed.report.metrics_file import write_metrics
 from patent_embed.report.model_card import ModelCard, write_model_card
+from patent_embed.report.served import FILE as SERVED
+from patent_embed.report.served import read_served, show_served
 from patent_embed.report.terminal import comparison_table
 from pipelines.delivery import published
 from pipelines.engine import Output, Results
@@ -66,6 +68,8 @@ def publish(output: Output, config: Config, recipe: Recipe, done: Results, watch
         write_atomic(out / SETTINGS, dump_config(config).encode())
         if trained is not None and not refusal:
             write_model_card(out / MODEL, _card(out / MODEL, config, trained), report)
+            if (served := read_served(output.here / SERVED, folder_digest(out / MODEL))) is not None:
+                show_served(out, served)  # a repeated run publishes the model that programs were tried with
         seconds = watch.seconds
         write_json(out / SUMMARY, _summary(config, done, report, watch.began, seconds) | _vouched(out, output, trained))
     say_results(report)

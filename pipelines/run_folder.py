@@ -20,7 +20,7 @@ from pipelines.steps.tables import Tables
 from pipelines.steps.train import MODEL
 
 SUMMARY, SETTINGS, PROGRESS = "run_summary.json", "config.yaml", "progress.jsonl"
-TENSORBOARD, COMPARED, BESIDE_RUN = "tensorboard", "compare", "test_only"
+TENSORBOARD, COMPARED, BESIDE_RUN, EXPORT = "tensorboard", "compare", "test_only", "export"
 ALONGSIDE = (PROGRESS, TENSORBOARD)  # what grows while a run goes on
 PUBLISHED = (
     "report.html",

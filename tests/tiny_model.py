@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def write_tiny_model(folder: Path) -> Path:
+def write_tiny_model(folder: Path, width: int = 32) -> Path:
     """Write a BERT of two layers with random weights and a character vocabulary below ``folder``; the
-    SentenceTransformer folder is returned."""
+    SentenceTransformer folder is returned. ``width``: numbers of a vector, half of them of a head."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer
@@ -20,7 +20,7 @@ def write_tiny_model(folder: Path) -> Path:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(vocabulary),
-        hidden_size=32,
+        hidden_size=width,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
@@ -30,7 +30,7 @@ def write_tiny_model(folder: Path) -> Path:
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
     transformer = Transformer(str(folder / "bert"), max_seq_length=128)
     model = SentenceTransformer(
-        modules=[transformer, Pooling(32, "mean")], prompts={"query": "问", "passage": ""}, device="cpu"
+        modules=[transformer, Pooling(width, "mean")], prompts={"query": "问", "passage": ""}, device="cpu"
     )
     model.save(str(folder / "model"))
     return folder / "model"

@@ -35,7 +35,7 @@ OF_A_RUN = {
 }  # fmt: skip
 OF_ENCODE = {
     "data_dir", "output_dir", "model_name", "max_samples", "seed", "log_level", "config", "set",
-    "text_column", "id_column", "kind", "rows_per_file",
+    "text_column", "id_column", "kind", "rows_per_file", "quantize", "measured_on",
 }  # fmt: skip
 # command → options, and what stands without dashes
 FROZEN = {
@@ -47,6 +47,7 @@ FROZEN = {
     "serve": ({"data_dir", "host", "port", "judgements", "max_requests"}, ["output_dir"]),
     "index": ({"to", "data_dir"}, ["output_dir"]),
     "export": ({"format", "force", "max_documents"}, ["output_dir"]),
+    "verify": ({"engines", "endpoint_model", "max_passages"}, ["output_dir"]),
     "benchmark": ({"split", "kinds", "name", "license"}, ["output_dir", "DIR"]),
     "adapt": ({"output_dir", "force", "max_documents"}, ["OLD", "NEW"]),
     "inspect": ({"config", "set", "json", "limit"}, ["DIR"]),
@@ -118,7 +119,7 @@ def test_choices_are_frozen() -> None:
     assert {name.removeprefix("--") for name, action in actions.items() if action.choices} == set(CHOICES)
     kinds = {action.dest.partition(":")[2]: action.choices for c in FROZEN for action in parser_of(c)._actions}
     assert set(kinds["kind"] or ()) == {"passage", "query"}
-    assert set(kinds["format"] or ()) == {"fp32", "fp16", "bf16", "onnx", "onnx-int8"}
+    assert set(kinds["format"] or ()) == {"fp32", "fp16", "bf16", "onnx", "onnx-int8", "openvino", "openvino-int8"}
     assert set(kinds["layout"] or ()) == {"files", "jsonl", "jsonl.gz"}
 
 

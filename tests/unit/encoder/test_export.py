@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.export import export_format, export_model, load_format, require_packages, save_adapter
 from patent_embed.encoder.hub import resolve_model
 from patent_embed.errors import UserError
+from tests.conftest import ROOT
 from tests.unit.encoder.models import TEXTS, trained
 
 
@@ -99,12 +101,24 @@ def published(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.mark.parametrize(
-    ("format", "off"), [("fp32", 1e-5), ("fp16", 1e-3), ("bf16", 1e-2), ("onnx", 1e-5), ("onnx-int8", 1e-2)]
+    ("format", "off", "size"),
+    [
+        ("fp32", 1e-5, 1.1),
+        ("fp16", 1e-3, 0.6),
+        ("bf16", 1e-2, 0.6),
+        ("onnx", 1e-5, 1.5),
+        ("onnx-int8", 1e-2, 0.8),
+        ("openvino", 1e-5, 1.1),
+        ("openvino-int8", 1e-2, 0.3),
+    ],
 )
-def test_every_format_gives_the_vectors_of_the_model(published: Path, tmp_path: Path, format: str, off: float) -> None:
-    if format.startswith("onnx"):
-        for package in ("onnx", "onnxscript", "onnxruntime"):
-            pytest.importorskip(package, reason="needs the extra [export]")
+def test_every_format_gives_the_vectors_of_the_model(
+    published: Path, tmp_path: Path, format: str, off: float, size: float
+) -> None:
+    try:
+        require_packages(format)
+    except UserError as missing:
+        pytest.skip(str(missing))
     out = export_format(published, tmp_path / format, format)
     encode = load_format(out, format)
     encoder = Encoder.load(published)
@@ -112,9 +126,9 @@ def test_every_format_gives_the_vectors_of_the_model(published: Path, tmp_path: 
         expected = encoder.encode(TEXTS, kind, precision="fp32")
         np.testing.assert_allclose(encode(TEXTS, kind), expected, atol=off)
     assert encode(TEXTS[:1], "passage").shape == (1, encoder.dim)
-    weights = out / ("onnx/model.onnx" if format.startswith("onnx") else "model.safetensors")
-    smaller = {"fp32": 1.1, "onnx": 1.5, "fp16": 0.6, "bf16": 0.6, "onnx-int8": 0.8}[format]
-    assert weights.stat().st_size < smaller * (published / "model.safetensors").stat().st_size
+    files = {"onnx": "onnx/model.onnx", "openvino": "openvino/openvino_model.bin"}
+    weights = out / files.get(format.partition("-")[0], "model.safetensors")
+    assert weights.stat().st_size < size * (published / "model.safetensors").stat().st_size
 
 
 @pytest.mark.parametrize("pooling", ["cls", "lasttoken"])
@@ -128,9 +142,29 @@ def test_onnx_pools_as_the_model_does(published: Path, tmp_path: Path, pooling: 
     np.testing.assert_allclose(encode(TEXTS, "passage"), encoder.encode(TEXTS, precision="fp32"), atol=1e-5)
 
 
+def test_openvino_tells_nobody_what_is_done_with_it(published: Path, tmp_path: Path) -> None:
+    for package in ("openvino", "nncf", "onnxscript"):
+        pytest.importorskip(package, reason="needs the extra [openvino]")
+    code = """if 1:
+        import sys
+        from pathlib import Path
+        from patent_embed.encoder.export import export_format, load_format
+        export_format(Path(sys.argv[1]), Path("out"), "openvino-int8")
+        print(load_format(Path("out"), "openvino-int8")(["短"], "query").shape)
+        assert not any(name.startswith("openvino_telemetry.") for name in sys.modules)"""
+    environment = os.environ | {"HOME": str(tmp_path), "CI": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(published)], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert "(1, 32)" in done.stdout, done.stderr
+    assert not (tmp_path / "intel").exists()
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     require_packages("fp16")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs onnx, onnxscript, onnxruntime.*patent-embed\[export\]"):
         require_packages("onnx")
+    with pytest.raises(UserError, match=r"openvino, nncf.*patent-embed\[openvino\]"):
+        require_packages("openvino-int8")
     require_packages("fp16")

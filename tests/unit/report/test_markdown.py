@@ -11,6 +11,7 @@ import pytest
 
 from patent_embed.report.content import RunReport, Table
 from patent_embed.report.markdown import markdown_table, write_report_md
+from patent_embed.report.served import BEGIN, END
 from tests.evidence import full_report
 from tests.unit.report.conftest import regressed, result
 
@@ -141,7 +142,7 @@ def test_the_part_about_negatives_is_spelled_out(tmp_path: Path) -> None:
         ],
     }
     write_report_md(tmp_path / "report.md", RunReport(results=[], title="<&>", negatives=negatives))
-    assert (tmp_path / "report.md").read_text(encoding="utf-8") == f"# &lt;&>\n\n{NEGATIVES}"
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == f"# &lt;&>\n\n{BEGIN}\n{END}\n\n{NEGATIVES}"
 
 
 def test_parts_stand_apart_by_one_empty_line(tmp_path: Path) -> None:

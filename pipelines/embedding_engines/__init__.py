@@ -1,0 +1,1 @@
+"""Programs that embed by a run's model, a module each."""
