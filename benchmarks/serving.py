@@ -27,6 +27,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +71,22 @@ def groups(patents: int) -> Iterator[pa.Table]:
 def make(folder: Path, patents: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_corpus(folder, groups(patents))
-    rng, known = np.random.default_rng(SEED), dict[str, np.ndarray]()
-    vectors = np.lib.format.open_memmap(folder / "passages.npy", "w+", np.float32, (patents, DIM))
-    abstracts = [text for group in groups(patents) for text in group["abstract"].to_pylist()]
-    for row, text in enumerate(abstracts):
-        mean = sum(known.setdefault(word, rng.normal(size=DIM)) for word in words(text))
-        vectors[row] = mean / np.linalg.norm(mean)
+    abstracts = (text for group in groups(patents) for text in group["abstract"].to_pylist())
+    with ProcessPoolExecutor() as pool:  # cutting Chinese into words is most of the work
+        cut = list(pool.map(words, abstracts, chunksize=1000))
+    write_vectors(folder / "passages.npy", cut)
+    Bm25Index.of_words(cut).save(folder / "bm25")
+
+
+def write_vectors(file: Path, texts: Sequence[Sequence[str]]) -> None:
+    """The vector of each text (its words): the mean of its words' vectors, of length 1."""
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(chain.from_iterable(texts)))}
+    of_words = np.random.default_rng(SEED).normal(size=(len(numbers), DIM)).astype(np.float32)
+    vectors = np.lib.format.open_memmap(file, "w+", np.float32, (len(texts), DIM))
+    for row, text in enumerate(texts):
+        vectors[row] = of_words[[numbers[word] for word in text]].sum(axis=0)
+        vectors[row] /= np.linalg.norm(vectors[row])
     vectors.flush()
-    Bm25Index.build(abstracts).save(folder / "bm25")
 
 
 def serve(folder: Path) -> None:
