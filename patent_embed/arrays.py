@@ -7,6 +7,7 @@ Results are int64 unless another type is named.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,3 +113,11 @@ def rows_of(ids: pa.ChunkedArray, corpus_ids: pa.ChunkedArray) -> Rows:
         raise ValueError(f"{rows.null_count} ids are not in the corpus, {missing!r} among them")
     found: Rows = rows.to_numpy().astype(np.int64)
     return found
+
+
+def let_go(array: NDArray[Any]) -> None:
+    """Give back the memory that this process holds of a memory-mapped ``array``, and of what else its map holds; what
+    is read again is mapped again. An array in memory stays."""
+    mapped = getattr(array, "_mmap", None)  # of np.memmap and its slices
+    if isinstance(mapped, mmap.mmap):
+        mapped.madvise(mmap.MADV_DONTNEED)

@@ -17,11 +17,10 @@ from patent_embed.ownership import claim, require_ours
 from patent_embed.progress.clock import Stopwatch, duration
 from patent_embed.progress.terminal import say
 from patent_embed.stores.base import STORES, Content, Store
-from patent_embed.stores.lance import LANCEDB
 from pipelines.delivery import replacing
-from pipelines.lance_writer import groups_of, workers_write, write_by_workers
 from pipelines.served_run import Embedded, embedded
 from pipelines.session import ray_session
+from pipelines.store_writers.base import StoreWriter, groups_of, writer_of
 
 INDEX = "index"
 
@@ -57,32 +56,26 @@ def content_of(found: Embedded) -> Content:
 def _write(store: Store, content: Content, found: Embedded) -> None:
     """Make the store's folder aside, and give it its place when it is whole. What can be written into an object store
     itself is: ``about.json`` is there when all is."""
-    folder, place = found.output.folder, f"{INDEX}/{store.name}"
-    if folder.everywhere:
-        there = folder / place
+    output, place = found.output.folder, f"{INDEX}/{store.name}"
+    writer = writer_of(store, output)
+    if output.everywhere:
+        there = output / place
         there.delete("about.json")
-        if (facts := _write_there(store, content, found, there)) is not None:
+        facts = _by_workers(writer, content, found, there) if writer else store.write_there(content, there)
+        if facts is not None:
             there.write("about.json", json_bytes(_about(store, content, found) | dict(facts)))
             return
     with replacing(found.output.here / place) as fresh:
-        spread = store is LANCEDB and not folder.everywhere and workers_write()
-        facts = _by_workers(content, found, folder_at(fresh)) if spread else store.write(content, fresh)
+        facts = _by_workers(writer, content, found, folder_at(fresh)) if writer else store.write(content, fresh)
         write_json(fresh / "about.json", _about(store, content, found) | dict(facts))
-    if folder.everywhere:
-        folder.delete(place)
+    if output.everywhere:
+        output.delete(place)
         found.output.publish(place)
 
 
-def _write_there(store: Store, content: Content, found: Embedded, there: Folder) -> Mapping[str, Any] | None:
-    """Write into a folder of an object store; None: the store cannot."""
-    if store is LANCEDB and there.filesystem.type_name == "s3" and workers_write():
-        return _by_workers(content, found, there)
-    return store.write_there(content, there)
-
-
-def _by_workers(content: Content, found: Embedded, folder: Folder) -> Mapping[str, Any]:
+def _by_workers(writer: StoreWriter, content: Content, found: Embedded, folder: Folder) -> Mapping[str, Any]:
     with ray_session(found.run.config.run.log_level):
-        return write_by_workers(found.corpus, found.models, content, folder)
+        return writer.write(found.corpus, found.models, content, folder)
 
 
 def _about(store: Store, content: Content, found: Embedded) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,13 @@ class Bm25Index:
     @classmethod
     def build(cls, texts: Iterable[str]) -> Bm25Index:
         """Index ``texts``: what the encoder sees, without its prompts."""
+        return cls.of_words(map(words, texts))
+
+    @classmethod
+    def of_words(cls, texts: Iterable[Sequence[str]]) -> Bm25Index:
+        """Index texts that ``patent_embed.text.words`` has cut already."""
         known = dict[str, str]()  # a word is one object however often it occurs: a twentieth of the memory
-        tokenized = [[known.setdefault(word, word) for word in words(text)] for text in texts]
+        tokenized = [[known.setdefault(word, word) for word in text] for text in texts]
         index = None
         if known:
             index = _bm25s().BM25(k1=K1, b=B, method="lucene")

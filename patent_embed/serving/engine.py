@@ -120,7 +120,8 @@ class Engine:
         return next(iter(self.models), "")
 
     def check(self) -> None:
-        """Ask the queries whose vectors the run kept: a model that does not belong to the vectors finds nothing.
+        """Ask the queries whose vectors the run kept: a model that does not belong to the vectors finds nothing. What
+        the first search makes (the dictionary of words, the facets' counts) is made then, before anybody waits for it.
 
         Raises:
             UserError: a vector is another than that of the run, or a search finds nothing.
@@ -137,6 +138,9 @@ class Engine:
                     )
                 if len(self.corpus) and not len(model.search.submit(found.vector, 1, Filters()).result()[0]):
                     raise UserError(f"a search by {name!r} finds nothing; run again")
+        asked = next((text for model in self.models.values() for text, _ in model.checks if text.strip()), "")
+        if asked:
+            self.search(Query(asked, systems=self.systems))
 
     def search(self, query: Query) -> Answer:
         """Ask the systems.

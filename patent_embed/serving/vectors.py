@@ -11,13 +11,14 @@ from typing import Protocol, cast
 import numpy as np
 import threadpoolctl
 
-from patent_embed.arrays import Rows, Vectors
+from patent_embed.arrays import Rows, Vectors, let_go
 from patent_embed.errors import UserError
 from patent_embed.evaluation.halves import Halves
 from patent_embed.evaluation.search import block_spans, exact_search, longest_of, merge_top_k
 from patent_embed.serving.batching import Batcher
 from patent_embed.serving.corpus import Corpus, Filters, Mask
 from patent_embed.serving.threads import cores
+from patent_embed.serving.unmapped import Unmapped, unmapped
 
 Found = tuple[Vectors, Rows]
 """Scores (k,) and rows (k,) of one query's best documents, by (-score, row)."""
@@ -27,6 +28,7 @@ _BLOCK = 1 << 14  # documents at a time
 _ROWS_OF_A_THREAD = 20_000  # at least: below, a thread costs more than it saves
 _MOST_HALVES = 1 << 30  # bytes of a model's vectors in fp16 that are held in memory; larger ones are read as they are
 _FIRST_RESULTS = 256  # about so many are asked for: the sizes of the first blocks
+_HALVING = threading.Lock()  # one model at a time: what is searched meanwhile is read from the fp32 vectors
 _FEW = 4  # where less than this part of the documents may be found, they are copied out; else the others are left out
 
 
@@ -54,6 +56,7 @@ class VectorMatrix:
             longest = longest_of(vectors)
         except ValueError as error:
             raise UserError(f"the vectors of {name!r} cannot be searched: {error}; run the step again") from None
+        let_go(vectors)
         work = _Work(corpus, vectors, begin, longest)
         self._batches: Batcher[tuple[Vectors, int, Filters], Found] = Batcher(work, _REQUESTS_AT_ONCE, f"search {name}")
         self.halving = threading.Thread(target=work.halve, name=f"halve {name}", daemon=True)
@@ -73,15 +76,20 @@ class _Work:
         threads = max(1, min(cores(), len(vectors) // _ROWS_OF_A_THREAD))
         bounds = np.linspace(0, len(vectors), threads + 1).astype(int).tolist()
         self._parts = list(pairwise(bounds))
-        self._halves: dict[tuple[int, int], Halves | None] = {}
+        # Part → it in fp16, and its rows in fp32.
+        self._held: dict[tuple[int, int], tuple[Halves, Vectors | Unmapped]] = {}
         self._threads = ThreadPoolExecutor(threads)
 
     def halve(self) -> None:
-        """Make the vectors in fp16, part by part."""
+        """Make the vectors in fp16, part by part. From then on memory is held of these alone."""
         _one_thread_of_torch()
-        for begin, end in self._parts:
-            spans = block_spans(end - begin, _FIRST_RESULTS, _BLOCK)
-            self._halves[begin, end] = Halves.of(self._vectors[begin:end], spans)
+        with _HALVING:
+            for begin, end in self._parts:
+                spans = block_spans(end - begin, _FIRST_RESULTS, _BLOCK)
+                halves = Halves.of(self._vectors[begin:end], spans)
+                if halves is not None:
+                    self._held[begin, end] = halves, unmapped(self._vectors[begin:end])
+                    let_go(self._vectors)
 
     def __call__(self, asked: list[tuple[Vectors, int, Filters]]) -> Sequence[Found]:
         found: list[Found | None] = [None] * len(asked)
@@ -104,19 +112,24 @@ class _Work:
 
     def _search_part(self, queries: Vectors, k: int, mask: Mask | None, begin: int, end: int) -> Found:
         vectors = self._vectors[begin:end]
-        if (halves := self._halves.get((begin, end))) is not None:
+        halves, rows_of = self._held.get((begin, end), (None, vectors))
+        if halves is not None:
             _one_thread_of_torch()
-        if mask is None:
-            scores, rows = exact_search(queries, vectors, k, block=_BLOCK, longest=self._longest, halves=halves)
-            return scores, rows + begin
-        chosen = np.flatnonzero(mask[begin:end])
-        if len(chosen) * _FEW < len(vectors):
+        chosen = None if mask is None else np.flatnonzero(mask[begin:end])
+        if chosen is not None and len(chosen) * _FEW < len(vectors):
             some = cast(Vectors, _Chosen(vectors, chosen))
             scores, rows = exact_search(queries, some, k, block=_BLOCK, longest=self._longest)
+            if halves is not None:
+                let_go(vectors)
             return scores, chosen[rows] + begin
-        allowed = mask[begin:end]
         scores, rows = exact_search(
-            queries, vectors, k, block=_BLOCK, allowed=allowed, longest=self._longest, halves=halves
+            queries,
+            cast(Vectors, rows_of),
+            k,
+            block=_BLOCK,
+            allowed=None if mask is None else mask[begin:end],
+            longest=self._longest,
+            halves=halves,
         )
         return scores, rows + begin
 

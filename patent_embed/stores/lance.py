@@ -32,8 +32,8 @@ class LanceDb(Store):
 
     @override
     def write_there(self, content: Content, folder: Folder) -> Mapping[str, Any] | None:
-        if urlsplit(folder.address).scheme != "s3":
-            return None  # the others that LanceDB knows were not tried
+        if not known(folder):
+            return None
         return _write(content, place_of(folder), "overwrite" if folder.holds(f"{TABLE}.lance") else "create")
 
 
@@ -51,6 +51,12 @@ class Place:
     def table(self) -> str:
         """The address of ``TABLE``."""
         return f"{self.address}/{TABLE}.lance"
+
+
+def known(folder: Folder) -> bool:
+    """Whether LanceDB writes into ``folder`` itself: on a disk or at an ``s3://`` address; other stores that it knows
+    were not tried."""
+    return not folder.everywhere or urlsplit(folder.address).scheme == "s3"
 
 
 def place_of(folder: Folder) -> Place:

@@ -14,8 +14,8 @@ from patent_embed.evaluation.search import exact_search
 from patent_embed.folders import folder_at
 from patent_embed.stores.base import STORES
 from pipelines.index import content_of
-from pipelines.lance_writer import write_by_workers
 from pipelines.served_run import embedded
+from pipelines.store_writers.base import WRITERS
 from tests.conftest import patent, write_json_lines
 from tests.e2e.commands import patent_embed_here
 
@@ -80,7 +80,7 @@ def test_workers_write_the_table_that_one_process_writes(output: Path, tmp_path:
         content = content_of(found)
         expected = STORES["lancedb"].write(content, alone)
         for _ in range(2):  # the second time replaces the first
-            assert write_by_workers(found.corpus, found.models, content, place) == expected
+            assert WRITERS["lancedb"].write(found.corpus, found.models, content, place) == expected
     options = {"allow_http": "true"} if stored else {}
     tables = [lancedb.connect(alone), lancedb.connect(place.address, storage_options=options)]
     one, other = (table.open_table("patents").to_arrow().sort_by("publication_number") for table in tables)

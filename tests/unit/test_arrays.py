@@ -1,6 +1,9 @@
 """Ragged arrays against plain loops over lists."""
 
+from pathlib import Path
+
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -10,6 +13,7 @@ from patent_embed.arrays import (
     changes,
     grouped,
     inverse_of,
+    let_go,
     matches,
     numbered,
     owners_of,
@@ -110,3 +114,14 @@ def test_rows_of_ids_and_an_id_that_is_not_there() -> None:
     assert (rows.tolist(), rows.dtype) == ([2, 0, 2], np.int64)
     with pytest.raises(ValueError, match="2 ids are not in the corpus, 'x' among them"):
         rows_of(pa.chunked_array([["a", "x", "y"]]), corpus)
+
+
+def test_a_map_is_let_go_and_can_be_read_again(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((1 << 13, 512), np.float32))  # 16 MiB
+    mapped, process = np.load(tmp_path / "a.npy", mmap_mode="r"), psutil.Process()
+    assert mapped.sum() == 1 << 22
+    held = process.memory_info().rss
+    let_go(mapped[5:])
+    assert process.memory_info().rss < held - (15 << 20)
+    assert mapped.sum() == 1 << 22
+    let_go(np.ones(3))

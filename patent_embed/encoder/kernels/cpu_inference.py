@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention
+from torch.nn.functional import gelu, layer_norm, linear, pad, scaled_dot_product_attention
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from patent_embed.encoder.kernels.cpu_fused import encoder_of, linear_groups, plain_layers
@@ -58,6 +58,7 @@ class CpuInference:
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         self._encoder = encoder_of(model)
         self._layers = [_Layer.of(module, dtype) for module in self._encoder.layer]
+        self._room = int if dtype == torch.float16 else _few_sizes  # FBGEMM takes any size as it is
         self._last = self._encoder.layer[-1].attention.self
 
     def enter(self) -> None:
@@ -71,13 +72,14 @@ class CpuInference:
     def _forward(self, hidden_states: Tensor, *_: Any, cu_seq_lens_q: Tensor, **__: Any) -> Any:
         """``BertEncoder.forward`` of a packed row."""
         bounds = cu_seq_lens_q.tolist()
-        calls = list(_calls(bounds))
+        calls = list(_calls(bounds, self._room))
         first = torch.tensor(bounds[:-1]) if only_first_tokens(self._last) else None
         with torch.autocast("cpu", enabled=False):
-            hidden = hidden_states[0].float()
+            hidden = pad(hidden_states[0].float(), (0, 0, 0, self._room(bounds[-1]) - bounds[-1]))
             for layer in self._layers[:-1]:
                 hidden = layer(hidden, calls, None)
             hidden = self._layers[-1](hidden, calls, first)
+        hidden = hidden[: bounds[-1]]
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])
 
 
@@ -99,12 +101,23 @@ class _Call:
     mask: Tensor | None = None
 
 
-def _calls(bounds: Sequence[int]) -> Iterator[_Call]:
-    """The texts between ``bounds``, the shortest first, in few calls of attention (``calls_of``)."""
+def _few_sizes(tokens: int) -> int:
+    """The next of the sizes to which rows are filled up: eight between a power of two and the next, none below 8 apart.
+
+    oneDNN makes a program for each shape of a product that it has not seen, and keeps 1024 of them: some milliseconds
+    and two MiB for those of a pass, so that a server that sees ever other sizes grows.
+    """
+    step = max(8, 1 << max(0, tokens.bit_length() - 4))
+    return -(-tokens // step) * step
+
+
+def _calls(bounds: Sequence[int], room: Callable[[int], int] = int) -> Iterator[_Call]:
+    """The texts between ``bounds``, the shortest first, in few calls of attention (``calls_of``), whose texts have
+    ``room`` for as many tokens."""
     lengths = [end - begin for begin, end in pairwise(bounds)]
     for texts in calls_of(lengths):
         mine = lengths[texts]
-        longest = mine[-1]
+        longest = room(mine[-1])
         call = _Call(bounds[texts.start], bounds[texts.stop], len(mine), longest)
         if mine[0] < longest:
             real = torch.arange(longest) < torch.tensor(mine)[:, None]
@@ -159,6 +172,8 @@ class _Layer:
             mixed = (_mixed_long if call.longest > _SHORT else _mixed)(q, k, v, call.mask)
             mixed = mixed.transpose(1, 2).reshape(call.texts * call.longest, -1)
             outputs.append(mixed if call.place is None else mixed.index_select(0, call.place))
+        if (filling := len(qkv) - calls[-1].end) > 0:
+            outputs.append(outputs[-1].new_zeros((filling, outputs[-1].shape[1])))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 

@@ -124,3 +124,14 @@ def test_top_k_breaks_ties_by_row() -> None:
     scores, rows = search.top_k(np.array([1, 3, 2, 3, 2, 2], np.float32), 4)
     assert rows.tolist() == [1, 3, 2, 4]
     assert scores.tolist() == [3, 3, 2, 2]
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 6])
+@pytest.mark.parametrize("k", [0, 1, 10, 201])
+def test_top_k_of_many_is_that_of_a_plain_sort(k: int, decimals: int) -> None:
+    """A sample tells where the best begin, unless as many are equal as of whole numbers."""
+    scores = np.random.default_rng(k).gamma(1, size=20_000).round(decimals).astype(np.float32)
+    best, rows = search.top_k(scores, k)
+    expected = np.lexsort((np.arange(len(scores)), -scores))[:k]
+    assert rows.tolist() == expected.tolist()
+    assert best.tolist() == scores[expected].tolist()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from patent_embed.arrays import Vectors
 from patent_embed.errors import UserError
 from patent_embed.evaluation.search import merge_top_k, pair_scores
 from patent_embed.serving.corpus import Corpus, Filters, write_corpus
@@ -23,6 +24,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return Corpus(folder)
 
 
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> Vectors:
+    file = tmp_path_factory.mktemp("vectors") / "passages.npy"
+    np.save(file, VECTORS)
+    found: Vectors = np.load(file, mmap_mode="r")
+    return found
+
+
 def by_hand(corpus: Corpus, query: np.ndarray, k: int, filters: Filters) -> tuple[list[float], list[int]]:
     rows = np.arange(COUNT)
     scores = pair_scores(query[None], VECTORS, np.zeros(COUNT, np.int64), rows)
@@ -36,10 +45,10 @@ def by_hand(corpus: Corpus, query: np.ndarray, k: int, filters: Filters) -> tupl
 @pytest.mark.parametrize("rows_of_a_thread", [20_000, 500])
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
 def test_it_is_what_a_plain_sort_gives(
-    corpus: Corpus, filters: Filters, rows_of_a_thread: int, halves: bool, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, filters: Filters, rows_of_a_thread: int, halves: bool, mapped: Vectors, monkeypatch
 ) -> None:
     monkeypatch.setattr("patent_embed.serving.vectors._ROWS_OF_A_THREAD", rows_of_a_thread)
-    matrix = VectorMatrix(corpus, VECTORS, "test", halves=halves)
+    matrix = VectorMatrix(corpus, mapped, "test", halves=halves)
     if halves:
         matrix.halving.join()
     futures = [(VECTORS[row], matrix.submit(VECTORS[row], k, filters)) for row, k in ((7, 60), (9, 5), (2999, 60))]

@@ -69,6 +69,21 @@ def test_texts_of_about_one_length_share_a_call() -> None:
     assert calls[1].place is None
 
 
+def test_shapes_are_few_and_little_larger() -> None:
+    rounded = [cpu_inference._few_sizes(tokens) for tokens in range(1, 1025)]
+    assert sorted(set(rounded)) == [
+        *range(8, 128, 8),
+        *range(128, 256, 16),
+        *range(256, 512, 32),
+        *range(512, 1025, 64),
+    ]
+    assert all(tokens <= room < max(tokens + 8, 1.125 * tokens) for tokens, room in enumerate(rounded, 1))
+    (call,) = cpu_inference._calls([0, 30], cpu_inference._few_sizes)
+    assert (call.begin, call.end, call.longest) == (0, 30, 32)
+    assert call.place is not None
+    assert call.place.tolist() == list(range(30))
+
+
 def test_what_is_no_plain_bert_is_left_alone() -> None:
     assert supported(random_model("bert"))
     assert not supported(random_model("qwen3"))

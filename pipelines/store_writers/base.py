@@ -1,8 +1,13 @@
-"""LanceDB's table by the workers of a cluster: each writes fragments of its own, which one commit makes a table."""
+"""What the workers of a cluster need to write a corpus into a store together, and which stores they can write.
+
+Every other module of this package holds the writer of a store, found by being there. A store without one is written by
+the driver alone.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -12,47 +17,53 @@ import pyarrow.parquet as pq
 
 from patent_embed.artifacts import Artifact, open_artifact
 from patent_embed.folders import Folder
-from patent_embed.stores.base import Content
-from patent_embed.stores.lance import finish, place_of
+from patent_embed.registry import Registry
+from patent_embed.stores.base import Content, Store
 from pipelines.served import ServedModel
 from pipelines.session import on_cluster
 
-_ROWS = 1 << 16  # in a fragment at least, where there are so many: fewer make many small files
 
+class StoreWriter(ABC):
+    """Writes a store by many workers at once.
 
-def workers_write() -> bool:
-    """Whether there is a cluster, and lance-ray, by which its workers write."""
-    return on_cluster() and importlib.util.find_spec("lance_ray") is not None
-
-
-def write_by_workers(
-    corpus: Artifact, models: Mapping[str, ServedModel], content: Content, folder: Folder
-) -> Mapping[str, Any]:
-    """Write the corpus with its vectors as the table of a database in ``folder``, which all workers reach, in a session
-    that there is; a table that is there is replaced at once. Rows may stand in another order than in the corpus.
-
-    Args:
-        content: the same patents, as the driver has them.
-
-    Returns:
-        Facts for ``about.json``, as the store's own writer.
+    Attributes:
+        name: of the store in ``STORES``.
+        package: that the workers write with, as it is imported.
     """
-    import lance_ray
-    import ray
 
-    files = files_of(corpus)
-    rows = partial(patents_of, corpus=corpus.address, models=dict(models))
-    data = ray.data.from_items(files, override_num_blocks=len(files)).map_batches(rows, batch_size=1)
-    place = place_of(folder)
-    lance_ray.write_lance(
-        data,
-        place.table,
-        schema=content.schema,
-        mode="overwrite",
-        min_rows_per_file=_ROWS,
-        storage_options=place.options or None,
-    )
-    return finish(place, content)
+    name: str
+    order: int = 100
+    package: str
+
+    @abstractmethod
+    def reaches(self, folder: Folder) -> bool:
+        """Whether the store's package writes into ``folder`` from any worker that reaches it."""
+
+    @abstractmethod
+    def write(
+        self, corpus: Artifact, models: Mapping[str, ServedModel], content: Content, folder: Folder
+    ) -> Mapping[str, Any]:
+        """Write the corpus with its vectors into ``folder``, in a Ray session that there is; what is there is replaced
+        at once. Rows may stand in another order than in the corpus.
+
+        Args:
+            content: the same patents, as the driver has them.
+
+        Returns:
+            Facts for ``about.json``, as the store's own ``write``.
+        """
+
+
+WRITERS: Registry[StoreWriter] = Registry("pipelines.store_writers", StoreWriter, "--to")  # type: ignore[type-abstract]
+
+
+def writer_of(store: Store, folder: Folder) -> StoreWriter | None:
+    """What writes ``store`` into ``folder`` by the workers of a cluster; None: there is no cluster, or the driver has
+    to write it alone."""
+    if not on_cluster() or store.name not in WRITERS.names():
+        return None
+    writer = WRITERS[store.name]
+    return writer if importlib.util.find_spec(writer.package) is not None and writer.reaches(folder) else None
 
 
 def files_of(corpus: Artifact) -> list[dict[str, int]]:

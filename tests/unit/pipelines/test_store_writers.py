@@ -1,4 +1,4 @@
-"""What each worker writes of a corpus: its own part, with the vectors of its rows."""
+"""Stores that workers write: which, and what each of them writes: its own part, with the vectors of its rows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from patent_embed.artifacts import ArtifactStore, ModelRef, Outcome, Step
 from patent_embed.folders import folder_at
-from pipelines.lance_writer import files_of, patents_of
+from patent_embed.stores.base import STORES
 from pipelines.served import PASSAGES, ServedModel
+from pipelines.store_writers.base import files_of, patents_of, writer_of
 
 ROWS = (5, 3, 4)
 
@@ -46,3 +48,22 @@ def test_each_part_of_the_corpus_has_the_vectors_of_its_rows(tmp_path: Path) -> 
     assert table["publication_number"].to_pylist() == numbers
     assert table["applicants"].null_count == len(numbers)
     assert np.array_equal(table["tuned"].to_pylist(), vectors)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "store", "place", "written_by"),
+    [
+        ("127.0.0.1:6379", "lancedb", "here", "lancedb"),
+        ("127.0.0.1:6379", "lancedb", "s3://bucket/x?region=eu-west-1", "lancedb"),
+        ("127.0.0.1:6379", "lancedb", "gs://anonymous@bucket/x", None),  # which LanceDB was not tried with
+        ("127.0.0.1:6379", "faiss", "here", None),
+        ("", "lancedb", "here", None),
+    ],
+)
+def test_workers_write_where_there_are_some_and_their_package_reaches(
+    cluster: str, store: str, place: str, written_by: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lance_ray", reason="lance-ray is not installed")
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    writer = writer_of(STORES[store], folder_at(place))
+    assert (None if writer is None else writer.name) == written_by
