@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from patent_embed.arrays import starts_of
 from patent_embed.config.splits import SplitsConfig
 from patent_embed.data.schemas import SPLIT_TABLE
 from patent_embed.errors import UserError
@@ -81,27 +84,52 @@ def assign_families(publication_numbers: Sequence[str], *keys: Sequence[str]) ->
 
 
 def assign_splits(families: Sequence[str], config: SplitsConfig, seed: int) -> list[str]:
-    """The split of each patent, from a hash of its family and the seed alone.
+    """The split of each patent by the shares of ``config``, from a hash of its family and the seed alone.
 
     So a new patent moves no other, with one exception that no rule without memory avoids: when a newcomer joins an
     old family and has its smallest publication number, or links two families, that family is drawn again.
     """
     bounds = (config.train, config.train + config.val)
-
-    def split(family: str) -> str:
-        position = hash64(family, seed, "split") / 2**64
-        return SPLITS[sum(position >= bound for bound in bounds)]
-
-    drawn = {family: split(family) for family in set(families)}
+    drawn = {
+        family: SPLITS[sum(position >= bound for bound in bounds)]
+        for family in set(families)
+        for position in [_position(family, seed)]
+    }
     return [drawn[family] for family in families]
+
+
+def _position(family: str, seed: int) -> float:
+    return hash64(family, seed, "split") / 2**64
+
+
+def limit_splits(families: Sequence[str], splits: Sequence[str], config: SplitsConfig, seed: int) -> list[str]:
+    """``splits`` as ``assign_splits`` gave them, with val and test of ``config.max_val`` and ``max_test`` patents at
+    most: the families with the lowest hashes stay, the others are trained on. One family always stays.
+
+    A newcomer may send an old family of a full split to train. Where patents only come, and draw no family again, none
+    comes from train: what an earlier model was trained on is not tested on later.
+    """
+    size, found = Counter(families), dict(zip(families, splits, strict=True))
+    for split, most in _limits(config).items():
+        ordered = sorted((_position(family, seed), family) for family, of in found.items() if of == split)
+        filled = np.cumsum([size[family] for _, family in ordered])
+        kept = max(1, int(np.searchsorted(filled, most, side="right")))
+        found.update((family, SPLITS[0]) for _, family in ordered[kept:])
+    return [found[family] for family in families]
+
+
+def _limits(config: SplitsConfig) -> dict[str, int]:
+    limits = {"val": config.max_val, "test": config.max_test}
+    return {split: most for split, most in limits.items() if most is not None}
 
 
 def split_by_date(families: Sequence[str], dates: Sequence[str | None], config: SplitsConfig) -> list[str]:
     """The split of each patent: the past is trained on, what was published later is validated and tested on.
 
     A family has the date of its first publication, since its texts were known from then on. Families of one date stay
-    together, in the earlier split, so shares are met as nearly as dates allow. A family without a date is trained on:
-    nobody can say that it came later.
+    together, in the earlier split, so shares are met as nearly as dates allow. A split that would be larger than
+    ``config.max_val`` or ``max_test`` begins later, with its last day at the latest. A family without a date is trained
+    on: nobody can say that it came later.
 
     Raises UserError where no patent of val or of test would be left.
     """
@@ -113,11 +141,9 @@ def split_by_date(families: Sequence[str], dates: Sequence[str | None], config: 
     by_date: Counter[str] = Counter()
     for family, date in first.items():
         by_date[date] += size[family]
-    bounds = [config.train * len(families), (config.train + config.val) * len(families)]
-    split_of_date, before = dict[str, str](), len(families) - sum(by_date.values())
-    for date in sorted(by_date):
-        split_of_date[date] = SPLITS[sum(before >= bound for bound in bounds)]
-        before += by_date[date]
+    days, undated = sorted(by_date), len(families) - sum(by_date.values())
+    before = undated + starts_of([by_date[date] for date in days])
+    split_of_date = dict(zip(days, _splits_of_days(before.tolist(), config), strict=True))
     found = [split_of_date[first[family]] if family in first else SPLITS[0] for family in families]
     if missing := [split for split in SPLITS[1:] if split not in found]:
         raise UserError(
@@ -128,8 +154,39 @@ def split_by_date(families: Sequence[str], dates: Sequence[str | None], config: 
     return found
 
 
-def split_table(corpus: pa.Table, config: SplitsConfig, seed: int) -> tuple[pa.Table, int]:
-    """``publication_number, family, split`` for each row of ``corpus``, in order; how many ids were not believed.
+def _splits_of_days(before: Sequence[int], config: SplitsConfig) -> list[str]:
+    """The split of each day. ``before``: the patents before each of them, and, as the last one, all."""
+    *days, patents = before
+    limits = _limits(config)
+
+    def begin(share: float, split: str, last: int) -> int:
+        """The first day of ``split``, which ends before the day ``last``."""
+        by_share = bisect_left(days, share * patents)
+        if split not in limits or by_share >= last:
+            return by_share
+        return max(by_share, min(bisect_left(days, before[last] - limits[split]), last - 1))
+
+    test = begin(config.train + config.val, "test", len(days))
+    val = min(begin(config.train, "val", test), test)
+    return ["train"] * val + ["val"] * (test - val) + ["test"] * (len(days) - test)
+
+
+class Split(NamedTuple):
+    """A corpus that is split.
+
+    Attributes:
+        table: ``publication_number, family, split``, rows as in the corpus.
+        unbelieved: family ids that name no family.
+        above: patents of the shares of val and of test that are trained on, because there were more than their limit.
+    """
+
+    table: pa.Table
+    unbelieved: int
+    above: dict[str, int]
+
+
+def split_table(corpus: pa.Table, config: SplitsConfig, seed: int) -> Split:
+    """Families, and the split that each belongs to.
 
     Args:
         corpus: ``publication_number, abstract, family_id, publication_date``; the date is read for ``splits.by=date``.
@@ -139,8 +196,12 @@ def split_table(corpus: pa.Table, config: SplitsConfig, seed: int) -> tuple[pa.T
     told, unbelieved = family_keys(numbers, corpus["family_id"].to_pylist())
     families = assign_families(numbers, texts, told)
     if config.by == "date":
-        splits = split_by_date(families, corpus["publication_date"].to_pylist(), config)
+        dates = corpus["publication_date"].to_pylist()
+        whole = split_by_date(families, dates, config.model_copy(update={"max_val": None, "max_test": None}))
+        splits = split_by_date(families, dates, config)
     else:
-        splits = assign_splits(families, config, seed)
-    table = pa.table([numbers, families, splits], schema=SPLIT_TABLE)
-    return table, unbelieved
+        whole = assign_splits(families, config, seed)
+        splits = limit_splits(families, whole, config, seed)
+    before, after = Counter(whole), Counter(splits)
+    above = {split: before[split] - after[split] for split in SPLITS[1:] if before[split] > after[split]}
+    return Split(pa.table([numbers, families, splits], schema=SPLIT_TABLE), unbelieved, above)
