@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from patent_embed.arrays import Rows, numbered, rows_of
+from patent_embed.arrays import Rows, Strings, numbered, rows_of
 from patent_embed.data.codes import flattened, main_groups
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
@@ -88,7 +88,7 @@ def build_retrieval_set(
     family = numbered(splits["family"])[0].astype(np.int64)
     return RetrievalSet(
         queries=encoder.tokenize(chosen["query"].to_pylist(), "query"),
-        passages=encoder.tokenize(corpus["abstract"].take(pa.array(pool)).to_pylist(), "passage"),
+        passages=encoder.tokenize(Strings(corpus["abstract"], pool), "passage"),
         query_family=family[asked],
         passage_family=family[pool],
     )

@@ -24,8 +24,9 @@ def splits_step(config: Config, ingest: Input) -> StepSpec:
 
     def work(context: Context) -> Outcome:
         dated = ["publication_date"] if settings.by == "date" else []
-        corpus = context.table("ingest", "corpus", "publication_number", "abstract", "family_id", *dated)
-        table, unbelieved, above = split_table(corpus, settings, seed)
+        corpus = context.table("ingest", "corpus", "publication_number", "family_id", *dated)
+        abstracts = (group["abstract"] for group in context.inputs["ingest"].groups("corpus", "abstract"))
+        table, unbelieved, above = split_table(corpus, settings, seed, abstracts)
         pq.write_table(table, context.folder / "splits.parquet", compression="zstd")
         counts = {item["values"]: item["counts"] for item in table["split"].value_counts().to_pylist()}
         families = len(table["family"].unique())

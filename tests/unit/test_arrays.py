@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patent_embed.arrays import (
+    Strings,
     changes,
     grouped,
     inverse_of,
@@ -110,3 +111,10 @@ def test_rows_of_ids_and_an_id_that_is_not_there() -> None:
     assert (rows.tolist(), rows.dtype) == ([2, 0, 2], np.int64)
     with pytest.raises(ValueError, match="2 ids are not in the corpus, 'x' among them"):
         rows_of(pa.chunked_array([["a", "x", "y"]]), corpus)
+
+
+def test_strings_of_some_rows_are_a_sequence() -> None:
+    column = pa.chunked_array([["a", "b"], [], ["c", "d"]])
+    found = Strings(column, np.array([3, 0, 2]))
+    assert (len(found), found[0], found[-1], found[1:], list(found)) == (3, "d", "c", ["a", "c"], ["d", "a", "c"])
+    assert list(Strings(column, np.zeros(0, np.int64))) == []

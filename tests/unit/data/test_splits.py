@@ -46,13 +46,15 @@ def test_abstract_key_looks_through_typography_only() -> None:
 def test_families_join_through_either_key_and_through_others() -> None:
     numbers = ["CN10000002B", "CN10000001A", "CN10000001B", "CN10000003A", "CN10000004A"]
     keys = ["x", "y", "x", "z", "w"]  # 2B = 1B by text, 1A = 1B by number
-    assert assign_families(numbers, keys) == ["CN10000001A"] * 3 + ["CN10000003A", "CN10000004A"]
+    found = assign_families(pa.array(numbers), pa.array(keys))
+    assert found.to_pylist() == ["CN10000001A"] * 3 + ["CN10000003A", "CN10000004A"]
 
 
 def test_a_family_of_the_source_is_one_of_ours() -> None:
     numbers = ["CN1A", "US2B", "US2A", "EP3A", "JP4A"]
     ids = ["57", "57", None, None, "9"]
-    assert family_keys(numbers, ids) == (["family 57", "family 57", "number US2A", "number EP3A", "family 9"], 0)
+    keys, wrong = family_keys(pa.array(numbers), pa.array(ids))
+    assert (keys.to_pylist(), wrong) == (["family 57", "family 57", "number US2A", "number EP3A", "family 9"], 0)
     corpus = pa.table({"publication_number": numbers, "abstract": list("abcde"), "family_id": ids})
     table, unbelieved, _ = split_table(corpus, SplitsConfig(), seed=3)
     assert table["family"].to_pylist() == ["CN1A", "CN1A", "US2A", "EP3A", "JP4A"]  # kinds need five digits
@@ -60,8 +62,8 @@ def test_a_family_of_the_source_is_one_of_ours() -> None:
 
 
 def test_an_id_does_not_join_what_looks_like_a_number() -> None:
-    keys, _ = family_keys(["CN10000001A", "CN10000002A"], [None, "CN10000001A"])
-    assert len(set(keys)) == 2
+    keys, _ = family_keys(pa.array(["CN10000001A", "CN10000002A"]), pa.array([None, "CN10000001A"]))
+    assert len(keys.unique()) == 2
 
 
 @pytest.mark.parametrize(
@@ -69,14 +71,14 @@ def test_an_id_does_not_join_what_looks_like_a_number() -> None:
 )
 def test_an_id_that_too_many_share_is_not_believed(patents: int, sharing: int, believed: bool) -> None:
     numbers = [f"CN{10_000_000 + i}A" for i in range(patents)]
-    keys, unbelieved = family_keys(numbers, ["CN"] * sharing + [None] * (patents - sharing))
-    assert (len(set(keys)), unbelieved) == (patents - sharing + 1 if believed else patents, int(not believed))
+    keys, unbelieved = family_keys(pa.array(numbers), pa.array(["CN"] * sharing + [None] * (patents - sharing)))
+    assert (len(keys.unique()), unbelieved) == (patents - sharing + 1 if believed else patents, int(not believed))
 
 
 def test_a_family_is_in_one_split_and_shares_are_as_asked() -> None:
     numbers = [f"CN{10_000_000 + i}{kind}" for i in range(5000) for kind in "AB"]
-    families = assign_families(numbers, [f"text {n}" for n in numbers])
-    splits = assign_splits(families, SplitsConfig(), seed=1)
+    families = assign_families(pa.array(numbers), pa.array([f"text {n}" for n in numbers]))
+    splits = assign_splits(families, SplitsConfig(), seed=1).to_pylist()
     assert all(a == b for a, b in zip(splits[::2], splits[1::2], strict=True))
     share = {split: count / len(splits) for split, count in Counter(splits).items()}
     assert share == pytest.approx({"train": 0.7, "val": 0.15, "test": 0.15}, abs=0.02)
@@ -98,7 +100,7 @@ def test_new_patents_move_no_old_one_and_order_does_not_matter() -> None:
 
 
 def test_the_seed_draws_other_splits() -> None:
-    families = [f"CN{i}A" for i in range(300)]
+    families = pa.array([f"CN{i}A" for i in range(300)])
     assert assign_splits(families, SplitsConfig(), 1) != assign_splits(families, SplitsConfig(), 2)
 
 
@@ -121,13 +123,11 @@ def test_val_and_test_are_so_large_at_most_and_the_rest_is_trained_on() -> None:
 
 
 def test_limits_that_are_not_reached_change_nothing() -> None:
-    families = [f"CN{i}A" for i in range(400)]
+    families = pa.array([f"CN{i}A" for i in range(400)])
     drawn = assign_splits(families, SplitsConfig(), 1)
-    assert limit_splits(families, drawn, SplitsConfig(), 1) == drawn
-    unlimited = SplitsConfig(max_val=None, max_test=None)
-    assert limit_splits(families, drawn, unlimited, 1) == drawn
-    exact = SplitsConfig(max_val=drawn.count("val"), max_test=drawn.count("test"))
-    assert limit_splits(families, drawn, exact, 1) == drawn
+    sizes = Counter(drawn.to_pylist())
+    for most in ({}, {"max_val": None, "max_test": None}, {"max_val": sizes["val"], "max_test": sizes["test"]}):
+        assert limit_splits(families, drawn, SplitsConfig(**most), 1) == drawn
 
 
 def test_a_full_split_gives_to_train_and_takes_nothing_from_it() -> None:
@@ -140,11 +140,10 @@ def test_a_full_split_gives_to_train_and_takes_nothing_from_it() -> None:
 
 
 def test_a_limit_keeps_families_whole_and_leaves_one() -> None:
-    families = [f"CN{i}A" for i in range(300) for _ in range(4)]
+    families = pa.array([f"CN{i}A" for i in range(300) for _ in range(4)])
     drawn = assign_splits(families, SplitsConfig(), 1)
-    found = limit_splits(families, drawn, SplitsConfig(max_val=10, max_test=3), 1)
-    assert Counter(found)["val"] == 8
-    assert Counter(found)["test"] == 4
+    found = limit_splits(families, drawn, SplitsConfig(max_val=10, max_test=3), 1).to_pylist()
+    assert Counter(found) == {"train": 1188, "val": 8, "test": 4}
     assert all(len({found[i + j] for j in range(4)}) == 1 for i in range(0, 1200, 4))
 
 
