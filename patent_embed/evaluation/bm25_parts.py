@@ -148,5 +148,5 @@ def _scores(part: _Part, weights: Vectors, terms: list[int]) -> Vectors:
     for place, term in zip(np.searchsorted(part.word, terms).tolist(), terms, strict=True):
         if place < len(part.word) and part.word[place] == term:
             those = slice(part.start[place], part.start[place + 1])
-            scores[part.text[those]] += weights[those]
+            np.add.at(scores, part.text[those], weights[those])
     return scores
