@@ -71,7 +71,9 @@ class Benchmark:
         self.corpus = corpus.sort_by("publication_number")
         self.ids = self.corpus["publication_number"].to_pylist()
         self.abstracts = self.corpus["abstract"].to_pylist()
-        self.family_names = assign_families(self.ids, [abstract_key(text) for text in self.abstracts])
+        self.family_names = assign_families(
+            pa.array(self.ids), pa.array([abstract_key(text) for text in self.abstracts])
+        ).to_pylist()
         self.family = np.unique(self.family_names, return_inverse=True)[1]
         row = {name: place for place, name in enumerate(self.ids)}
         self.queries = [text for name, text in asked.items() if name in row]

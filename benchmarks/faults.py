@@ -54,7 +54,7 @@ FAULTS = {
         Fault("negatives", "HashShuffle"),
         Fault("queries", "AskApi", pause=3),
         Fault("train", "RayTrainWorker", after="epoch 2 done"),
-        Fault("embed-tuned", "EmbedTexts", pause=4),
+        Fault("embed-tuned", "WriteVectors", pause=4),
         Fault("evaluate-tuned", "_search_shard"),
     )
 }

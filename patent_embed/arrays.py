@@ -8,13 +8,14 @@ Results are int64 unless another type is named.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from typing_extensions import override
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -94,6 +95,29 @@ def pieces_within(weights: NDArray[Any], limit: int) -> Iterator[slice]:
         end = max(begin + 1, int(np.searchsorted(filled, base + limit, side="right")))
         yield slice(begin, end)
         begin = end
+
+
+class Strings(Sequence[str]):
+    """The strings of ``column`` at ``rows`` (n,): objects of Python only where they are asked for."""
+
+    def __init__(self, column: pa.ChunkedArray, rows: Rows) -> None:
+        self._column, self._rows = column, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    @override
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            found: list[str] = self._column.take(pa.array(self._rows[place], pa.int64())).to_pylist()
+            return found
+        return str(self._column[int(self._rows[place])].as_py())
 
 
 def numbered(column: pa.Array | pa.ChunkedArray) -> tuple[Int32, pa.Array]:

@@ -10,11 +10,12 @@ its code version. A finished folder with that name is the result, so a step with
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -128,6 +129,13 @@ class Artifact:
             return pq.read_table(self.file(single), columns=wanted)
         return pa.concat_tables([pq.read_table(part, columns=wanted) for part in self.parts(name)])
 
+    def groups(self, name: str, *columns: str) -> Iterator[pa.Table]:
+        """``table``, a row group at a time: so much is held, and no more."""
+        for part in self.parts(name):
+            file = pq.ParquetFile(part)
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns=list(columns) or None)
+
     def parts(self, name: str) -> list[Path]:
         """The files ``name/*.parquet`` of the manifest in name order, on this machine."""
         self.file(name)
@@ -209,6 +217,17 @@ class ArtifactStore:
                 "by something else; move the folder away or choose another --output_dir"
             )
         return artifact
+
+    def finished(self, name: str) -> list[Artifact]:
+        """The finished artifacts of steps that are called ``name`` or ``name``-something, those that were finished last
+        first. What cannot be read is left out: nobody asked for it."""
+        inside = (entry for entry in self.root.entries() if PurePosixPath(entry.name).name == MANIFEST)
+        manifests = [entry for entry in inside if entry.name.startswith(f"{name}-") and entry.name.count("/") == 1]
+        found = list[Artifact]()
+        for entry in sorted(manifests, key=lambda entry: (-entry.mtime_ns, entry.name)):
+            with contextlib.suppress(UserError):
+                found.append(open_artifact(self.root / str(PurePosixPath(entry.name).parent)))
+        return found
 
     def run(
         self,

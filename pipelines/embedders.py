@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,17 +78,10 @@ def embed_texts(
     ``on_progress`` is called with texts done,
     texts in all, and seconds. ``nodes`` are what may be used; None: all of the cluster.
     """
-    pool, gpu, threads = actor_pool(nodes)
     table = texts.append_column("row", pa.array(np.arange(len(texts))))
-    arguments = (model, config, gpu, threads)
-    if nodes is None and len(texts) <= _FEW_TEXTS and _one_actor_here():
-        embedder = EmbedTexts(*arguments)
-        batches: Any = (embedder(_columns(batch)) for batch in _pieces(table, _FEW_AT_ONCE))
-    else:
-        # Blocks are cut here: a task that cuts them would wait for a CPU that the actors hold.
-        dataset = ray.data.from_arrow(_pieces(table, _TEXTS_PER_BATCH))
-        embedded = dataset.map_batches(EmbedTexts, fn_constructor_args=arguments, batch_size=_TEXTS_PER_BATCH, **pool)
-        batches = embedded.iter_batches(batch_size=None, batch_format="numpy")
+    few = nodes is None and few_texts(len(texts))
+    blocks = [table.slice(begin, rows_of_block(few)) for begin in range(0, len(table), rows_of_block(few))]
+    batches: Any = through_actors(EmbedTexts, (), blocks, model, config, few=few, nodes=nodes)
     result: np.ndarray | None = None
     watch, done, first = Stopwatch(), 0, 0
     for batch in batches:
@@ -105,8 +99,45 @@ def embed_texts(
     return result
 
 
-def _pieces(table: pa.Table, rows: int) -> list[pa.Table]:
-    return [table.slice(begin, rows) for begin in range(0, len(table), rows)]
+def few_texts(count: int) -> bool:
+    """Whether this process embeds so many itself, in smaller blocks: an actor would take as long, after its start."""
+    return count <= _FEW_TEXTS and _one_actor_here()
+
+
+def rows_of_block(few: bool) -> int:
+    """Texts of a block, of which an actor embeds one after the other. ``few``: as ``few_texts`` said."""
+    return _FEW_AT_ONCE if few else _TEXTS_PER_BATCH
+
+
+def through_actors(
+    make: Callable[..., Callable[[dict[str, np.ndarray]], dict[str, Any]]],
+    arguments: tuple[Any, ...],
+    blocks: Sequence[pa.Table],
+    model: ModelRef,
+    config: ModelConfig,
+    *,
+    few: bool,
+    nodes: list[NodeSize] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """What an ``Embedder`` makes of ``blocks``, in any order.
+
+    Args:
+        make: the class, called with ``arguments`` and those of ``Embedder``; an actor each, or, where there are ``few``
+            texts, this process has one.
+        nodes: those that may be used; None: all of the cluster.
+    """
+    pool, gpu, threads = actor_pool(nodes)
+    arguments = (*arguments, model, config, gpu, threads)
+    if few:
+        embedder = make(*arguments)
+        return (embedder(_columns(block)) for block in blocks)
+    # Blocks are cut by who calls: a task that cuts them would wait for a CPU that the actors hold.
+    rows = max((len(block) for block in blocks), default=1)
+    embedded = ray.data.from_arrow(list(blocks)).map_batches(
+        make, fn_constructor_args=arguments, batch_size=rows, **pool
+    )
+    batches: Iterator[dict[str, Any]] = iter(embedded.iter_batches(batch_size=None, batch_format="numpy"))
+    return batches
 
 
 def _columns(table: pa.Table) -> dict[str, np.ndarray]:

@@ -148,7 +148,11 @@ def _training(tokens: Artifact | None) -> dict[str, Any]:
         "families in two splits": counted["families_in_two_splits"],
         _longer(cut): cut["longer"],
     }
-    return {"training_texts": texts, "training_triplets": tokens.report.get("triplets", {})}
+    return {
+        "training_texts": texts,
+        "training_triplets": tokens.report.get("triplets", {}),
+        "validation": tokens.report.get("validation", {}),
+    }
 
 
 def _longer(cut: Mapping[str, int]) -> str:

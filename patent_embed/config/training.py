@@ -107,6 +107,13 @@ class TrainingConfig(_LossSettings, _Schedule):
         description="what val nDCG@10 is of: queries for their own patents, or, where relevance has sources that link "
         "patents, the passages of val patents for those that they are linked to, such as cited ones",
     )
+    validation_patents: Annotated[int | None, Role.PREPARED] = Field(
+        50_000,
+        ge=1,
+        description="patents that val is searched in after each epoch, at most: all of val, and of those that share a "
+        "main group with its queries as many as there is room for, drawn by hash with run.seed. None: all of them. The "
+        "evaluation always searches the whole corpus",
+    )
     early_stopping_patience: int = Field(
         3,
         ge=0,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 
-from patent_embed.arrays import Rows, Vectors, grouped
-from patent_embed.evaluation.bm25 import Bm25Index
+from patent_embed.arrays import Rows, Vectors
+from patent_embed.evaluation.bm25_parts import Bm25Parts
 from patent_embed.evaluation.pooling import PatentVectors
-from patent_embed.evaluation.search import exact_search, top_k
+from patent_embed.evaluation.search import exact_search
 
 
 class System(Protocol):
@@ -59,27 +60,22 @@ class Bm25:
 
     scale = "bm25"
 
-    def __init__(self, passages: Sequence[str], queries: Sequence[str]) -> None:
-        self._index, self._queries = Bm25Index.build(passages), queries
+    def __init__(self, passages: Iterable[str], queries: Sequence[str] | pa.ChunkedArray) -> None:
+        self._words = Bm25Parts(passages)
+        self._queries = queries if isinstance(queries, pa.ChunkedArray) else pa.chunked_array([queries], pa.string())
 
     def search(self, queries: Rows, k: int) -> tuple[Vectors, Rows]:
         """The k best passages of each query, by (-score, row): scores and rows (len(queries), k).
 
         A passage that shares no word with the query is not found: its place holds score 0 and row -1.
         """
-        scores = np.zeros((len(queries), min(k, self._index.size)), np.float32)
-        rows = np.full(scores.shape, -1, np.int64)
-        for place, query in enumerate(queries.tolist()):
-            scores[place], rows[place] = top_k(self._index.scores(self._queries[query]), scores.shape[1])
-        rows[scores <= 0] = -1
-        return scores, rows
+        return self._words.search(self._texts(queries), k)
 
     def pairs(self, queries: Rows, passages: Rows) -> Vectors:
         """Scores (m,) of the pairs ``queries`` (m,) and ``passages`` (m,)."""
-        scores = np.empty(len(queries), np.float32)
         distinct, inverse = np.unique(queries, return_inverse=True)
-        order, starts = grouped(inverse, len(distinct))
-        for query, begin, end in zip(distinct.tolist(), starts[:-1], starts[1:], strict=True):
-            mine = order[begin:end]
-            scores[mine] = self._index.scores(self._queries[query])[passages[mine]]
-        return scores
+        return self._words.pairs(self._texts(distinct), inverse, passages)
+
+    def _texts(self, queries: Rows) -> list[str]:
+        found: list[str] = self._queries.take(pa.array(queries, pa.int64())).to_pylist()
+        return found

@@ -14,6 +14,7 @@ from patent_embed.arrays import Int32, Int64
 
 # Numbers held at once: scores, or components of gathered passages. Another value may change a score's last bit.
 MAX_PRODUCTS = 1 << 24
+_SUMMED = 1 << 16  # passages at once
 _SMALL = 1 << 28  # multiplications
 
 Float32 = NDArray[np.float32]
@@ -66,7 +67,10 @@ class Products:
 
     def mean(self) -> Float32:
         """The mean of all passages, (dim,)."""
-        total = self._passages.sum(0, dtype=self._torch.float64)
+        # A part at a time: torch makes float64 of all that it sums.
+        begins = range(0, max(1, len(self._passages)), _SUMMED)
+        parts = [self._passages[at : at + _SUMMED].sum(0, dtype=self._torch.float64) for at in begins]
+        total = self._torch.stack(parts).sum(0)
         mean: Float32 = (total / len(self._passages)).float().cpu().numpy()
         return mean
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from patent_embed.config.queries import QueriesConfig
 from patent_embed.data.schemas import QUERIES
@@ -17,6 +17,7 @@ from patent_embed.hashing import hash64
 from patent_embed.queries.cache import read_query_cache
 from patent_embed.text import plain, segmenter
 
+_AT_ONCE = 1 << 14  # patents
 KINDS = ("question", "keywords", "scenario", "claim", "statement")
 # Limits are in Chinese characters; the same content takes about three times as many Latin letters.
 LATIN_FACTOR = 3
@@ -25,39 +26,58 @@ RuleQuery = tuple[str, str, str]
 
 
 def build_queries(
-    corpus: pa.Table, config: QueriesConfig, cache: Path | Mapping[str, str] | None, seed: int
+    corpus: pa.Table | Iterable[pa.Table], config: QueriesConfig, cache: Path | Mapping[str, str] | None, seed: int
 ) -> tuple[pa.Table, dict[str, Any]]:
     """The queries table (``QUERIES``, sorted) of a corpus, and counts for the report.
 
     ``cache`` is a cache file or its content. A patent takes its query from there, where it has a usable one, and by
     rule otherwise. The result does not depend on the order of the corpus.
+
+    Args:
+        corpus: ``publication_number, title, abstract, language``, and others; or parts of it, sorted by number already,
+            of which one is held at a time.
     """
     cached = read_query_cache(cache) if isinstance(cache, Path) else dict(cache or {})
-    columns = [corpus[name].to_pylist() for name in ("publication_number", "title", "abstract", "language")]
-    rows = []
-    for number, title, abstract, language in sorted(zip(*columns, strict=True)):
-        query, note = cached.get(number, ""), ""
-        if query and plain(query) == plain(title):
-            query, note = "", "cached_query_is_title"
-        if query:
-            rows.append((number, 0, query, "cache", query_kind(query), ""))
-            continue
-        query, kind, found = rule_query(
-            title, abstract, language, seed, min_chars=config.min_chars, max_chars=config.max_chars
-        )
-        rows.append((number, 0, query, "rules", kind, note or found))
-    columns_out = list(zip(*rows, strict=True)) or [()] * len(QUERIES)
-    table = pa.Table.from_arrays(
-        [pa.array(c, f.type) for c, f in zip(columns_out, QUERIES, strict=True)], schema=QUERIES
-    )
+    parts, known = [QUERIES.empty_table()], 0
+    asked = pa.array(list(cached), pa.string())
+    for part in _sorted_parts(corpus) if isinstance(corpus, pa.Table) else corpus:
+        parts.append(_queries_of(part, cached, config, seed))
+        known += pc.sum(pc.is_in(asked, value_set=part["publication_number"])).as_py() or 0
+    table = pa.concat_tables(parts)
     return table, {
         "sources": _counts(table, "source"),
         "kinds": _counts(table, "kind"),
         "notes": {note: count for note, count in _counts(table, "note").items() if note},
         "cache_entries": len(cached),
         "cache_empty": sum(not query for query in cached.values()),
-        "cache_without_patent": len(cached.keys() - set(columns[0])),
+        "cache_without_patent": len(cached) - known,
     }
+
+
+def _sorted_parts(corpus: pa.Table) -> Iterator[pa.Table]:
+    """Some patents at a time: as objects of Python they take several times as much memory."""
+    order = pc.sort_indices(corpus["publication_number"])
+    for begin in range(0, len(order), _AT_ONCE):
+        yield corpus.take(order.slice(begin, _AT_ONCE))
+
+
+def _queries_of(corpus: pa.Table, cached: Mapping[str, str], config: QueriesConfig, seed: int) -> pa.Table:
+    """The queries of some patents, in their order."""
+    columns, rows = [corpus[name].to_pylist() for name in ("publication_number", "title", "abstract", "language")], []
+    for number, title, abstract, language in zip(*columns, strict=True):
+        query, note = cached.get(number, ""), ""
+        if query and plain(query) == plain(title):
+            query, note = "", "cached_query_is_title"
+        if query:
+            rows.append((number, 0, query, "cache", query_kind(query), ""))
+            continue
+        query, kind, missing = rule_query(
+            title, abstract, language, seed, min_chars=config.min_chars, max_chars=config.max_chars
+        )
+        rows.append((number, 0, query, "rules", kind, note or missing))
+    found = list(zip(*rows, strict=True)) or [()] * len(QUERIES)
+    arrays = [pa.array(column, field.type) for column, field in zip(found, QUERIES, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=QUERIES)
 
 
 def query_kind(query: str) -> str:
@@ -68,7 +88,8 @@ def query_kind(query: str) -> str:
 
 
 def _counts(table: pa.Table, column: str) -> dict[str, int]:
-    return dict(sorted(Counter(table[column].to_pylist()).items()))
+    found = pc.value_counts(table[column])
+    return dict(sorted(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)))
 
 
 def rule_query(

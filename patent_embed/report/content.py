@@ -63,6 +63,8 @@ class RunReport:
         history: an entry an epoch with ``epoch`` and any of ``loss``, ``val_ndcg@10``, ``train_seconds``; epoch 0 is
             the model before training.
         kept_epoch: whose weights were kept.
+        validation: what val was searched in after each epoch: ``candidates`` of the corpus' ``patents``, and, where a
+            limit was set, ``most`` and the ``seed`` of the draw.
         intervals: of the systems on a benchmark: their means with intervals.
         relevance: what counts as a right answer, in a sentence; empty: a query's own patent and its family.
         choice: how much of the base model is in what is published, or why nothing is, in a sentence.
@@ -90,6 +92,7 @@ class RunReport:
     training_texts: Mapping[str, int] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     kept_epoch: int | None = None
+    validation: Mapping[str, int] = field(default_factory=dict)
     intervals: Sequence[MeanInterval] = ()
     relevance: str = ""
     choice: str = ""
@@ -279,7 +282,20 @@ def history_table(report: RunReport) -> Table | None:
         epoch = f"{entry['epoch']:g}" + (" (kept)" if entry["epoch"] == report.kept_epoch else "")
         values = (number(entry.get(name), "–", 1 if name == "train_seconds" else 4) for name in present)
         rows.append([epoch, *values])
-    return Table("Training", ["epoch", *(columns[name] for name in present)], rows)
+    return Table("Training", ["epoch", *(columns[name] for name in present)], rows, validation_line(report))
+
+
+def validation_line(report: RunReport) -> str:
+    """What val was searched in after each epoch, in a sentence; empty where nothing was counted."""
+    found = report.validation
+    if not found.get("candidates"):
+        return ""
+    drawn = found["candidates"] >= found.get("most", found["candidates"] + 1)
+    how = f", drawn by a hash with seed {found['seed']} (training.validation_patents)" if drawn else ""
+    return (
+        f"In training, val is searched in {found['candidates']:,} of {found['patents']:,} patents: those of val, and "
+        f"others of the main groups asked for{how}."
+    )
 
 
 def time_table(report: RunReport) -> Table | None:

@@ -26,6 +26,7 @@ def write_report_html(path: Path, report: RunReport) -> None:
         "slices": figures.slice_tables(report.slices),
         "scores": figures.score_panels(report.results),
         "maps": figures.map_panels(report.results),
+        "validation": content.validation_line(report),
         "curves": figures.curve_figures(report),
         "forgetting": figures.forgetting_rows(report.forgetting),
         "judged": content.judge_notes(report),

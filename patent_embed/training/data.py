@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patent_embed.arrays import Rows, matches, numbered, rows_of, shuffled_runs
+from patent_embed.arrays import Rows, Strings, matches, numbered, rows_of, shuffled_runs
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
 from patent_embed.queries.sources import mask_by_source
@@ -60,7 +60,7 @@ def build_triplets(
         query, patents = judgements.applied(query, patents)
 
     used, compact = np.unique(patents, return_inverse=True)
-    passages = encoder.tokenize(corpus["abstract"].take(pa.array(used)).to_pylist(), "passage")
+    passages = encoder.tokenize(Strings(corpus["abstract"], used), "passage")
     tokens = Tokens.concat([encoder.tokenize(queries["query"].to_pylist(), "query"), passages])
     return TripletData(
         tokens=tokens,

@@ -24,7 +24,7 @@ from patent_embed.evaluation.metrics import Floats
 from patent_embed.hashing import hash_strings
 from patent_embed.queries.sources import RULES
 from patent_embed.training.pairs import Known, linked_rows, linked_set
-from patent_embed.training.validation import RetrievalSet, retrieval_ndcg
+from patent_embed.training.validation import Limit, RetrievalSet, retrieval_ndcg
 
 MOST_PATENTS = 2000  # validation patents that are asked about, chosen by a hash of their numbers
 OTHERS = 4  # for each of them, so many patents of other splits are searched beside
@@ -85,11 +85,11 @@ def build_evidence(
     return Evidence(asked, unseen[own], ruled or 0.0, encoder.tokenize(general_texts(), "passage"))
 
 
-def linked_evidence(encoder: Encoder, known: Known, evidence: Evidence) -> Evidence:
+def linked_evidence(encoder: Encoder, known: Known, evidence: Evidence, limit: Limit | None = None) -> Evidence:
     """The same, asked for what the patents of ``val`` are linked to instead of queries (``pairs.linked_set``)."""
     asking = np.unique(linked_rows(known, "val")[0])
     unseen = ~_trained_on(known.corpus["codes"], pc.equal(known.splits["split"], "train").to_numpy())
-    return replace(evidence, asked=linked_set(encoder, known, "val"), unseen=unseen[asking])
+    return replace(evidence, asked=linked_set(encoder, known, "val", limit), unseen=unseen[asking])
 
 
 def measure(encoder: Encoder, evidence: Evidence) -> Measured:

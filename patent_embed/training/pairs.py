@@ -17,7 +17,7 @@ from patent_embed.losses.base import link_keys
 from patent_embed.relevance.base import OWN, SOURCES
 from patent_embed.training.data import TripletData
 from patent_embed.training.mixture import Mixture
-from patent_embed.training.validation import RetrievalSet, shares_main_group
+from patent_embed.training.validation import Limit, RetrievalSet, shares_main_group
 
 
 @dataclass(frozen=True)
@@ -155,14 +155,17 @@ def rule_share(ruled: float, triplets: Mapping[str, int], weights: Mapping[str, 
     return ruled * seen.get(OWN, 0.0) / max(sum(seen.values()), 1e-9)
 
 
-def linked_set(encoder: Encoder, known: Known, split: str) -> RetrievalSet:
+def linked_set(encoder: Encoder, known: Known, split: str, limit: Limit | None = None) -> RetrievalSet:
     """The patents of ``split`` that a source links to others, which are to be found by their passage, among those of
     the split and of the main groups asked for, as in ``build_retrieval_set``."""
     asking, answer = linked_rows(known, split)
-    pool = pc.equal(known.splits["split"], split).to_numpy() | shares_main_group(known.corpus["codes"], asking)
-    pool[answer] = True
+    always = pc.equal(known.splits["split"], split).to_numpy(zero_copy_only=False)
+    near = shares_main_group(known.corpus["codes"], asking)
+    always[answer] = True
     asked, query = np.unique(asking, return_inverse=True)
-    searched = np.flatnonzero(pool)
+    searched = np.flatnonzero(always | near)
+    if limit is not None:
+        searched = limit.applied(searched, always, known.corpus["publication_number"])
     return RetrievalSet(
         queries=encoder.tokenize(known.passages(asked), "passage"),
         passages=encoder.tokenize(known.passages(searched), "passage"),

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 
-from patent_embed.arrays import numbered, rows_of
+from patent_embed.arrays import Rows, Strings, numbered, rows_of
 from patent_embed.data.codes import flattened, main_groups
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
@@ -19,6 +20,7 @@ from patent_embed.evaluation.measure import headline_mask
 from patent_embed.evaluation.metrics import Floats
 from patent_embed.evaluation.qrels import Qrels
 from patent_embed.evaluation.search import exact_search
+from patent_embed.hashing import hash_strings
 from patent_embed.training import distributed
 
 
@@ -41,6 +43,24 @@ class RetrievalSet:
     links: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Limit:
+    """How many patents a split's queries are searched in, ``most``, and the ``seed`` of their draw."""
+
+    most: int
+    seed: int
+
+    def applied(self, pool: Rows, always: NDArray[np.bool_], ids: pa.ChunkedArray) -> Rows:
+        """Those of ``pool``, ascending rows of a corpus, that are searched: all that are ``always`` (n,), and of the
+        others those whose ids have the lowest hashes."""
+        if len(pool) <= self.most:
+            return pool
+        certain, others = pool[always[pool]], pool[~always[pool]]
+        hashes = hash_strings(ids.take(pa.array(others)).combine_chunks(), self.seed)
+        drawn = np.argsort(hashes, kind="stable")[: max(0, self.most - len(certain))]
+        return np.sort(np.concatenate([certain, others[drawn]]))
+
+
 def build_retrieval_set(
     encoder: Encoder,
     corpus: pa.Table,
@@ -48,13 +68,14 @@ def build_retrieval_set(
     queries: pa.Table,
     split: str,
     sources: Sequence[str] | None,
+    limit: Limit | None = None,
 ) -> RetrievalSet:
     """Queries of ``split``, against the abstracts of that split and, from the others, those of the main groups asked
     for: the whole corpus would cost its encoding every epoch, the split alone is too easy to tell epochs apart. A
     training abstract among the candidates tells nothing about a validation query.
 
     ``sources``: of the queries; None: all but those of rules where there are any others. Rule queries reward word
-    overlap, so a few others judge an epoch better than many of them.
+    overlap, so a few others judge an epoch better than many of them. ``limit``: of the candidates.
     """
     member = pc.equal(splits["split"], split).to_numpy()
     ids = corpus["publication_number"]
@@ -62,10 +83,12 @@ def build_retrieval_set(
     chosen = of_split.filter(pa.array(headline_mask(of_split["source"], sources, split)))
     asked = rows_of(chosen["publication_number"], ids)
     pool = np.flatnonzero(member | shares_main_group(corpus["codes"], asked))
+    if limit is not None:
+        pool = limit.applied(pool, member, ids)
     family = numbered(splits["family"])[0].astype(np.int64)
     return RetrievalSet(
         queries=encoder.tokenize(chosen["query"].to_pylist(), "query"),
-        passages=encoder.tokenize(corpus["abstract"].take(pa.array(pool)).to_pylist(), "passage"),
+        passages=encoder.tokenize(Strings(corpus["abstract"], pool), "passage"),
         query_family=family[asked],
         passage_family=family[pool],
     )

@@ -17,7 +17,7 @@ from patent_embed.evaluation.fusion import FUSION
 from patent_embed.evaluation.rankings import DEPTH, Ranking, fused, judge, retrieve
 from patent_embed.evaluation.systems import Bm25, System
 from pipelines.engine import Context, Input, StepSpec, rate
-from pipelines.steps.embed import model_settings, vectors_rate, write_vectors
+from pipelines.steps.embed import model_settings, query_vectors, vectors_rate, write_vectors
 from pipelines.steps.evaluate import BM25, encoder_system
 
 NAME = "benchmark"
@@ -54,7 +54,7 @@ def embed_benchmark_step(config: Config, name: str, model: Input, benchmark: Inp
         return write_vectors(context, config.model, documents, queries, found.queries["prompt"].to_pylist())
 
     inputs = {"model": model, "benchmark": benchmark}
-    return StepSpec(f"{NAME}-embed-{name}", 2, model_settings(config), inputs, work, rate=vectors_rate, announced=True)
+    return StepSpec(f"{NAME}-embed-{name}", 3, model_settings(config), inputs, work, rate=vectors_rate, announced=True)
 
 
 def benchmark_bm25_step(benchmark: Input) -> StepSpec:
@@ -75,7 +75,7 @@ def measured_step(config: Config, name: str, vectors: Input, benchmark: Input) -
     def work(context: Context) -> Outcome:
         found, made = load_benchmark(context.inputs["benchmark"]), context.inputs["vectors"]
         emit = context.progress.emit
-        system = encoder_system(np.load(made.file("queries.npy")), made, config.evaluation.distributed, emit)
+        system = encoder_system(query_vectors(made), made, config.evaluation.distributed, emit)
         general = pair_similarities(np.load(made.file("general.npy")))
         pq.write_table(general, context.folder / "general.parquet", compression="zstd")
         return _measure(context, name, system, found)

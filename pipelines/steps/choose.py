@@ -119,7 +119,7 @@ def _of_mixture(context: Context, config: Config, encoder: Encoder, evidence: Ev
     evidence = replace(evidence, ruled=rule_share(evidence.ruled, triplets, config.relevance.weights()))
     if config.training.validate_on == "queries":
         return evidence
-    return linked_evidence(encoder, known, evidence)
+    return linked_evidence(encoder, known, evidence, tokens.validation_limit(config))
 
 
 def _choose(base: ModelRef, trained: ModelRef, config: ModelConfig, evidence: Any, seed: int, *, device: str) -> Choice:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 
-from patent_embed.arrays import Rows
+from patent_embed.arrays import Rows, Vectors
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.model import ABSTRACT, ModelConfig
 from patent_embed.config.settings import Config
@@ -15,9 +15,10 @@ from patent_embed.data.views import view_columns, viewed
 from patent_embed.evaluation.forgetting import general_texts
 from patent_embed.evaluation.pooling import PatentVectors
 from patent_embed.progress.clock import Stopwatch
-from pipelines.embedders import embed_texts
 from pipelines.engine import Context, Input, StepSpec
+from pipelines.known_vectors import find_known, taken_notes
 from pipelines.steps.tables import Tables
+from pipelines.vector_files import CorpusPassages, VectorFiles
 
 NAME = "embed"
 PASSAGES, OWNERS = "passages.npy", "owners.npy"
@@ -54,54 +55,69 @@ def corpus_of(context: Context, config: ModelConfig, *columns: str) -> pa.Table:
     return viewed(context.table("ingest", "corpus", *dict.fromkeys([*columns, *view_columns(config)])), config)
 
 
+def groups_of_corpus(context: Context, config: ModelConfig) -> Iterator[pa.Table]:
+    """The same as ``corpus_of``, a row group at a time."""
+    for group in context.inputs["ingest"].groups("corpus", *view_columns(config)):
+        yield viewed(group, config)
+
+
 def embed_step(config: Config, name: str, model: Input, tables: Tables[Input]) -> StepSpec:
     """The vectors of the encoder ``model``: a ``LocalModel``, or the training that made it."""
     return StepSpec(
         name=f"{NAME}-{name}",
-        version=3,
+        version=4,
         settings=model_settings(config),
         inputs={"model": model, "ingest": tables.ingest, "queries": tables.queries},
-        work=lambda context: embed(context, config.model),
+        work=lambda context: embed(context, config),
+        notes=taken_notes,
         rate=vectors_rate,
         announced=True,
     )
 
 
-def embed(context: Context, config: ModelConfig) -> Outcome:
+def embed(context: Context, config: Config) -> Outcome:
     """The vectors of the corpus and of the queries, see ``write_vectors``."""
-    passages, asked = corpus_of(context, config)["abstract"], context.table("queries")["query"]
-    return write_vectors(context, config, passages, asked)
+    model, asked = config.model, context.table("queries", "queries", "query")["query"]
+    if model.passages_per_patent > 1:
+        return write_vectors(context, model, corpus_of(context, model)["abstract"], asked)
+    known = find_known(context, "ingest") if config.run.use_cache else None
+    return write_vectors(context, model, CorpusPassages(context.inputs["ingest"], known), asked)
 
 
 def write_vectors(
     context: Context,
     config: ModelConfig,
-    passages: pa.ChunkedArray,
+    passages: pa.ChunkedArray | CorpusPassages,
     asked: pa.ChunkedArray,
-    prompts: Sequence[str] | None = None,
+    prompts: list[str] | None = None,
 ) -> Outcome:
     """Write ``passages.npy`` (rows as in ``passages``), ``queries.npy`` (rows as in ``asked``) and ``general.npy``
     (rows as in ``general_texts``), each (n, dim) float32; with several passages a patent also ``owners.npy``, the row
     in ``passages`` that each row of ``passages.npy`` is of (``patent_vectors``).
 
-    ``prompts``: the ``Kind`` whose prompt each query gets; None: all that of queries.
+    Args:
+        passages: texts, or those of a corpus, which workers read by themselves.
+        prompts: the ``Kind`` whose prompt each query gets; None: all that of queries.
     """
-    patents, general = len(passages), pa.array(general_texts())
-    if config.passages_per_patent > 1:
-        passages, owner = _cut(context, config, passages)
-        np.save(context.folder / OWNERS, owner)
-    kinds = ["passage"] * (len(passages) + len(general)) + list(prompts or ["query"] * len(asked))
-    texts = pa.table(
-        {"text": pa.chunked_array([*passages.chunks, general, *asked.chunks]), "kind": pa.array(kinds, pa.string())}
-    )
+    files, several = VectorFiles(context, config), dict[str, int]()
+    if isinstance(passages, CorpusPassages):
+        files.add_corpus("passages", passages)
+    else:
+        if config.passages_per_patent > 1:
+            several = {"patents": len(passages)}
+            passages, owner = _cut(context, config, passages)
+            np.save(context.folder / OWNERS, owner)
+        files.add("passages", passages, "passage")
+    files.add("general", pa.chunked_array([general_texts()]), "passage")
+    files.add("queries", asked, prompts or "query")
     watch = Stopwatch()
-    embeddings = embed_texts(texts, context.model(), config, context.progress.emit)
-    parts = np.split(embeddings, [len(passages), len(passages) + len(general)])
-    for name, part in zip(("passages", "general", "queries"), parts, strict=True):
-        np.save(context.folder / f"{name}.npy", part)
+    dim = files.write()
+    counts = files.counts
+    if several.get("patents") == counts["passages"]:
+        several = {}
     return Outcome(
-        rows={"passages": len(passages), "queries": len(asked)} | _several(patents, len(passages)),
-        report={"texts_per_s": round(len(texts) / watch.seconds, 1), "dim": int(embeddings.shape[1])},
+        rows={"passages": counts["passages"], "queries": counts["queries"]} | several,
+        report={"texts_per_s": round(sum(counts.values()) / watch.seconds, 1), "dim": dim} | files.taken(),
     )
 
 
@@ -115,14 +131,16 @@ def _cut(context: Context, config: ModelConfig, texts: pa.ChunkedArray) -> tuple
     return pa.chunked_array([pa.array(found.texts, pa.string())]), found.owner
 
 
-def _several(patents: int, passages: int) -> dict[str, int]:
-    return {} if patents == passages else {"patents": patents}
-
-
 def patent_vectors(vectors: Artifact) -> PatentVectors:
     """The passages' vectors of a step that wrote them by ``write_vectors``, memory-mapped."""
     owner = np.load(vectors.file(OWNERS)) if OWNERS in vectors.manifest.files else None
     return PatentVectors(np.load(vectors.file(PASSAGES), mmap_mode="r"), owner)
+
+
+def query_vectors(vectors: Artifact) -> Vectors:
+    """The queries' vectors of such a step, (queries, dim), memory-mapped: most are of patents that are trained on."""
+    found: Vectors = np.load(vectors.file("queries.npy"), mmap_mode="r")
+    return found
 
 
 def vectors_rate(artifact: Artifact) -> str:

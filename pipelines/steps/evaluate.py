@@ -28,7 +28,7 @@ from patent_embed.section import Role, names_by_role
 from pipelines.engine import Context, Emit, Input, StepSpec, ignore, rate
 from pipelines.resources import cluster_nodes
 from pipelines.session import GPU_ENV
-from pipelines.steps.embed import PASSAGES, corpus_of, patent_vectors
+from pipelines.steps.embed import PASSAGES, groups_of_corpus, patent_vectors, query_vectors
 from pipelines.steps.judged import judgements_of
 from pipelines.steps.tables import Tables
 
@@ -98,8 +98,8 @@ def bm25_step(config: Config, tables: Tables[Input]) -> StepSpec:
     """BM25 over what is searched of each patent, the lexical floor."""
 
     def work(context: Context) -> Outcome:
-        passages = corpus_of(context, config.model)["abstract"].to_pylist()
-        return _measure(context, BM25, Bm25(passages, context.table("queries")["query"].to_pylist()), config)
+        passages = (text for group in groups_of_corpus(context, config.model) for text in group["abstract"].to_pylist())
+        return _measure(context, BM25, Bm25(passages, context.table("queries", "queries", "query")["query"]), config)
 
     view = config.model.passage_view
     settings = _settings(config) | ({"passage_view": view} if view != ABSTRACT else {})
@@ -125,9 +125,7 @@ def evaluate_encoder(context: Context, name: str, config: Config) -> Outcome:
     """Measure the encoder on the queries of val and test, on general sentences, and where it puts the test patents."""
     vectors = context.inputs["vectors"]
     splits, corpus = context.table("splits"), context.table("ingest", "corpus", "codes")
-    system = encoder_system(
-        np.load(vectors.file("queries.npy")), vectors, config.evaluation.distributed, context.progress.emit
-    )
+    system = encoder_system(query_vectors(vectors), vectors, config.evaluation.distributed, context.progress.emit)
     outcome = _measure(context, name, system, config)
     general = pair_similarities(np.load(vectors.file("general.npy")))
     pq.write_table(general, context.folder / "general.parquet", compression="zstd")

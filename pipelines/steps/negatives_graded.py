@@ -28,7 +28,7 @@ from patent_embed.queries.writing import answers_to_come
 from pipelines.backends.opened import open_backend
 from pipelines.engine import Context, Input, StepSpec, rate
 from pipelines.steps import negatives
-from pipelines.steps.embed import patent_vectors
+from pipelines.steps.embed import patent_vectors, query_vectors
 from pipelines.steps.queries import STORE, graded_progress, judging_of
 from pipelines.steps.tables import Tables, counted
 
@@ -59,7 +59,7 @@ def negatives_graded_step(config: Config, tables: Tables[Input], vectors: Input,
         pairs, own = list[Pair](), list[str]()
         if not about["why_not"]:
             vectors = context.inputs["vectors"]
-            queries, patents = np.load(vectors.file("queries.npy"), mmap_mode="r"), patent_vectors(vectors)
+            queries, patents = query_vectors(vectors), patent_vectors(vectors)
             pairs, own = candidates(corpus, asked, mined, (queries, patents), settings.judge.candidates)
         store = context.output.folder / STORE
         with open_backend(judging, store, {}) if pairs else contextlib.nullcontext(_nobody) as backend:

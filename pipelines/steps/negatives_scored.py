@@ -19,7 +19,7 @@ from patent_embed.strategies.base import STRATEGIES
 from pipelines.engine import Context, Input, StepSpec, rate
 from pipelines.resources import cluster_gpus
 from pipelines.steps import negatives
-from pipelines.steps.embed import patent_vectors
+from pipelines.steps.embed import patent_vectors, query_vectors
 from pipelines.steps.tables import Tables
 
 log = logging.getLogger("patent_embed")
@@ -38,7 +38,7 @@ def negatives_scored_step(config: Config, tables: Tables[Input], vectors: Input,
     def work(context: Context) -> Outcome:
         found, asked = context.inputs["vectors"], context.table("queries")
         patents, numbers = patent_vectors(found), asked["publication_number"].combine_chunks()
-        vectors = np.asarray(patents.vectors), np.load(found.file("queries.npy"))
+        vectors = np.asarray(patents.vectors), query_vectors(found)
         embeddings = Embeddings(*vectors, numbers, patents.owner)
         corpus = context.table("ingest", "corpus", "publication_number", "title", "codes")
         mined = mine_scored(corpus, context.table("splits"), settings, seed, embeddings)

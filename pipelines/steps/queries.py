@@ -97,15 +97,11 @@ def write_all(
     share_model: Share = lambda model: ModelRef(str(model.folder)),
     emit: Emit = ignore,
 ) -> Outcome:
-    """Write ``queries.parquet`` and, with a model, ``query_rejects.parquet``; its answers are kept in ``store``.
+    """Write ``queries.parquet`` and ``query_rejects.parquet`` by a model; its answers are kept in ``store``.
 
     ``splits`` is needed where ``config.round_trip`` names an encoder, which ``share_model`` makes known to workers,
     and where ``config.judge`` is asked, which also reads the codes of ``corpus``, and leaves ``grades.parquet``.
     """
-    if config.backend == "rules":
-        table, report = build_queries(corpus, config, cache, seed)
-        pq.write_table(table, folder / "queries.parquet", compression="zstd")
-        return Outcome(rows={"queries": len(table)}, report=report)
     cached = read_query_cache(cache) if cache else {}
     uncached = [number for number in corpus["publication_number"].to_pylist() if not cached.get(number)]
     timings: dict[str, float] = {}
@@ -244,6 +240,11 @@ def queries_step(config: Config, ingest: Input, splits: Input, cache: Path | Non
     columns = ["publication_number", "title", "abstract", "language", *(["codes"] if settings.judge.enabled else [])]
 
     def work(context: Context) -> Outcome:
+        if settings.backend == "rules":
+            parts = context.inputs["ingest"].groups("corpus", *columns)
+            table, report = build_queries(parts, settings, cache, seed)
+            pq.write_table(table, context.folder / "queries.parquet", compression="zstd")
+            return Outcome(rows={"queries": len(table)}, report=report)
         return write_all(
             context.folder,
             context.table("ingest", "corpus", *columns),

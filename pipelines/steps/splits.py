@@ -13,6 +13,7 @@ from patent_embed.config.settings import Config
 from patent_embed.config.splits import SplitsConfig
 from patent_embed.data.splits import LARGEST_FAMILY, SMALLEST_BOUND, SPLITS, split_table
 from pipelines.engine import Context, Input, StepSpec, rate
+from pipelines.steps.tables import counted
 
 NAME = "splits"
 
@@ -23,14 +24,16 @@ def splits_step(config: Config, ingest: Input) -> StepSpec:
 
     def work(context: Context) -> Outcome:
         dated = ["publication_date"] if settings.by == "date" else []
-        corpus = context.table("ingest", "corpus", "publication_number", "abstract", "family_id", *dated)
-        table, unbelieved = split_table(corpus, settings, seed)
+        corpus = context.table("ingest", "corpus", "publication_number", "family_id", *dated)
+        abstracts = (group["abstract"] for group in context.inputs["ingest"].groups("corpus", "abstract"))
+        table, unbelieved, above = split_table(corpus, settings, seed, abstracts)
         pq.write_table(table, context.folder / "splits.parquet", compression="zstd")
         counts = {item["values"]: item["counts"] for item in table["split"].value_counts().to_pylist()}
         families = len(table["family"].unique())
         return Outcome(
             rows={split: counts.get(split, 0) for split in SPLITS},
-            report={"families": families, "unbelieved_ids": unbelieved} | dates_of(corpus, table, settings),
+            report={"families": families, "unbelieved_ids": unbelieved, "above_limit": above}
+            | dates_of(corpus, table, settings),
         )
 
     return StepSpec(
@@ -50,6 +53,8 @@ def _notes(artifact: Artifact) -> list[str]:
     lines = [f"{artifact.report['families']:,} families"]
     if unbelieved := artifact.report.get("unbelieved_ids"):
         lines.append(f"{unbelieved:,} family ids that too many patents share are not used")
+    if above := artifact.report.get("above_limit"):
+        lines.append(f"above splits.max_val or max_test, and so trained on: {counted(above)}")
     if undated := artifact.report.get("undated"):
         lines.append(f"{undated:,} patents without a date are trained on")
     if first := artifact.report.get("first_dates"):

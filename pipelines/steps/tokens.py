@@ -21,7 +21,7 @@ from pipelines.steps.tables import Tables, counted
 if TYPE_CHECKING:
     from patent_embed.encoder.encoder import Encoder
     from patent_embed.training.pairs import Known
-    from patent_embed.training.validation import RetrievalSet
+    from patent_embed.training.validation import Limit, RetrievalSet
 
 NAME = "tokens"
 _LOOKED_AT = 2000  # passages, for what is cut
@@ -38,6 +38,8 @@ def tokens_step(
     training = config.training
     texts: dict[str, object] = {"train": training.query_sources, "mined": training.mined_negatives}
     texts |= {"val": config.evaluation.query_sources, "validated": training.validate_epochs}
+    if (limit := validation_limit(config)) is not None:
+        texts["validated_in"] = vars(limit)
     inputs: dict[str, Input] = tables.inputs() | {"model": base}
     if relevance is not None:
         texts |= {"weights": config.relevance.weights(), "validate_on": training.validate_on}
@@ -80,6 +82,8 @@ def _work(context: Context, config: Config, base: LocalModel) -> Outcome:
     save_training_data(context.folder / "data", data, val)
     counts = {"triplets": len(data.triplets), "tokens": int(data.tokens.lengths.sum())}
     report |= {"contamination": contamination(data, splits, family), "cut": _cut(encoder, corpus, config)}
+    limit = validation_limit(config)
+    report["validation"] = {"candidates": len(val.passages), "patents": len(corpus)} | (vars(limit) if limit else {})
     return Outcome(rows=counts | {"val_queries": len(val.queries)}, report=report)
 
 
@@ -114,14 +118,22 @@ def _validation(
     if not training.validate_epochs or training.validate_on == "queries" or known is None:
         judges = asked if training.validate_epochs else asked.slice(0, 0)
         splits, sources = context.table("splits"), config.evaluation.query_sources
-        return build_retrieval_set(encoder, corpus, splits, judges, "val", sources)
-    found = linked_set(encoder, known, "val")
+        return build_retrieval_set(encoder, corpus, splits, judges, "val", sources, validation_limit(config))
+    found = linked_set(encoder, known, "val", validation_limit(config))
     if not len(found.queries):
         raise UserError(
             "training.validate_on is 'relevance', and no val patent is linked to another one, as by a citation: there "
             "is nothing to judge epochs by; set training.validate_on=queries, or a weight of a source that has links"
         )
     return found
+
+
+def validation_limit(config: Config) -> Limit | None:
+    """Of the patents that val is searched in."""
+    from patent_embed.training.validation import Limit
+
+    most = config.training.validation_patents
+    return None if most is None else Limit(most, config.run.seed)
 
 
 def _require_no_contamination(artifact: Artifact) -> None:

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -92,6 +94,37 @@ def test_a_killed_encoding_goes_on_where_it_was(tmp_path: Path, corpus: Path, ti
 
     assert "reused" in encode(*arguments).stdout
     assert pieces(tmp_path) == after
+
+
+def test_a_corpus_that_changed_is_embedded_where_it_changed(tmp_path: Path, tiny_model: Path) -> None:
+    texts = {f"t{n:03d}": f"第{n}种装置，包括壳体和转轴。" for n in range(200)}
+    arguments = (
+        *("--data_dir", tmp_path / "texts.jsonl", "--output_dir", tmp_path / "out", "--model_name", tiny_model),
+        *("--text_column", "body", "--id_column", "key", "--rows_per_file", ROWS_PER_FILE),
+    )
+
+    def encoded() -> tuple[dict[str, np.ndarray], dict[str, Any], Path]:
+        rows = [json.dumps({"key": key, "body": body}, ensure_ascii=False) for key, body in texts.items()]
+        (tmp_path / "texts.jsonl").write_text("\n".join(rows), encoding="utf-8")
+        folder = Path(encode(*arguments).stdout.split("vectors ")[-1].strip())
+        table = pq.read_table(folder)
+        vectors = table["embedding"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+        manifest = open_artifact(folder.parent).manifest
+        return dict(zip(table["id"].to_pylist(), vectors, strict=True)), manifest.report, folder
+
+    before, _, old = encoded()
+    texts |= {"t199a": "一种新的水泵。", "t120": "一种改动的灯具。"}
+    del texts["t130"]
+    after, report, new = encoded()
+    assert after.keys() == texts.keys()
+    assert report["encoded_by_this_run"] == 2
+    assert report["taken"] == {"vectors": 198, "of": old.parent.name}
+    for key in texts.keys() - {"t199a", "t120"}:
+        np.testing.assert_array_equal(after[key], before[key])
+    expected = Encoder.load(tiny_model).encode([texts["t120"], texts["t199a"]], "passage")
+    np.testing.assert_allclose([after["t120"], after["t199a"]], expected, atol=1e-5)
+    same = [(new / path.name).samefile(path) for path in sorted(old.iterdir())]
+    assert same == [True, True, False, False]  # nothing changed in the first two files
 
 
 def test_what_cannot_be_encoded_is_said(tmp_path: Path, corpus: Path, tiny_model: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from patent_embed.artifacts import open_artifact
 from patent_embed.evaluation.search import exact_search
 from patent_embed.folders import folder_at
 from patent_embed.stores.base import STORES
@@ -56,11 +57,14 @@ def test_stores_find_what_the_run_found(output: Path) -> None:
 @pytest.mark.usefixtures("ray_here")
 def test_another_corpus_is_embedded_and_written(output: Path, tmp_path: Path) -> None:
     pytest.importorskip("faiss")
-    data = write_json_lines(
-        tmp_path / "others.jsonl", [patent(f"CN99{n:04d}A", title=f"第{n}种装置") for n in range(30)]
-    )
-    patent_embed_here("index", output, "--to", "faiss", "--data_dir", data)
-    assert (output / "index/faiss/ids.txt").read_text().splitlines() == [f"CN99{n:04d}A" for n in range(30)]
+    others = [patent(f"CN99{n:04d}A", title=f"第{n}种装置") for n in range(30)]
+    for left in (others, [*others[:7], *others[8:]]):  # the second time one patent is gone
+        data = write_json_lines(tmp_path / "others.jsonl", left)
+        patent_embed_here("index", output, "--to", "faiss", "--data_dir", data)
+        ids = (output / "index/faiss/ids.txt").read_text().splitlines()
+        assert ids == [each["publication_number"] for each in left]
+    made = [open_artifact(path).report for path in output.glob("steps/embeddings-*")]
+    assert sorted(report["encoded_by_this_run"] for report in made) == [0, 0, 30, 30]  # by two models
 
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import ROOT
 
@@ -26,3 +29,12 @@ def ray_cluster() -> Iterator[None]:
     quiet_ray_data()
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def broken_model(tiny_model: Path, tmp_path: Path) -> Path:
+    """A model whose vectors are NaN."""
+    broken = shutil.copytree(tiny_model, tmp_path / "broken")
+    (weights,) = broken.rglob("model.safetensors")
+    save_file({name: value * float("nan") for name, value in load_file(weights).items()}, weights, {"format": "pt"})
+    return broken

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patent_embed.arrays import (
+    Strings,
     changes,
     grouped,
     inverse_of,
@@ -125,3 +126,10 @@ def test_a_map_is_let_go_and_can_be_read_again(tmp_path: Path) -> None:
     assert process.memory_info().rss < held - (15 << 20)
     assert mapped.sum() == 1 << 22
     let_go(np.ones(3))
+
+
+def test_strings_of_some_rows_are_a_sequence() -> None:
+    column = pa.chunked_array([["a", "b"], [], ["c", "d"]])
+    found = Strings(column, np.array([3, 0, 2]))
+    assert (len(found), found[0], found[-1], found[1:], list(found)) == (3, "d", "c", ["a", "c"], ["d", "a", "c"])
+    assert list(Strings(column, np.zeros(0, np.int64))) == []

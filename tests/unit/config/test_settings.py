@@ -79,7 +79,7 @@ def test_logistics(section: str) -> None:
 
 def test_what_is_prepared_before_a_training_and_read_after_it() -> None:
     assert paths_of("training", Role.PREPARED) == {
-        *("query_sources", "mined_negatives", "validate_epochs", "validate_on"),
+        *("query_sources", "mined_negatives", "validate_epochs", "validation_patents", "validate_on"),
     }
     assert paths_of("training", Role.PUBLISHED) == {"soup_size", "base_share", "publish"}
     other = set(Config.model_fields) - {"training"}

@@ -44,7 +44,7 @@ class Demo:
 def demo() -> Demo:
     parsed = [RecordParser().parse_record(item, "") for item in sample.generate(COUNT)]
     corpus = to_table(parsed).sort_by("publication_number")
-    splits, _ = split_table(
+    splits, *_ = split_table(
         corpus.select(["publication_number", "abstract", "family_id"]), CONFIG.splits, CONFIG.run.seed
     )
     asked = sample.llm_style_queries(COUNT)["queries_by_id"]

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from patent_embed import ipc
@@ -39,7 +40,8 @@ def test_group_sizes_are_skewed_and_families_exist() -> None:
     assert len(ranked) > 40
     assert ranked[0][1] > 5 * ranked[10][1]
     numbers = [item["publication_number"] for item in RECORDS]
-    families = Counter(assign_families(numbers, [abstract_key(item["abstract"]) for item in RECORDS]))
+    keys = [abstract_key(item["abstract"]) for item in RECORDS]
+    families = Counter(assign_families(pa.array(numbers), pa.array(keys)).to_pylist())
     assert 0.04 < sum(size > 1 for size in families.values()) / len(families) < 0.15
     assert any(f"{number[:-1]}B" in numbers for number in numbers if number.endswith("A"))
 

@@ -37,7 +37,7 @@ def test_bm25_leaves_gpus_alone(tmp_path: Path) -> None:
     (tmp_path / "jax" / "lax.py").write_text(
         "import os\nprint('JAX on', os.environ.get('JAX_PLATFORMS'))\ndef top_k(values, k): return values, k\n"
     )
-    code = "from patent_embed.evaluation.systems import Bm25; Bm25(['晾衣架'], ['晾衣架'])"
+    code = "from patent_embed.evaluation.bm25 import Bm25Index; Bm25Index.build(['晾衣架'])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT)))}
     environment.pop("JAX_PLATFORMS", None)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

@@ -20,7 +20,7 @@ from patent_embed.training.contamination import contamination
 from patent_embed.training.data import TripletData, build_triplets
 from patent_embed.training.evidence import build_evidence, linked_evidence
 from patent_embed.training.pairs import Known, linked_set, rule_share, with_relevance
-from patent_embed.training.validation import retrieval_ndcg
+from patent_embed.training.validation import Limit, retrieval_ndcg
 
 IDS = [f"CN{i}" for i in range(6)]
 SPLIT = ["train"] * 4 + ["val"] * 2
@@ -136,6 +136,14 @@ def test_a_training_text_of_val_is_counted(encoder: Encoder) -> None:
     another = pa.table({"publication_number": ["CN6"], "family": ["CN0"], "split": ["val"]})
     torn = pa.concat_tables([given.splits, another])
     assert contamination(data, torn, np.append(given.family, 0))["families_in_two_splits"] == 1
+
+
+def test_what_val_patents_cite_is_searched_however_few_are(encoder: Encoder) -> None:
+    val = linked_set(encoder, known(), "val", Limit(1, 0))
+    assert val.links is not None
+    [[query, passage]] = val.links.tolist()
+    assert (val.query_family[query], val.passage_family[passage]) == (5, 2)
+    assert set(val.passage_family.tolist()) < set(range(6))
 
 
 def test_val_patents_are_judged_by_what_they_cite_and_never_find_themselves(encoder: Encoder) -> None:
