@@ -140,7 +140,7 @@ class GraphEncoder:
 
     def _pooled(self, hidden: np.ndarray, mask: NDArray[np.int64]) -> np.ndarray:
         if self._pooling == "mean":
-            pooled = (hidden * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+            pooled: np.ndarray = (hidden * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
         else:
             last = 0 if self._pooling == "cls" else mask.sum(axis=1) - 1
             pooled = hidden[np.arange(len(hidden)), last]
