@@ -14,9 +14,10 @@ from patent_embed.arrays import Vectors
 from patent_embed.config.commands import VerifyArguments
 from patent_embed.config.model import Kind
 from patent_embed.credentials import redacted
-from patent_embed.encoder.encoder import Encoder, without_bars
+from patent_embed.encoder.encoder import Encoder, prompts_of, without_bars
 from patent_embed.encoder.faults import diagnose
 from patent_embed.encoder.hub import resolve_model
+from patent_embed.encoder.model_folder import read_sentence_transformer_files
 from patent_embed.errors import UserError
 from patent_embed.evaluation.agreement import agreement, unit
 from patent_embed.folders import folder_at, write_json
@@ -80,7 +81,8 @@ def run(arguments: VerifyArguments) -> None:
 
 
 def _published(out: Path, run: FinishedRun) -> PublishedModel:
-    encoder = Encoder.load(out / MODEL)  # for what it says of itself
+    files = read_sentence_transformer_files(out / MODEL)
+    assert files.max_seq_length is not None  # a published model says what it reads
     base, adapter = None, out / ADAPTER
     with contextlib.suppress(UserError):  # it is needed for an adapter, and to know its vectors
         base = resolve_model(run.config.model.name, trust_remote_code=run.config.model.trust_remote_code).resolve()
@@ -89,8 +91,8 @@ def _published(out: Path, run: FinishedRun) -> PublishedModel:
         adapter=adapter if adapter.is_dir() else None,
         base=base if base is not None and base.is_dir() else None,
         exports=out / EXPORT,
-        prompts=encoder.prompts,
-        max_seq_length=encoder.max_seq_length,
+        prompts=prompts_of(out / MODEL),
+        max_seq_length=files.max_seq_length,
     )
 
 

@@ -67,7 +67,11 @@ class VllmPooling(EmbeddingEngine):
             sent = [published.prompts[kind] + text for text in texts]
             cut = {"truncate_prompt_tokens": published.max_seq_length}
             try:
-                found = llm.embed(sent, use_tqdm=False, lora_request=request, tokenization_kwargs=cut)
+                # Told, since a base model's folder need not end with a normalisation, as the published one does.
+                length_1 = vllm.PoolingParams(use_activation=True)
+                found = llm.embed(
+                    sent, pooling_params=length_1, use_tqdm=False, lora_request=request, tokenization_kwargs=cut
+                )
             except EngineDeadError:
                 raise UserError(
                     f"--engines {self.name}: vLLM's engine died while it embedded; its own lines above say why"

@@ -11,7 +11,7 @@ from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.export import export_model, save_adapter
 from patent_embed.encoder.faults import diagnose
 from patent_embed.errors import UserError
-from patent_embed.evaluation.agreement import COSINE
+from patent_embed.evaluation.agreement import COSINE, unit
 from pipelines.embedding_engines.base import ENGINES, PublishedModel
 from tests.tiny_model import write_tiny_model
 from tests.unit.encoder.models import TEXTS, trained
@@ -48,8 +48,8 @@ def test_vllm_serves_what_was_measured(published: PublishedModel, name: str, mon
         found = {kind: encode(texts, kind) for kind, texts in TEXTS_OF.items()}
         without = {kind: encode(texts, "passage") for kind, texts in TEXTS_OF.items()}
     for kind, vectors in found.items():
-        assert (vectors * own[kind]).sum(axis=1).min() > COSINE
         assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-2)
+        assert (unit(vectors) * own[kind]).sum(axis=1).min() > COSINE
     base = Encoder.load(published.base) if published.base else None
     assert diagnose(encoder, TEXTS_OF, own, without, base).words.startswith("a forgotten prompt")
 
