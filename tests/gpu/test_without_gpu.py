@@ -29,6 +29,7 @@ def test_filling_up_changes_no_embedding(architecture: str, texts: int, tokens: 
     torch.testing.assert_close(embeddings[: len(LENGTHS)], encoder.forward(batch), atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs_at_toy_size() -> None:
     command = [sys.executable, "benchmarks/train_throughput.py", "--toy", "--batch", "4", "--stock_batch"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}

@@ -108,8 +108,8 @@ def published(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         ("bf16", 1e-2, 0.6),
         ("onnx", 1e-5, 1.5),
         ("onnx-int8", 1e-2, 0.8),
-        ("openvino", 1e-5, 1.1),
-        ("openvino-int8", 1e-2, 0.3),
+        pytest.param("openvino", 1e-5, 1.1, marks=pytest.mark.slow),
+        pytest.param("openvino-int8", 1e-2, 0.3, marks=pytest.mark.slow),
     ],
 )
 def test_every_format_gives_the_vectors_of_the_model(
@@ -131,7 +131,7 @@ def test_every_format_gives_the_vectors_of_the_model(
     assert weights.stat().st_size < size * (published / "model.safetensors").stat().st_size
 
 
-@pytest.mark.parametrize("pooling", ["cls", "lasttoken"])
+@pytest.mark.parametrize("pooling", ["cls", pytest.param("lasttoken", marks=pytest.mark.slow)])
 def test_onnx_pools_as_the_model_does(published: Path, tmp_path: Path, pooling: str) -> None:
     pytest.importorskip("onnxscript", reason="needs the extra [export]")
     pytest.importorskip("onnxruntime", reason="needs the extra [export]")
@@ -142,6 +142,7 @@ def test_onnx_pools_as_the_model_does(published: Path, tmp_path: Path, pooling: 
     np.testing.assert_allclose(encode(TEXTS, "passage"), encoder.encode(TEXTS, precision="fp32"), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_openvino_tells_nobody_what_is_done_with_it(published: Path, tmp_path: Path) -> None:
     for package in ("openvino", "nncf", "onnxscript"):
         pytest.importorskip(package, reason="needs the extra [openvino]")
