@@ -139,6 +139,12 @@ def rows_of(ids: pa.ChunkedArray, corpus_ids: pa.ChunkedArray) -> Rows:
     return found
 
 
+def matrix_of(vectors: pa.Array) -> Vectors:
+    """(rows, dim) of a column of fixed-size lists, without a copy."""
+    found: Vectors = vectors.flatten().to_numpy().reshape(len(vectors), -1)
+    return found
+
+
 def let_go(array: NDArray[Any]) -> None:
     """Give back the memory that this process holds of a memory-mapped ``array``, and of what else its map holds; what
     is read again is mapped again. An array in memory stays."""

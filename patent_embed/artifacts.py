@@ -136,6 +136,13 @@ class Artifact:
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, columns=list(columns) or None)
 
+    def row_groups(self, name: str) -> Iterator[tuple[Path, int, int]]:
+        """The row groups of ``parts``: the file, the number there, and the rows."""
+        for part in self.parts(name):
+            metadata = pq.read_metadata(part)
+            for group in range(metadata.num_row_groups):
+                yield part, group, metadata.row_group(group).num_rows
+
     def parts(self, name: str) -> list[Path]:
         """The files ``name/*.parquet`` of the manifest in name order, on this machine."""
         self.file(name)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from patent_embed.arrays import Vectors
+from patent_embed.arrays import Vectors, matrix_of
 from patent_embed.artifacts import Artifact, open_artifact
 from patent_embed.config.model import ModelConfig
 from patent_embed.data.views import view_columns, viewed
@@ -134,8 +134,7 @@ class KnownPieces(KnownVectors):
     @override
     def vectors_of(self, group: _Group) -> Vectors:
         column = pq.read_table(self._file(group), columns=["embedding"], memory_map=True)["embedding"].combine_chunks()
-        vectors: Vectors = column.flatten().to_numpy().reshape(len(column), -1)
-        return vectors
+        return matrix_of(column)
 
     def whole_file(self, ids: pa.Array) -> Path | None:
         """The file that has the vectors of just these ids, all of which are known."""

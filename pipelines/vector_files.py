@@ -137,7 +137,7 @@ class VectorFiles:
 
     def add_corpus(self, file: str, passages: CorpusPassages) -> None:
         """``file``.npy: a row for each patent of one corpus."""
-        self._passages, self._counts[file] = passages, sum(rows for _, _, rows in _groups(passages.corpus))
+        self._passages, self._counts[file] = passages, sum(rows for _, _, rows in passages.corpus.row_groups("corpus"))
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -217,23 +217,15 @@ def _given_blocks(file: str, texts: pa.ChunkedArray, kinds: list[str] | str, siz
 
 def _corpus_blocks(file: str, corpus: Artifact, size: int) -> Iterator[pa.Table]:
     first = 0
-    for part, group, rows in _groups(corpus):
+    for path, group, rows in corpus.row_groups("corpus"):
         for begin in range(0, rows, size):
             count = min(size, rows - begin)
-            yield _block(file=file, first=first + begin, part=part, group=group, begin=begin, count=count)
+            yield _block(file=file, first=first + begin, part=path.name, group=group, begin=begin, count=count)
         first += rows
 
 
 def _block(**values: Any) -> pa.Table:
     return pa.Table.from_pylist([values], schema=_BLOCK)
-
-
-def _groups(corpus: Artifact) -> Iterator[tuple[str, int, int]]:
-    """The row groups of a corpus: its part, its number there, and its rows."""
-    for path in corpus.parts("corpus"):
-        metadata = pq.read_metadata(path)
-        for group in range(metadata.num_row_groups):
-            yield path.name, group, metadata.row_group(group).num_rows
 
 
 def _rows_of(batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

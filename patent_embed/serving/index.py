@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from patent_embed.arrays import matrix_of
 from patent_embed.artifacts import Artifact, ArtifactStore, Outcome, Step
 from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.serving.corpus import Corpus, write_corpus
@@ -27,8 +26,8 @@ def search_index(store: ArtifactStore, corpus: Artifact) -> Artifact:
     """The records, columns and words of a corpus (an artifact with the table ``corpus``), made where they are not."""
 
     def work(folder: Path) -> Outcome:
-        patents = write_corpus(folder, _groups(corpus))
-        abstracts = (text for group in _groups(corpus, "abstract") for text in group["abstract"].to_pylist())
+        patents = write_corpus(folder, corpus.groups("corpus"))
+        abstracts = (text for group in corpus.groups("corpus", "abstract") for text in group["abstract"].to_pylist())
         Bm25Index.build(abstracts).save(folder / _BM25)
         return Outcome(rows={"patents": patents})
 
@@ -48,8 +47,7 @@ def vector_matrix(store: ArtifactStore, embeddings: Artifact, rows: int, folder_
     def work(folder: Path) -> Outcome:
         matrix, at = None, 0
         for part in embeddings.parts(folder_name):
-            column = pq.read_table(part, columns=["embedding"])["embedding"].combine_chunks()
-            vectors = column.flatten().to_numpy().reshape(len(column), -1)
+            vectors = matrix_of(pq.read_table(part, columns=["embedding"])["embedding"].combine_chunks())
             if matrix is None:
                 shape = (rows, vectors.shape[1])
                 matrix = np.lib.format.open_memmap(folder / "passages.npy", "w+", np.float32, shape)
@@ -62,11 +60,3 @@ def vector_matrix(store: ArtifactStore, embeddings: Artifact, rows: int, folder_
 
     step = Step(VECTORS, _VERSION, {}, {"embeddings": embeddings.digest})
     return store.find(step) or store.run(step, work)
-
-
-def _groups(corpus: Artifact, *columns: str) -> Iterator[pa.Table]:
-    """The corpus, a row group at a time."""
-    for part in corpus.parts("corpus"):
-        file = pq.ParquetFile(part)
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=list(columns) or None)

@@ -13,6 +13,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from patent_embed.arrays import matrix_of
 from patent_embed.errors import UserError
 from patent_embed.stores.base import FIELDS, Content, Store
 
@@ -119,16 +120,11 @@ def _copy(connection: Any, schema: str, content: Content) -> None:
         copy.set_types([*types.values(), *("vector" for _ in content.vectors)])
         for batch in content.with_vectors():
             fields = (batch.column(name).to_pylist() for name in FIELDS)
-            vectors = (_rows(batch.column(name)) for name in content.vectors)
+            vectors = (matrix_of(batch.column(name)) for name in content.vectors)
             for row in zip(*fields, *vectors, strict=True):
                 copy.write_row(row)
     connection.execute(SQL("ALTER TABLE {} ADD PRIMARY KEY (publication_number)").format(fresh))
     connection.execute(SQL("COMMENT ON TABLE {} IS {}").format(fresh, Literal(_OURS)))
-
-
-def _rows(column: Any) -> Any:
-    """(rows, dim) float32 of a column of vectors."""
-    return column.flatten().to_numpy().reshape(len(column), -1)
 
 
 def _replace(connection: Any, schema: str) -> None:

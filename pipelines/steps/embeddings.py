@@ -180,14 +180,7 @@ def _encode_pieces(
 
 
 def _pieces(corpus: Artifact) -> list[Piece]:
-    found = []
-    for path in corpus.parts("corpus"):
-        metadata = pq.read_metadata(path)
-        groups = [
-            Piece(path.stem, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)
-        ]
-        found += [piece for piece in groups if piece.rows]
-    return found
+    return [Piece(path.stem, group, rows) for path, group, rows in corpus.row_groups("corpus") if rows]
 
 
 def is_finished(target: Folder, piece: Piece) -> bool:

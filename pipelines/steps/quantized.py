@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from patent_embed.arrays import Vectors
+from patent_embed.arrays import Vectors, matrix_of
 from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.commands import Precision
 from patent_embed.errors import UserError
@@ -79,9 +79,7 @@ def _sample(embeddings: Artifact) -> Vectors:
 
 
 def _matrix(table: pa.Table) -> Vectors:
-    column = table["embedding"].combine_chunks()
-    vectors: Vectors = column.flatten().to_numpy().reshape(len(column), -1)
-    return vectors
+    return matrix_of(table["embedding"].combine_chunks())
 
 
 def _quantized(quantizer: Quantizer, table: pa.Table) -> pa.Table:
