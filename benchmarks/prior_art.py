@@ -5,14 +5,15 @@
 
 The query is the title and abstract of a patent, its right answers are what it cites, candidates are all patents of the
 file, by the preset's view of them, its own family left out. Families are split by a hash of the seed; a row trains on
-links inside of ``train`` alone, epochs and settings are chosen on ``val``, and what is reported is of ``test``.
+links inside of ``train`` alone, epochs and settings are chosen on ``val``; what is reported is of both, by ``split``.
 ``in``: a cited patent shares a three-character class with the citing one; ``out``: it shares none. BM25 is over the
-words of both texts. One JSON line a seed and system, and at the end the means of each system over the seeds.
+words of both texts. One JSON line a seed, system and split, and at the end the means of each over the seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import gzip
 import json
 import time
@@ -189,11 +190,18 @@ class Benchmark:
         known = Known(self.searched, splits, family, found.table, found.links)
         held_out = pc.and_(pc.equal(found.table["source"], "citations"), pc.not_equal(found.table["split"], "train"))
         judged = found.table.filter(held_out)
-        asked = self.asked(known, "test")
-        base = Encoder.load(self.model, whole.model, device=self.device)
-        lines = [("bm25", self.measured(self.bm25(asked), asked, family), {})]
-        for kind, scores in self.scores(base, asked).items():
-            lines.append((f"base {kind}", self.measured(scores, asked, family), {}))
+        asked = {split: self.asked(known, split) for split in ("val", "test")}
+        base, lines = Encoder.load(self.model, whole.model, device=self.device), list[dict[str, Any]]()
+
+        def measure(system: str, scores: Callable[[Asked], dict[str, np.ndarray]], about: dict[str, Any]) -> None:
+            for split, these in asked.items():
+                told = {"benchmark": "prior_art", "seed": seed, "split": split, "queries": len(these.row)}
+                for kind, values in scores(these).items():
+                    name = {"system": system.format(kind=kind)}
+                    lines.append(told | name | self.measured(values, these, family) | about)
+
+        measure("bm25", lambda these: {"": self.bm25(these)}, {})
+        measure("base {kind}", functools.partial(self.scores, base), {})
         for row in rows:
             started, config = time.perf_counter(), config_of(row, seed, more)
             trained = find_relevance(self.table, splits, config.relevance, seed).table
@@ -204,13 +212,9 @@ class Benchmark:
             about["seconds"] = round(time.perf_counter() - started)
             mixed = Mixed(base, encoder)
             for share in (0.0, SHARE_WRITTEN):
-                for kind, scores in self.scores(mixed.at(share), asked).items():
-                    name = f"{row} {kind}" + (f", {share:g} base" if share else "")
-                    lines.append((name, self.measured(scores, asked, family), about))
-        return [
-            {"benchmark": "prior_art", "seed": seed, "system": name, "queries": len(asked.row)} | values | about
-            for name, values, about in lines
-        ]
+                name = f"{row} {{kind}}" + (f", {share:g} base" if share else "")
+                measure(name, functools.partial(self.scores, mixed.at(share)), about)
+        return lines
 
 
 def config_of(row: str, seed: int, more: list[str]) -> Config:
@@ -243,9 +247,10 @@ def main() -> None:
         for line in benchmark.run(seed, arguments.rows, arguments.set):
             lines.append(line)
             print(json.dumps(line), flush=True)
-    for system in dict.fromkeys(line["system"] for line in lines):
-        mine = [line for line in lines if line["system"] == system]
-        print(json.dumps({"benchmark": "prior_art", "seeds": len(mine), "system": system} | means(mine)), flush=True)
+    for system, split in dict.fromkeys((line["system"], line["split"]) for line in lines):
+        mine = [line for line in lines if (line["system"], line["split"]) == (system, split)]
+        told = {"benchmark": "prior_art", "seeds": len(mine), "system": system, "split": split}
+        print(json.dumps(told | means(mine)), flush=True)
 
 
 if __name__ == "__main__":
