@@ -43,8 +43,8 @@ def run(arguments: VerifyArguments) -> None:
     the reports, the model's card and ``verified.json``.
 
     Raises:
-        UserError: there is no finished run or no model, an engine cannot be asked, or one differs from what was
-            measured, which is told in the table, too.
+        UserError: there is no finished run or no model, an engine cannot be asked, after the others were, or one
+            differs from what was measured, which is told in the table, too.
     """
     out = Path(arguments.output_dir).resolve()
     found, model = open_run(arguments.output_dir), out / MODEL
@@ -64,7 +64,15 @@ def run(arguments: VerifyArguments) -> None:
     ndcg = texts.ndcg(*own)
     say(f"{'engine':22} cosine: lowest    mean  first ten  nDCG@10  texts/s")
     say(f"{'the pipeline itself':22} {'':14} {'':7} {'':10} {ndcg:8.4f}")
-    figures = [_told(_figures(engine, published, texts, own)) for engine in engines]
+    figures, unasked = list[EngineFigures](), list[str]()
+    for engine in engines:
+        try:
+            figures.append(_told(_figures(engine, published, texts, own)))
+        except UserError as error:  # what the others serve was measured all the same
+            unasked.append(str(error))
+            say(f"{redacted(engine.name):22} not asked: {error}")
+    if not figures:
+        raise UserError("; ".join(unasked))
     served = Served(folder_digest(model), len(texts.queries), len(texts.documents), ndcg, _machine(), figures)
     with RunLock(folder_at(arguments.output_dir), "verify"):
         require_together(found, model)
@@ -77,7 +85,10 @@ def run(arguments: VerifyArguments) -> None:
             f"{len(differing)} of {len(figures)} engines do not serve what was measured: "
             + "; ".join(f"{each.engine}: {each.differs}" for each in differing)
             + "; serve the model as its card says, or measure what is served"
+            + "".join(f"; not asked: {each}" for each in unasked)
         )
+    if unasked:
+        raise UserError("; ".join(unasked))
 
 
 def _published(out: Path, run: FinishedRun) -> PublishedModel:

@@ -88,8 +88,13 @@ def test_endpoints(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in output.rglob("*"):
         if path.is_file() and path.suffix in (".json", ".md", ".html", ".jsonl", ".yaml"):
             assert not {TOKEN, wrong} & set(path.read_text(errors="replace").split('"'))
-    done = patent_embed_here("verify", output, "--engines", url, check=2)
+    # What the others serve is measured and told, whatever one of them says.
+    done = patent_embed_here("verify", output, "--engines", url, "sentence-transformers", check=2)
     assert "gives no embeddings" in done.stderr
+    assert done.stdout.count("not asked: ") == done.stdout.count("as measured") == 1
+    assert [each["engine"] for each in json.loads((output / "verified.json").read_text())["engines"]] == [
+        "sentence-transformers"
+    ]
     assert wrong not in done.stdout + done.stderr
 
 
