@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -72,8 +73,11 @@ def _has_distribution(name: str) -> bool:
 
 def has_chat_template(model: str) -> bool:
     """False for a base model. Raises UserError when there is no such model."""
-    if model.startswith((".", "/", "~")) and not (Path(model).expanduser() / "config.json").is_file():
+    folder = Path(model).expanduser()
+    if model.startswith((".", "/", "~")) and not (folder / "config.json").is_file():
         raise UserError(f"queries.llm.model {model!r} is no model folder: it has no config.json; {_OTHERS}")
+    if _brings_template(folder):  # without the import of transformers, which the engine would wait for
+        return True
     try:
         return load_tokenizer(model).chat_template is not None
     except (OSError, ValueError) as error:
@@ -82,6 +86,17 @@ def has_chat_template(model: str) -> bool:
             f"queries.llm.model {model!r} cannot be loaded, neither as a local folder nor from the model hub; set "
             f"--llm_model to a folder with the model, {_OTHERS}"
         ) from None
+
+
+def _brings_template(folder: Path) -> bool:
+    """Whether files of a local folder say so; where they do not, the tokenizer may still have one."""
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    try:
+        said = json.loads((folder / "tokenizer_config.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(said, dict) and bool(said.get("chat_template"))
 
 
 def engine_arguments(config: QueriesConfig) -> dict[str, Any]:

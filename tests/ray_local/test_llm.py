@@ -44,6 +44,23 @@ def test_without_the_model(tmp_path: Path) -> None:
         llm.has_chat_template(str(tmp_path / "nothing"))
 
 
+def test_the_template_of_a_folder_is_known_from_its_files_or_its_tokenizer(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    with_template = write_tiny_model(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(with_template)
+    tokenizer.chat_template = None
+    without = tmp_path / "without"
+    tokenizer.save_pretrained(without)
+    (without / "config.json").write_bytes((Path(with_template) / "config.json").read_bytes())
+    assert llm.has_chat_template(str(with_template))
+    assert not llm.has_chat_template(str(without))
+    (without / "tokenizer_config.json").write_text("[")  # says nothing
+    assert not llm.has_chat_template(str(without))
+    (without / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    assert llm.has_chat_template(str(without))
+
+
 def test_prompts_begin_with_one_bos(tmp_path: Path) -> None:
     from tokenizers.processors import TemplateProcessing
     from transformers import AutoTokenizer
