@@ -9,6 +9,7 @@ builds no mask, which is what is wanted here.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -157,7 +158,7 @@ class FirstTokens:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._rows: Tensor | None = None
+        self._entered: dict[int, Tensor] = {}  # by thread: a server runs passes side by side
         layers = getattr(getattr(model, "encoder", None), "layer", [None])
         attention = getattr(layers[-1], "attention", None)
         inner, output = getattr(attention, "self", None), getattr(attention, "output", None)
@@ -171,18 +172,24 @@ class FirstTokens:
         """Whether ``of`` is."""
         return self._rows is not None
 
+    @property
+    def _rows(self) -> Tensor | None:
+        """The first tokens of this thread's batch; None: it is not entered."""
+        return self._entered.get(threading.get_ident())
+
     @contextlib.contextmanager
     def of(self, batch: PackedBatch) -> Iterator[None]:
         """While it is entered, ``batch``'s first tokens are what the last layer computes."""
-        self._rows = batch.cu_seq_lens[:-1]
+        self._entered[threading.get_ident()] = batch.cu_seq_lens[:-1]
         try:
             yield
         finally:
-            self._rows = None
+            self._entered.pop(threading.get_ident(), None)
 
     def _pick(self, module: nn.Module, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         """What attention has written, and the layer's input: (1, T, hidden) → (1, n, hidden)."""
-        return None if self._rows is None else tuple(tensor.index_select(1, self._rows) for tensor in tensors)
+        rows = self._rows
+        return None if rows is None else tuple(tensor.index_select(1, rows) for tensor in tensors)
 
 
 def only_first_tokens(attention: nn.Module) -> bool:

@@ -6,20 +6,25 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from patent_embed.arrays import Vectors
+from patent_embed.arrays import Rows, Vectors
 from patent_embed.config.model import Kind
-from patent_embed.serving.batching import Batcher
+from patent_embed.serving.batching import Batcher, changed
+from patent_embed.serving.threads import use_threads_of_torch
 
 if TYPE_CHECKING:
     from patent_embed.encoder.encoder import Encoder
+    from patent_embed.encoder.packing import Tokens
 
 _REQUESTS_AT_ONCE = 32
+_REQUESTS_OF_A_THREAD = 2  # on a CPU, where larger batches are hardly faster and make who comes next wait
+_PATIENCE = 0.006  # seconds: a query alone takes 18 ms of a core, each of four 11
+_SHORT = 128  # tokens of a text that one thread encodes as soon as several that wait for one another would
 _KEPT_QUERIES = 2048
 _MOST_PARTS = 16  # of a long text; what is behind them is left out, and said
 _SENTENCE_END = re.compile(r"(?<=[。；！？;!?\n])|(?<=\.)\s")
@@ -70,9 +75,10 @@ class BatchedEncoder:
 
     def __init__(self, encoder: Encoder, name: str) -> None:
         self.dim = encoder.dim
-        _run_lean(encoder)
+        threads = _run_lean(encoder)
+        work, most = _Work(encoder, threads), _REQUESTS_AT_ONCE if threads == 1 else _REQUESTS_OF_A_THREAD * threads
         self._batches: Batcher[tuple[Sequence[str], Kind | None], Encoded | list[QueryVector]]
-        self._batches = Batcher(_Work(encoder), _REQUESTS_AT_ONCE, f"encode {name}")
+        self._batches = Batcher(work, most, f"encode {name}", patience=_PATIENCE)
         self._known: OrderedDict[str, Future[QueryVector]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -85,41 +91,48 @@ class BatchedEncoder:
         with self._lock:
             future = self._known.get(text)
             if future is None or (future.done() and future.exception() is not None):
-                future = self._known[text] = Future()
-                asked = self._batches.submit(([text], None))
-                asked.add_done_callback(lambda done: _hand_on(done, future))
+                future = self._known[text] = changed(self._batches.submit(([text], None)), _only)
             self._known.move_to_end(text)
             if len(self._known) > _KEPT_QUERIES:
                 self._known.popitem(last=False)
         return future
 
 
-def _run_lean(encoder: Encoder) -> None:
+def _run_lean(encoder: Encoder) -> int:
     """Let a BERT on a CPU run as ``cpu_inference`` does, in what ``encode`` computes in there; fp32 with weights in
-    fp16 where the CPU has that, which changes no vector by more than bf16 would."""
+    fp16 where the CPU has that, which changes no vector by more than bf16 would.
+
+    Returns:
+        How many threads may encode at once: of such a pass, as many as torch has, which need not wait for one another
+        as the threads of one pass do after each product.
+    """
     import torch
 
     from patent_embed.encoder.encoder import native_bf16
     from patent_embed.encoder.kernels.cpu_inference import CpuInference, keeps_halves, supported
 
-    if encoder.device.type == "cpu" and supported(encoder.model):
-        fp32 = torch.float16 if keeps_halves() else torch.float32
-        CpuInference(encoder.model, torch.bfloat16 if native_bf16(encoder.device) else fp32).enter()
+    encoder.model.eval()
+    if encoder.device.type != "cpu" or not supported(encoder.model):
+        return 1
+    fp32 = torch.float16 if keeps_halves() else torch.float32
+    CpuInference(encoder.model, torch.bfloat16 if native_bf16(encoder.device) else fp32).enter()
+    return torch.get_num_threads()
 
 
-def _hand_on(done: Future[Encoded | list[QueryVector]], future: Future[QueryVector]) -> None:
-    if (error := done.exception()) is not None:
-        future.set_exception(error)
-    else:
-        (found,) = done.result()  # type: ignore[misc]  # texts without a kind: queries
-        future.set_result(found)
+def _only(found: Encoded | list[QueryVector]) -> QueryVector:
+    (query,) = found  # type: ignore[misc]  # texts without a kind: queries
+    return query
 
 
 class _Work:
     """The batches' work: all texts of all requests in one pass of the encoder."""
 
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: Encoder, threads: int) -> None:
+        """``threads``: that may encode at once."""
+        import torch
+
+        self._encoder, self._threads, self._threads_of_torch = encoder, threads, torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(threads)
 
     def __call__(self, asked: list[tuple[Sequence[str], Kind | None]]) -> list[Encoded | list[QueryVector]]:
         parts = [
@@ -139,7 +152,7 @@ class _Work:
             mine = [at for at, (_, kind) in enumerate(flat) if kind == prompt]
             if mine:
                 tokens = self._encoder.tokenize([flat[at][0] for at in mine], prompt)
-                vectors[mine], counts[mine] = self._encoder.encode(tokens), tokens.lengths
+                vectors[mine], counts[mine] = self._encode(tokens), tokens.lengths
         if not np.isfinite(vectors).all():
             raise RuntimeError("an embedding of a request holds NaN or infinity")
         results, at = list[Encoded | list[QueryVector]](), 0
@@ -156,6 +169,23 @@ class _Work:
                 at += len(pieces)
             results.append(queries)
         return results
+
+    def _encode(self, tokens: Tokens) -> Vectors:
+        """A share of the texts a thread, the long ones dealt out like cards."""
+        shares = min(self._threads, len(tokens))
+        if shares == 1:
+            short = self._threads > 1 and tokens.lengths[0] <= _SHORT
+            use_threads_of_torch(1 if short else self._threads_of_torch)
+            return self._encoder.encode(tokens)
+        order = np.argsort(-tokens.lengths, kind="stable")
+        vectors = np.empty((len(tokens), self._encoder.dim), np.float32)
+
+        def encode(rows: Rows) -> None:
+            use_threads_of_torch(max(1, self._threads_of_torch // shares))
+            vectors[rows] = self._encoder.encode(tokens.take(rows))
+
+        list(self._pool.map(encode, [order[first::shares] for first in range(shares)]))
+        return vectors
 
     def _parts(self, text: str) -> tuple[list[str], bool]:
         """A text cut, at sentences, into parts that the model reads whole; whether there were more."""

@@ -15,6 +15,7 @@ from patent_embed.errors import UserError
 from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.evaluation.fusion import fuse
 from patent_embed.evaluation.search import top_k
+from patent_embed.serving.batching import then
 from patent_embed.serving.corpus import Corpus, Facet, Filters, Mask
 from patent_embed.serving.encoding import QueryVector, TextEncoder
 from patent_embed.serving.highlight import query_words
@@ -152,21 +153,21 @@ class Engine:
         row = self._row_like(query)
         wanted = set(query.systems)
         dense = [name for name in self.models if name in wanted or (HYBRID in wanted and name == self.best)]
-        vectors: dict[str, Future[QueryVector]] = {}
-        if row is None:
-            vectors = {name: self.models[name].encoder.query(query.text) for name in dense}
+        vectors = {name: self._vector(name, query.text, row) for name in dense}
+        encoded = [watch.now()]
+        for vector in vectors.values():
+            vector.add_done_callback(lambda _: encoded.append(watch.now()))
+        searches = {name: self._nearest(name, vectors[name], query.filters) for name in dense}
         mask = self.corpus.mask(query.filters)
         found: dict[str, Found] = {}
         if wanted & {BM25, HYBRID}:
             text = query.text if row is None else self.corpus.records([row], "abstract")[0]["abstract"]
             found[BM25] = self._by_words(text, mask)
             watch.lap(BM25)
-        known = {name: vectors[name].result() if row is None else self._vector(name, row) for name in dense}
-        watch.lap("encode")
-        searches = {
-            name: self.models[name].search.submit(known[name].vector, DEPTH + 1, query.filters) for name in dense
-        }
+        # Not for the vectors first: this thread would only wake up to wait again, and hold up those that work.
         found |= {name: search.result() for name, search in searches.items()}
+        known = {name: vector.result() for name, vector in vectors.items()}
+        watch.lap("encode", max(encoded))
         watch.lap("vectors")
         found = {name: _without(each, row) for name, each in found.items()}
         if HYBRID in wanted:
@@ -200,8 +201,18 @@ class Engine:
             raise UserError(f"patent {query.like!r} is not in this corpus; name one that is")
         return row
 
-    def _vector(self, name: str, row: int) -> QueryVector:
-        return QueryVector(np.asarray(self.models[name].vectors[row], np.float32))
+    def _vector(self, name: str, text: str, row: int | None) -> Future[QueryVector]:
+        if row is None:
+            return self.models[name].encoder.query(text)
+        known: Future[QueryVector] = Future()
+        known.set_result(QueryVector(np.asarray(self.models[name].vectors[row], np.float32)))
+        return known
+
+    def _nearest(self, name: str, vector: Future[QueryVector], filters: Filters) -> Future[Found]:
+        """A search that begins as soon as the vector is there. It does not wait for its request's thread to run: so the
+        queries that were encoded in one batch are also searched in one."""
+        search = self.models[name].search
+        return then(vector, lambda encoded: search.submit(encoded.vector, DEPTH + 1, filters))
 
     def _by_words(self, text: str, mask: Mask | None) -> Found:
         scores = self._words.scores(text)
@@ -242,8 +253,10 @@ class _Watch:
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.seconds: dict[str, float] = {}
-        self._now, self._last = now, now()
+        self.now, self._last = now, now()
 
-    def lap(self, stage: str) -> None:
-        last, self._last = self._last, self._now()
+    def lap(self, stage: str, end: float | None = None) -> None:
+        """``stage`` began where the last one ended, and ended now or at ``end``, which may lie before: then it took
+        nothing."""
+        last, self._last = self._last, max(self._last, self.now() if end is None else end)
         self.seconds[stage] = self._last - last

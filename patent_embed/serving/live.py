@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -29,6 +30,7 @@ class Live:
         self.metrics, self.judgements = Metrics(), judgements
         self._opener, self._changing = opener, threading.Lock()
         self._output, self._engine = output, self._opened(output)
+        _set_aside()
 
     @property
     def engine(self) -> Engine:
@@ -48,6 +50,7 @@ class Live:
             output = output or self._output
             self._engine = self._opened(output)
             self._output = output
+            _set_aside()
         except Exception:
             self.metrics.reloads.labels("refused").inc()
             raise
@@ -70,6 +73,14 @@ class Live:
         engine.check()
         self.metrics.patents.set(len(engine.corpus))
         return engine
+
+
+def _set_aside() -> None:
+    """Leave out what is loaded from Python's search for garbage: dictionaries of words and models are some hundred
+    thousand objects, and whoever asks while it goes through them waits for half a second."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def digest_of(engine: Engine) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+from functools import cache
 
 import threadpoolctl
 
@@ -21,3 +24,25 @@ def calm_threads() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     threadpoolctl.threadpool_limits(1, user_api="blas")
+
+
+def use_threads_of_torch(count: int) -> None:
+    """Let this thread's products run on ``count`` threads. Other threads keep what they have, which
+    ``torch.set_num_threads`` would change."""
+    import torch
+
+    if torch.get_num_threads() != count:  # the first call in a thread sets its number
+        _libraries().limit(limits=count, user_api="openmp")
+
+
+@cache
+def _libraries() -> threadpoolctl.ThreadpoolController:
+    """What is loaded, torch among it; finding that takes milliseconds."""
+    return threadpoolctl.ThreadpoolController()
+
+
+def give_back_freed() -> None:
+    """Give the system what was freed and is kept for later allocations: after much was made that lived shortly. Only
+    glibc does this; elsewhere nothing happens."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Protocol, cast
 
 import numpy as np
-import threadpoolctl
 
 from patent_embed.arrays import Rows, Vectors, let_go
 from patent_embed.errors import UserError
@@ -17,7 +16,7 @@ from patent_embed.evaluation.halves import Halves
 from patent_embed.evaluation.search import block_spans, exact_search, longest_of, merge_top_k
 from patent_embed.serving.batching import Batcher
 from patent_embed.serving.corpus import Corpus, Filters, Mask
-from patent_embed.serving.threads import cores
+from patent_embed.serving.threads import cores, give_back_freed, use_threads_of_torch
 from patent_embed.serving.unmapped import Unmapped, unmapped
 
 Found = tuple[Vectors, Rows]
@@ -27,6 +26,8 @@ _REQUESTS_AT_ONCE = 32
 _BLOCK = 1 << 14  # documents at a time
 _ROWS_OF_A_THREAD = 20_000  # at least: below, a thread costs more than it saves
 _MOST_HALVES = 1 << 30  # bytes of a model's vectors in fp16 that are held in memory; larger ones are read as they are
+_MOST_MAPPED = 1 << 28  # bytes of a model's vectors in fp32 whose map may stay in memory beside those in fp16
+_PATIENCE = 0.001  # seconds: vectors of one batch come one after the other
 _FIRST_RESULTS = 256  # about so many are asked for: the sizes of the first blocks
 _HALVING = threading.Lock()  # one model at a time: what is searched meanwhile is read from the fp32 vectors
 _FEW = 4  # where less than this part of the documents may be found, they are copied out; else the others are left out
@@ -58,9 +59,12 @@ class VectorMatrix:
             raise UserError(f"the vectors of {name!r} cannot be searched: {error}; run the step again") from None
         let_go(vectors)
         work = _Work(corpus, vectors, begin, longest)
-        self._batches: Batcher[tuple[Vectors, int, Filters], Found] = Batcher(work, _REQUESTS_AT_ONCE, f"search {name}")
+        self._batches: Batcher[tuple[Vectors, int, Filters], Found] = Batcher(
+            work, _REQUESTS_AT_ONCE, f"search {name}", patience=_PATIENCE
+        )
         self.halving = threading.Thread(target=work.halve, name=f"halve {name}", daemon=True)
         if halves and 2 * vectors.size <= _MOST_HALVES:
+            work.halving = True
             self.halving.start()
 
     def submit(self, query: Vectors, k: int, filters: Filters) -> Future[Found]:
@@ -79,17 +83,24 @@ class _Work:
         # Part → it in fp16, and its rows in fp32.
         self._held: dict[tuple[int, int], tuple[Halves, Vectors | Unmapped]] = {}
         self._threads = ThreadPoolExecutor(threads)
+        self.halving = False  # whether ``halve`` is at work, or will be
 
     def halve(self) -> None:
         """Make the vectors in fp16, part by part. From then on memory is held of these alone."""
-        _one_thread_of_torch()
+        use_threads_of_torch(1)
         with _HALVING:
             for begin, end in self._parts:
                 spans = block_spans(end - begin, _FIRST_RESULTS, _BLOCK)
                 halves = Halves.of(self._vectors[begin:end], spans)
                 if halves is not None:
-                    self._held[begin, end] = halves, unmapped(self._vectors[begin:end])
+                    self._held[begin, end] = halves, self._rows_of(self._vectors[begin:end])
                     let_go(self._vectors)
+            self.halving = len(self._held) == len(self._parts)  # what is searched from its map yet is let go
+            give_back_freed()
+
+    def _rows_of(self, vectors: Vectors) -> Vectors | Unmapped:
+        """What candidates are scored from: a small file's map, a large one's reads, which take longer."""
+        return np.asarray(vectors) if self._vectors.nbytes <= _MOST_MAPPED else unmapped(vectors)
 
     def __call__(self, asked: list[tuple[Vectors, int, Filters]]) -> Sequence[Found]:
         found: list[Found | None] = [None] * len(asked)
@@ -114,12 +125,12 @@ class _Work:
         vectors = self._vectors[begin:end]
         halves, rows_of = self._held.get((begin, end), (None, vectors))
         if halves is not None:
-            _one_thread_of_torch()
+            use_threads_of_torch(1)  # each part of the vectors has one
         chosen = None if mask is None else np.flatnonzero(mask[begin:end])
         if chosen is not None and len(chosen) * _FEW < len(vectors):
             some = cast(Vectors, _Chosen(vectors, chosen))
             scores, rows = exact_search(queries, some, k, block=_BLOCK, longest=self._longest)
-            if halves is not None:
+            if halves is not None or self.halving:
                 let_go(vectors)
             return scores, chosen[rows] + begin
         scores, rows = exact_search(
@@ -131,16 +142,9 @@ class _Work:
             longest=self._longest,
             halves=halves,
         )
+        if halves is None and self.halving:
+            let_go(vectors)  # its pages are read again until it is held in fp16; kept, they would be the peak
         return scores, rows + begin
-
-
-def _one_thread_of_torch() -> None:
-    """Products of this thread stay in it: each part of the vectors has one. Other threads keep what they have, which
-    ``torch.set_num_threads`` would change."""
-    import torch
-
-    if torch.get_num_threads() > 1:  # the first call in a thread sets its number
-        threadpoolctl.threadpool_limits(1, user_api="openmp")
 
 
 class _Chosen:

@@ -16,14 +16,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, linear, pad, scaled_dot_product_attention
+from torch.nn.functional import gelu, layer_norm, linear, pad
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from patent_embed.encoder.kernels.cpu_fused import encoder_of, linear_groups, plain_layers
+from patent_embed.encoder.kernels.cpu_script import Call, PackedLayer, attention, scripted
 from patent_embed.encoder.packing import only_first_tokens
 from patent_embed.encoder.padding import calls_of
 
 _SHORT = 128  # tokens up to which plain products take half the time of torch's fused attention
+_Run = Callable[[Tensor, Sequence[Call], Tensor | None], Tensor]
 _LAID_OUT_FOR = 64  # rows of the products whose layout oneDNN is asked for; it serves all
 
 
@@ -57,7 +59,8 @@ class CpuInference:
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         self._encoder = encoder_of(model)
-        self._layers = [_Layer.of(module, dtype) for module in self._encoder.layer]
+        packs = dtype != torch.float16 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        self._run = (_packed_run if packs else _plain_run)(list(self._encoder.layer), dtype)
         self._room = int if dtype == torch.float16 else _few_sizes  # FBGEMM takes any size as it is
         self._last = self._encoder.layer[-1].attention.self
 
@@ -76,29 +79,9 @@ class CpuInference:
         first = torch.tensor(bounds[:-1]) if only_first_tokens(self._last) else None
         with torch.autocast("cpu", enabled=False):
             hidden = pad(hidden_states[0].float(), (0, 0, 0, self._room(bounds[-1]) - bounds[-1]))
-            for layer in self._layers[:-1]:
-                hidden = layer(hidden, calls, None)
-            hidden = self._layers[-1](hidden, calls, first)
+            hidden = self._run(hidden, calls, first)
         hidden = hidden[: bounds[-1]]
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])
-
-
-@dataclass(frozen=True)
-class _Call:
-    """Texts whose attention is one call: the tokens ``begin:end`` of the row.
-
-    Attributes:
-        texts, longest: how many, and tokens of the longest.
-        place: (end - begin,) of each token in the padded batch; None: all are as long as the longest.
-        mask: (texts, 1, 1, longest) 0 for a token, -inf for padding; None like ``place``.
-    """
-
-    begin: int
-    end: int
-    texts: int
-    longest: int
-    place: Tensor | None = None
-    mask: Tensor | None = None
 
 
 def _few_sizes(tokens: int) -> int:
@@ -111,19 +94,50 @@ def _few_sizes(tokens: int) -> int:
     return -(-tokens // step) * step
 
 
-def _calls(bounds: Sequence[int], room: Callable[[int], int] = int) -> Iterator[_Call]:
+def _calls(bounds: Sequence[int], room: Callable[[int], int] = int) -> Iterator[Call]:
     """The texts between ``bounds``, the shortest first, in few calls of attention (``calls_of``), whose texts have
     ``room`` for as many tokens."""
     lengths = [end - begin for begin, end in pairwise(bounds)]
     for texts in calls_of(lengths):
         mine = lengths[texts]
         longest = room(mine[-1])
-        call = _Call(bounds[texts.start], bounds[texts.stop], len(mine), longest)
+        call = Call(bounds[texts.start], bounds[texts.stop], len(mine), longest)
         if mine[0] < longest:
             real = torch.arange(longest) < torch.tensor(mine)[:, None]
             mask = torch.zeros(real.shape).masked_fill_(~real, -torch.inf)[:, None, None]
-            call = _Call(call.begin, call.end, call.texts, longest, real.ravel().nonzero().ravel(), mask)
+            call = Call(call.begin, call.end, call.texts, longest, real.ravel().nonzero().ravel(), mask)
         yield call
+
+
+def _packed_run(modules: Sequence[Any], dtype: torch.dtype) -> _Run:
+    """By oneDNN, in one program."""
+    layers, first = [_packed_layer(module, dtype) for module in modules], modules[0]
+    run, heads = scripted(), first.attention.self.num_attention_heads
+    middle_eps, end_eps = first.attention.output.LayerNorm.eps, first.output.LayerNorm.eps
+    return lambda hidden, calls, rows: run(hidden, layers, calls, rows, heads, _SHORT, middle_eps, end_eps)
+
+
+def _packed_layer(module: Any, dtype: torch.dtype) -> PackedLayer:
+    tensors = list[Tensor]()
+    for weight, bias in _weights_of(module):
+        # What torch's own compiler writes for a linear layer whose weights are frozen.
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), _LAID_OUT_FOR)  # noqa: SLF001
+        tensors += [packed, bias.to(dtype)]
+    for norm in (module.attention.output.LayerNorm, module.output.LayerNorm):
+        tensors += [norm.weight.detach(), norm.bias.detach()]
+    return PackedLayer(*tensors)
+
+
+def _plain_run(modules: Sequence[Any], dtype: torch.dtype) -> _Run:
+    """Layer by layer: by FBGEMM, whose weights are no tensors, or where oneDNN is not there."""
+    layers = [_Layer.of(module, dtype) for module in modules]
+
+    def run(hidden: Tensor, calls: Sequence[Call], first: Tensor | None) -> Tensor:
+        for layer in layers[:-1]:
+            hidden = layer(hidden, calls, None)
+        return layers[-1](hidden, calls, first)
+
+    return run
 
 
 @dataclass(frozen=True)
@@ -140,79 +154,51 @@ class _Layer:
 
     @classmethod
     def of(cls, module: Any, dtype: torch.dtype) -> _Layer:
-        inner = module.attention.self
-        qkv, out, up, down = linear_groups(module)
+        qkv, out, up, down = _weights_of(module)
         return cls(
-            _product(qkv, dtype, factors=(inner.scaling, 1.0, 1.0)),
-            _product(out, dtype),
+            _product(*qkv, dtype),
+            _product(*out, dtype),
             module.attention.output.LayerNorm,
-            _product(up, dtype, with_gelu=True),
-            _product(down, dtype),
+            _product(*up, dtype, with_gelu=True),
+            _product(*down, dtype),
             module.output.LayerNorm,
-            inner.num_attention_heads,
+            module.attention.self.num_attention_heads,
         )
 
-    def __call__(self, hidden: Tensor, calls: Sequence[_Call], first: Tensor | None) -> Tensor:
+    def __call__(self, hidden: Tensor, calls: Sequence[Call], first: Tensor | None) -> Tensor:
         """(T, hidden) fp32 of the same; with ``first``, only of those tokens."""
-        mixed = self._attention(self.qkv(hidden), calls)
+        mixed = attention(self.qkv(hidden), list(calls), self.heads, _SHORT)
         if first is not None:
             mixed, hidden = mixed.index_select(0, first), hidden.index_select(0, first)
         hidden = _normed(hidden + self.out(mixed), self.middle)
         return _normed(hidden + self.down(self.up(hidden)), self.end)
-
-    def _attention(self, qkv: Tensor, calls: Sequence[_Call]) -> Tensor:
-        outputs = []
-        for call in calls:
-            rows = qkv[call.begin : call.end]
-            if call.place is not None:
-                padded = rows.new_zeros((call.texts * call.longest, rows.shape[1]))
-                rows = padded.index_copy_(0, call.place, rows)
-            shape = (call.texts, call.longest, 3, self.heads, rows.shape[1] // 3 // self.heads)
-            q, k, v = rows.view(shape).permute(2, 0, 3, 1, 4)
-            mixed = (_mixed_long if call.longest > _SHORT else _mixed)(q, k, v, call.mask)
-            mixed = mixed.transpose(1, 2).reshape(call.texts * call.longest, -1)
-            outputs.append(mixed if call.place is None else mixed.index_select(0, call.place))
-        if (filling := len(qkv) - calls[-1].end) > 0:
-            outputs.append(outputs[-1].new_zeros((filling, outputs[-1].shape[1])))
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-
-
-def _mixed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention, (texts, heads, longest, size), of queries whose weights have its scale."""
-    flat = (q.shape[0] * q.shape[1], *q.shape[2:])
-    scores = torch.bmm(q.reshape(flat), k.reshape(flat).transpose(1, 2)).float()
-    if mask is not None:
-        scores.view(*q.shape[:3], -1).add_(mask)
-    return torch.bmm(scores.softmax(-1).to(v.dtype), v.reshape(flat)).view(q.shape)
-
-
-def _mixed_long(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    return scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask.to(q.dtype), scale=1.0)
 
 
 def _normed(rows: Tensor, norm: nn.LayerNorm) -> Tensor:
     return layer_norm(rows, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
+def _weights_of(module: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Weight and bias of a layer's four products, fp32; the first is query, key and value, attention's scale in the
+    first third."""
+    for group in linear_groups(module):
+        layers: Sequence[Any] = group
+        factors = (module.attention.self.scaling, 1.0, 1.0) if len(layers) == 3 else (1.0,)
+        biases = [torch.zeros(each.out_features) if each.bias is None else each.bias.detach() for each in layers]
+        yield (
+            torch.cat([each.weight.detach() * factor for each, factor in zip(layers, factors, strict=True)]),
+            torch.cat([bias * factor for bias, factor in zip(biases, factors, strict=True)]),
+        )
+
+
 def _product(
-    layers: Sequence[Any], dtype: torch.dtype, *, factors: Sequence[float] = (1.0,), with_gelu: bool = False
+    weight: Tensor, bias: Tensor, dtype: torch.dtype, *, with_gelu: bool = False
 ) -> Callable[[Tensor], Tensor]:
-    """The linear layers of one input, each times its factor, as one product, with weights as oneDNN or, fp16, FBGEMM
-    reads them fastest where it is there."""
-    parts = list(zip(layers, factors, strict=True))
-    weight = torch.cat([layer.weight.detach() * factor for layer, factor in parts])
-    none = [torch.zeros(layer.out_features) for layer in layers]
-    biases = [zeros if layer.bias is None else layer.bias for layer, zeros in zip(layers, none, strict=True)]
-    bias = torch.cat([each.detach() * factor for each, factor in zip(biases, factors, strict=True)])
+    """A product; with weights in fp16 as FBGEMM reads them fastest."""
     if dtype == torch.float16:
         return _by_halves(weight, bias, with_gelu)
     weight, bias = weight.to(dtype), bias.to(dtype)
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return lambda rows: _plain(rows.to(dtype), weight, bias, with_gelu)
-    # What torch's own compiler writes for a linear layer whose weights are frozen.
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight, _LAID_OUT_FOR)  # noqa: SLF001
-    end: tuple[str, list[float], str] = ("gelu", [], "none") if with_gelu else ("none", [], "")
-    return lambda rows: torch.ops.mkldnn._linear_pointwise(rows.to(dtype), packed, bias, *end)  # noqa: SLF001
+    return lambda rows: _plain(rows.to(dtype), weight, bias, with_gelu)
 
 
 def _by_halves(weight: Tensor, bias: Tensor, with_gelu: bool) -> Callable[[Tensor], Tensor]:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import gc
 import threading
+from concurrent.futures import Future
 
 import pytest
 
-from patent_embed.serving.batching import Batcher
+from patent_embed.serving.batching import Batcher, changed, then
 
 
 def test_what_waits_together_is_done_together() -> None:
@@ -25,6 +26,57 @@ def test_what_waits_together_is_done_together() -> None:
     go.set()
     assert [future.result() for future in futures] == [0, 1, 4, 9, 16, 25]
     assert batches == [[0], [1, 2, 3], [4, 5]]
+
+
+def test_a_batch_waits_for_as_many_as_the_one_before_had() -> None:
+    batches: list[list[int]] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def work(items: list[int]) -> list[int]:
+        begun.set()
+        go.wait()
+        batches.append(items)
+        return items
+
+    batcher = Batcher(work, 3, "test", patience=60)
+    futures = [batcher.submit(0)]  # nothing to wait for
+    begun.wait()
+    futures += [batcher.submit(number) for number in (1, 2)]
+    go.set()
+    assert [future.result() for future in futures] == [0, 1, 2]
+    first, second = batcher.submit(3), batcher.submit(4)
+    assert (first.result(), second.result()) == (3, 4)
+    assert batches == [[0], [1, 2], [3, 4]]
+
+
+def test_an_item_does_not_wait_longer_than_its_patience() -> None:
+    batches: list[list[int]] = []
+    batcher = Batcher(lambda items: batches.append(items) or items, 8, "test", patience=0.001)  # type: ignore[func-returns-value]
+    for number in range(5):
+        assert batcher.submit(number).result() == number
+    assert batches == [[number] for number in range(5)]
+
+
+def test_what_is_done_with_a_result_follows_in_the_thread_that_ends_it() -> None:
+    first: Future[int] = Future()
+    threads: list[threading.Thread] = []
+
+    def double(number: int) -> int:
+        threads.append(threading.current_thread())
+        return 2 * number
+
+    doubled = changed(first, double)
+    batcher = Batcher(lambda items: [1 / item for item in items], 4, "test")
+    inverse = then(doubled, batcher.submit)
+    ending = threading.Thread(target=first.set_result, args=(2,))
+    ending.start()
+    assert (doubled.result(), inverse.result()) == (4, 0.25)
+    assert threads == [ending]
+    zero: Future[int] = Future()
+    failed = changed(then(zero, batcher.submit), round)
+    zero.set_result(0)
+    with pytest.raises(ZeroDivisionError):
+        failed.result()
 
 
 def test_an_error_reaches_those_of_its_batch_and_the_next_goes_on() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.kernels.cpu_fused import encoder_of
@@ -39,6 +40,18 @@ def test_a_server_on_a_cpu_runs_a_lean_pass_and_gives_the_plain_vectors(tiny_mod
     texts = ["水泵", "带滤网的水泵", "天线和电池组成的装置" * 5]
     found = batched.submit(texts, "passage").result().vectors
     assert (found * plain.encode(texts, "passage", precision="fp32")).sum(axis=1).min() > 0.999
+
+
+def test_threads_share_a_batch(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    served, texts = Encoder.load(tiny_model), [f"带{n}个滤网的水泵" * (1 + n % 4) for n in range(8)]
+    monkeypatch.setattr("patent_embed.serving.encoding.use_threads_of_torch", lambda count: None)
+    batched = BatchedEncoder(served, "shared")
+    expected = Encoder.load(tiny_model).encode(texts, "passage", precision="fp32")
+    for count in (1, 2, 3, 8):
+        found = batched.submit(texts[:count], "passage").result().vectors
+        assert (found * expected[:count]).sum(axis=1).min() > 0.999
+    assert (served.model.training, len(batched.submit([], "query").result().vectors)) == (False, 0)
 
 
 def test_a_long_query_is_the_mean_of_its_parts(encoder: Encoder) -> None:

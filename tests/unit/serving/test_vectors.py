@@ -41,12 +41,19 @@ def by_hand(corpus: Corpus, query: np.ndarray, k: int, filters: Filters) -> tupl
     return scores[order].tolist(), order
 
 
-@pytest.mark.parametrize("halves", [False, True])
+@pytest.mark.parametrize(("halves", "most_mapped"), [(False, 0), (True, 0), (True, 1 << 28)])
 @pytest.mark.parametrize("rows_of_a_thread", [20_000, 500])
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
 def test_it_is_what_a_plain_sort_gives(
-    corpus: Corpus, filters: Filters, rows_of_a_thread: int, halves: bool, mapped: Vectors, monkeypatch
+    corpus: Corpus,
+    filters: Filters,
+    rows_of_a_thread: int,
+    halves: bool,
+    most_mapped: int,
+    mapped: Vectors,
+    monkeypatch,
 ) -> None:
+    monkeypatch.setattr("patent_embed.serving.vectors._MOST_MAPPED", most_mapped)
     monkeypatch.setattr("patent_embed.serving.vectors._ROWS_OF_A_THREAD", rows_of_a_thread)
     matrix = VectorMatrix(corpus, mapped, "test", halves=halves)
     if halves:
