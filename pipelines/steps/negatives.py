@@ -8,6 +8,7 @@ patents do). They are for more than that, and for a corpus that lies in parts on
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -29,8 +30,9 @@ from patent_embed.negatives.rings import MAX_PROBES
 from patent_embed.negatives.tally import Tally
 from patent_embed.section import Role, names_by_role
 from patent_embed.strategies.base import STRATEGIES
-from pipelines.engine import Context, Input, StepSpec, rate
+from pipelines.engine import Input, StepSpec, rate
 from pipelines.steps.tables import counted
+from pipelines.tasks import Workplace, by_a_worker
 
 NAME = "negatives"
 CONSTANTS = {"GROUP_CAP": GROUP_CAP, "MAX_PROBES": MAX_PROBES}
@@ -137,28 +139,30 @@ def negatives_step(config: Config, ingest: Input, splits: Input) -> StepSpec:
     """The negatives that every system is judged on: by classification alone, so that no model has chosen them."""
     settings, seed = config.negatives, config.run.seed
     mined = settings.model_copy(update={"strategy": STRATEGIES[settings.strategy].unscored})
-
-    def work(context: Context) -> Outcome:
-        splits = context.table("splits")
-        if mined.distributed:
-            report = mine_negatives_ray(read_corpus(context.inputs["ingest"]), splits, mined, seed, context.place)
-            return Outcome(rows={"negatives": report["negatives"]}, report=report)
-        corpus = context.table("ingest", "corpus", "publication_number", "codes")
-        found = mine_negatives(corpus, splits, mined, seed)
-        pq.write_table(found.table, context.folder / "negatives.parquet", compression="zstd")
-        return Outcome(rows={"negatives": len(found.table)}, report=found.report)
-
+    work = partial(_in_parts if mined.distributed else _in_one_process, config=mined, seed=seed)
     return StepSpec(
         name=NAME,
         version=1,
         settings=rung_settings(config),
         inputs={"ingest": ingest, "splits": splits},
-        work=work,
+        work=work if mined.distributed else by_a_worker(work),
         constants=CONSTANTS,
         check=require_negatives,
         notes=mining_notes,
         rate=rate,
     )
+
+
+def _in_one_process(here: Workplace, config: NegativesConfig, seed: int) -> Outcome:
+    corpus = here.table("ingest", "corpus", "publication_number", "codes")
+    found = mine_negatives(corpus, here.table("splits"), config, seed)
+    pq.write_table(found.table, here.folder / "negatives.parquet", compression="zstd")
+    return Outcome(rows={"negatives": len(found.table)}, report=found.report)
+
+
+def _in_parts(here: Workplace, config: NegativesConfig, seed: int) -> Outcome:
+    report = mine_negatives_ray(read_corpus(here.inputs["ingest"]), here.table("splits"), config, seed, here.place)
+    return Outcome(rows={"negatives": report["negatives"]}, report=report)
 
 
 def rung_settings(config: Config) -> dict[str, Any]:
