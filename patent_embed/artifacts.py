@@ -124,10 +124,7 @@ class Artifact:
 
         ``columns``: only these, in their order; none: all. What is not asked for is not read.
         """
-        single, wanted = f"{name}.parquet", list(columns) or None
-        if single in self.manifest.files:
-            return pq.read_table(self.file(single), columns=wanted)
-        return pa.concat_tables([pq.read_table(part, columns=wanted) for part in self.parts(name)])
+        return pa.concat_tables([pq.read_table(part, columns=list(columns) or None) for part in self.parts(name)])
 
     def groups(self, name: str, *columns: str) -> Iterator[pa.Table]:
         """``table``, a row group at a time: so much is held, and no more."""
@@ -144,7 +141,10 @@ class Artifact:
                 yield part, group, metadata.row_group(group).num_rows
 
     def parts(self, name: str) -> list[Path]:
-        """The files ``name/*.parquet`` of the manifest in name order, on this machine."""
+        """The file ``name.parquet``, or the files ``name/*.parquet`` in name order, on this machine."""
+        single = f"{name}.parquet"
+        if single in self.manifest.files:
+            return [self.file(single)]
         self.file(name)
         inside = (each for each in self.manifest.files if each.startswith(f"{name}/") and each.endswith(".parquet"))
         return [self.path / each for each in sorted(inside) if each.count("/") == name.count("/") + 1]

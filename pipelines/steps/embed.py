@@ -61,6 +61,16 @@ def groups_of_corpus(context: Context, config: ModelConfig) -> Iterator[pa.Table
         yield viewed(group, config)
 
 
+def texts_of_corpus(context: Context, config: ModelConfig, rows: Rows) -> list[str]:
+    """What is searched of the patents in some ``rows`` of the corpus, ascending."""
+    found, first = list[str](), 0
+    for group in groups_of_corpus(context, config):
+        begin, end = np.searchsorted(rows, [first, first + len(group)]).tolist()
+        found += group["abstract"].take(pa.array(rows[begin:end] - first)).to_pylist()
+        first += len(group)
+    return found
+
+
 def embed_step(config: Config, name: str, model: Input, tables: Tables[Input]) -> StepSpec:
     """The vectors of the encoder ``model``: a ``LocalModel``, or the training that made it."""
     return StepSpec(
