@@ -13,7 +13,7 @@ from patent_embed.artifacts import Artifact, Outcome, open_artifact
 from patent_embed.errors import UserError
 from patent_embed.folders import Folder
 
-_HERE_BYTES = 8 << 20  # of files: to read so little and compute costs less than to start a worker
+_HERE_ROWS = 50_000  # of a step's largest input: a worker does not start before so many are done
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,16 @@ Work = Callable[[Workplace], Outcome]
 
 
 def by_a_worker(work: Work) -> Work:
-    """``work``, done in a task where its inputs are more than a few MiB.
+    """``work``, done in a task where an input has more than ``_HERE_ROWS`` rows.
 
     ``work`` travels: it must hold no secret, and nothing that Ray cannot send.
     """
 
     def anywhere(here: Workplace) -> Outcome:
-        if sum(size for artifact in here.inputs.values() for size in artifact.manifest.files.values()) <= _HERE_BYTES:
+        if (
+            max((rows for each in here.inputs.values() for rows in each.manifest.rows.values()), default=0)
+            <= _HERE_ROWS
+        ):
             return work(here)
         addresses = {key: artifact.address for key, artifact in here.inputs.items()}
         task: Any = ray.remote(_do)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from patent_embed.encoder.packing import Tokens
 
 _AT_ONCE = 8192  # texts of a block
-_HERE = 20_000  # texts that this process reads itself: to start an actor takes as long
+_HERE = 100_000  # texts that this process reads itself, a block at a time: to start an actor takes as long
 # A block: which texts of a row group, of what kind, and the store and the piece of it that their ids are.
 _BLOCK = pa.schema(
     {
