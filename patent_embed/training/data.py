@@ -196,22 +196,29 @@ class TripletData:
     family: np.ndarray
     mixture: Mixture | None = None
 
-    def batches(self, seed: int, epoch: int, size: int) -> list[np.ndarray]:
-        """The triplets of an epoch, cut into those of each optimizer step: ``size`` or fewer, of one source each."""
+    def batches(self, seed: int, epoch: int, size: int, most: int | None = None) -> list[np.ndarray]:
+        """The triplets of an epoch, ``most`` of them, cut into those of each optimizer step: ``size`` or fewer, of one
+        source each."""
         if self.mixture is not None:
-            return self.mixture.batches(self.triplets[:, 0], size, np.random.default_rng([seed, epoch]))
-        order = self.epoch_order(seed, epoch)
+            rng = np.random.default_rng([seed, epoch])
+            return self.mixture.batches(self.triplets[:, 0], self.mixture.sizes(most), size, rng)
+        order = self.epoch_order(seed, epoch)[:most]
         return [order[begin : begin + size] for begin in range(0, len(order), size)]
 
-    def batch_count(self, size: int) -> int:
+    def batch_count(self, size: int, most: int | None = None) -> int:
         """How many batches that are, the same in every epoch."""
-        sizes = [len(self.triplets)] if self.mixture is None else self.mixture.sizes().tolist()
-        return sum(-(-each // size) for each in sizes)
+        return sum(-(-each // size) for each in self._sizes(most))
 
-    @property
-    def epoch_size(self) -> int:
-        """Triplets of an epoch."""
-        return len(self.triplets) if self.mixture is None else int(self.mixture.sizes().sum())
+    def epoch_size(self, most: int | None = None) -> int:
+        """Triplets of an epoch, ``most`` of them."""
+        return sum(self._sizes(most))
+
+    def _sizes(self, most: int | None) -> list[int]:
+        """The same, by source."""
+        if self.mixture is not None:
+            found: list[int] = self.mixture.sizes(most).tolist()
+            return found
+        return [min(len(self.triplets), most or len(self.triplets))]
 
     def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
         """Triplet rows in the order of an epoch: queries shuffled, each with its triplets behind one another, so
