@@ -18,7 +18,7 @@ from patent_embed.progress.bus import Progress
 from patent_embed.progress.clock import duration
 from patent_embed.progress.events import Event, StepFinished
 from patent_embed.progress.terminal import finished, note, planned, say
-from pipelines.session import NODE_LOSSES, on_cluster
+from pipelines.session import NODE_LOSSES, give_back_memory, on_cluster
 from pipelines.tasks import Workplace
 
 log = logging.getLogger("patent_embed")
@@ -300,6 +300,7 @@ class Runner:
             artifact = self._made_from(step, self.results.made)
             artifact = self._make(step, self._store) if artifact is None else self._make_again(step, artifact)
         self.results.add(step, artifact, reused=reused)
+        give_back_memory()
         self._output.read.append(artifact)
         manifest = artifact.manifest
         rows = ", ".join(f"{value:,} {key}" for key, value in step.counts(manifest.rows).items())
