@@ -30,6 +30,7 @@ from patent_embed.scratch import scratch
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 2
+_BATCH = 1 << 16
 
 
 class Manifest(BaseModel):
@@ -132,6 +133,12 @@ class Artifact:
             file = pq.ParquetFile(part)
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, columns=list(columns) or None)
+
+    def batches(self, name: str, *columns: str) -> Iterator[pa.Table]:
+        """``table``, ``_BATCH`` rows at a time, however many a row group has."""
+        for part in self.parts(name):
+            for batch in pq.ParquetFile(part).iter_batches(_BATCH, columns=list(columns) or None):
+                yield pa.Table.from_batches([batch])
 
     def row_groups(self, name: str) -> Iterator[tuple[Path, int, int]]:
         """The row groups of ``parts``: the file, the number there, and the rows."""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from patent_embed.arrays import Rows, Strings, matches, numbered, rows_of, shuffled_runs
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import Tokens
+from patent_embed.negatives.parts import IdIndex
 from patent_embed.queries.sources import mask_by_source
 from patent_embed.training.judged import TrainingJudgements
 from patent_embed.training.mixture import Mixture
@@ -82,7 +83,12 @@ def triplet_rows(
     if negatives is None:
         query, patents = np.arange(len(query_rows)), np.stack([query_rows, query_rows], axis=1)
     else:
-        query, patents = _with_negatives(query_rows, negatives, ids)
+        index = IdIndex.of(splits)
+        if not index.ids.equals(ids.combine_chunks()):
+            raise ValueError(
+                "the splits are not sorted by publication number, so their rows are not those of the corpus"
+            )
+        query, patents = _with_negatives(query_rows, negatives, index)
     family = numbered(splits["family"])[0].astype(np.int64)
     if judged is not None:
         judgements = TrainingJudgements(judged, splits, chosen)
@@ -100,12 +106,14 @@ def triplet_rows(
     )
 
 
-def _with_negatives(query_rows: Rows, negatives: Iterable[pa.Table], ids: pa.ChunkedArray) -> tuple[Rows, Rows]:
+def _with_negatives(query_rows: Rows, negatives: Iterable[pa.Table], index: IdIndex) -> tuple[Rows, Rows]:
     """Queries (m,), and the rows of their patents and negatives (m, 2)."""
     found = [np.zeros((2, 0), np.int32)]
-    for part in negatives:
-        sides = (rows_of(part[side], ids) for side in ("publication_number", "negative"))
-        found.append(np.stack([side.astype(np.int32) for side in sides]))
+    for part in negatives:  # by an index, which is made once, and not by a hash table of all ids for each part
+        sides = [index.rows(part[side].combine_chunks()) for side in ("publication_number", "negative")]
+        if any((side < 0).any() for side in sides):
+            raise ValueError("the negatives are of patents that have no split: they are of another corpus")
+        found.append(np.stack(sides))
     anchors, others = np.concatenate(found, axis=1)
     query, place = matches(query_rows, anchors)  # anchors ascend: the table is sorted by them
     return query, np.stack([query_rows[query], others[place]], axis=1)

@@ -100,7 +100,7 @@ def _of_queries(
     from patent_embed.training.validation import retrieval_rows
 
     training, corpus, queries = config.training, context.inputs["ingest"], context.inputs["queries"]
-    mined = context.inputs["negatives"].groups("negatives", "publication_number", "negative")
+    mined = context.inputs["negatives"].batches("negatives", "publication_number", "negative")
     rows = triplet_rows(
         splits,
         asked,
