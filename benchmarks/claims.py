@@ -116,7 +116,7 @@ class Split:
         """The claims of a split, against its patents and those of their main groups, as other queries have them."""
         task = self.claims(split)
         member = pc.equal(self.splits["split"], split).to_numpy()
-        pool = np.flatnonzero(member | shares_main_group(self.table["codes"], task.asking))
+        pool = np.flatnonzero(member | shares_main_group(lambda: [self.table["codes"]], task.asking))
         return RetrievalSet(
             queries=encoder.tokenize(task.texts, task.kind),
             passages=encoder.tokenize(self.table["abstract"].take(pa.array(pool)).to_pylist(), "passage"),

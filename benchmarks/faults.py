@@ -51,7 +51,7 @@ FAULTS = {
     fault.step: fault
     for fault in (
         Fault("ingest", "ParseFiles", pause=0.3),
-        Fault("negatives", "HashShuffle"),
+        Fault("negatives", "ray::", after="] queries "),  # at anything: its tasks are done in less than a look takes
         Fault("queries", "AskApi", pause=3),
         Fault("train", "RayTrainWorker", after="epoch 2 done"),
         Fault("embed-tuned", "WriteVectors", pause=4),

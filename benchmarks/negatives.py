@@ -24,7 +24,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,7 @@ from patent_embed.negatives.drawn import mine_negatives
 
 CONFIG = NegativesConfig()
 SEED = 42
+_ROWS_PER_PART = 200_000  # as ingest writes them
 
 
 def generate(rows: int, seed: int = 0) -> tuple[pa.Table, pa.Table]:
@@ -133,14 +133,13 @@ def ray_ladder(corpus: pa.Table, splits: pa.Table) -> tuple[float, int, dict[str
     import threading
 
     import psutil
-    import pyarrow.parquet as pq
-    import ray.data
+    import ray
 
     from pipelines.session import ray_session
     from pipelines.steps.negatives import mine_negatives_ray
 
     with tempfile.TemporaryDirectory() as folder, ray_session("ERROR"):
-        pq.write_table(corpus, Path(folder) / "corpus.parquet", row_group_size=1 << 17)
+        tables = [ray.put(corpus.slice(first, _ROWS_PER_PART)) for first in range(0, len(corpus), _ROWS_PER_PART)]
         largest, done = 0, threading.Event()
 
         def watch() -> None:
@@ -155,7 +154,7 @@ def ray_ladder(corpus: pa.Table, splits: pa.Table) -> tuple[float, int, dict[str
         watcher = threading.Thread(target=watch)
         watcher.start()
         started = time.perf_counter()
-        report = mine_negatives_ray(ray.data.read_parquet(folder), splits, CONFIG, SEED, folder_at(folder))
+        report = mine_negatives_ray(tables, splits, CONFIG, SEED, folder_at(folder))
         seconds = time.perf_counter() - started
         done.set()
         watcher.join()

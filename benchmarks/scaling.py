@@ -1,4 +1,4 @@
-"""Ingest, negatives on Ray Data and embedding on one and on two Ray nodes, each pinned to a core of its own.
+"""Ingest, negatives in parts and embedding on one and on two Ray nodes, each pinned to a core of its own.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --records 7000 --rows 20000 --texts 128 --model_name DIR    # a smaller one
@@ -7,9 +7,10 @@
 One JSON line a row: step, nodes, seconds. The start of the nodes does not count; that of their workers does, as in a
 run, so each step is done twice and the second time is the one that is shown. The driver is not pinned.
 
-With ``--memory``: the steps of a run up to ``tokens``, one process for each number of patents; a line a step with the
-most memory that the driver had in it, all that is resident and what of that is its own (neither files that are mapped
-nor Ray's object store), then a line a step with the bytes of it that a patent more takes.
+With ``--memory``: the steps of a run up to ``tokens``, or with ``--no_vectors`` those of them that need no encoder, one
+process for each number of patents; a line a step with the most memory that the driver had in it, all that is resident
+and what of that is its own (neither files that are mapped nor Ray's object store), then a line a step with the bytes of
+it that a patent more takes.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def steps(folder: Path, model: str, texts: int, nodes: int) -> None:
         if step == "ingest":
             ingest.ingest(out, found, config.data, SEED, blocks=8)
         elif step == "negatives":
-            corpus = ray.data.read_parquet(str(folder / "corpus"))
+            corpus = [ray.put(pq.read_table(path)) for path in sorted((folder / "corpus").glob("*.parquet"))]
             negatives.mine_negatives_ray(corpus, splits, CONFIG, SEED, folder_at(out), parts=8)
         else:
             embed_texts(table, ModelRef(model), config.model)
@@ -99,18 +100,24 @@ class Peak:
         return found
 
 
-def driver(folder: Path, patents: int) -> None:
-    """Driver: the steps of a run up to ``tokens``, and what they took."""
-    from pipelines.engine import Output, Runner
+def driver(folder: Path, patents: int, *, vectors: bool = True) -> None:
+    """Driver: the steps of a run up to ``tokens``, and what they took. Without ``vectors``: those that need none."""
+    from pipelines.engine import Output, Runner, needed_for
     from pipelines.recipe import run_recipe
     from pipelines.session import ray_session
 
     config = Config()
     config.data.data_dir, config.run.output_dir = str(folder / "patents"), str(folder / "out")
     config.model.name, config.queries.backend = str(folder / "tiny" / "model"), "rules"
-    config.negatives.scoring.enabled, config.negatives.scoring.max_ratio = True, None  # random weights find all alike
+    config.negatives.scoring.enabled, config.negatives.scoring.max_ratio = (
+        vectors,
+        None,
+    )  # random weights find all alike
     recipe = run_recipe(config)
-    last = recipe.steps.index(recipe.tokens)
+    assert recipe.tokens is not None
+    steps = (
+        recipe.steps[: recipe.steps.index(recipe.tokens) + 1] if vectors else needed_for(recipe.tokens, recipe.steps)
+    )
     peak, started = Peak(), time.perf_counter()
     with ray_session("INFO"):
         runner = Runner(Output(folder_at(config.run.output_dir)), use_cache=False)
@@ -121,10 +128,10 @@ def driver(folder: Path, patents: int) -> None:
             seconds, started = round(time.perf_counter() - started, 1), time.perf_counter()
             print(json.dumps({"patents": patents, "step": step, **peak.ask(), "seconds": seconds}), flush=True)
 
-        runner.run(recipe.steps[: last + 1], after=after)
+        runner.run(steps, after=after)
 
 
-def memory(sizes: list[int]) -> None:
+def memory(sizes: list[int], *, vectors: bool) -> None:
     """What the driver holds at each of two sizes, or more, and of a patent more."""
     found: dict[str, list[tuple[int, int]]] = {}
     for patents in sizes:
@@ -135,6 +142,7 @@ def memory(sizes: list[int]) -> None:
             write_tiny_model(folder / "tiny")
             write_lines(folder / "patents", patents, "lines")
             command = [sys.executable, __file__, "--folder", name, "--memory", str(patents)]
+            command += [] if vectors else ["--no_vectors"]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
                 for line in child.stdout or ():
                     print(line, end="", flush=True)
@@ -155,10 +163,14 @@ def main() -> None:
     parser.add_argument("--model_name", default="bundled")
     parser.add_argument("--nodes", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--memory", type=int, nargs="+", metavar="PATENTS", help="the driver's memory instead")
+    parser.add_argument("--no_vectors", dest="vectors", action="store_false", help="with --memory: no encoder's steps")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # given to the driver
     options = parser.parse_args()
     if options.memory:
-        memory(options.memory) if options.folder is None else driver(options.folder, *options.memory)
+        if options.folder is None:
+            memory(options.memory, vectors=options.vectors)
+        else:
+            driver(options.folder, *options.memory, vectors=options.vectors)
         return
     if options.folder:
         steps(options.folder, options.model_name, options.texts, options.nodes[0])

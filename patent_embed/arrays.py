@@ -129,6 +129,13 @@ def numbered(column: pa.Array | pa.ChunkedArray) -> tuple[Int32, pa.Array]:
     return np.concatenate([chunk.indices.to_numpy() for chunk in chunks]), chunks[0].dictionary
 
 
+def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], Int64]:
+    """``np.unique(values, return_inverse=True)`` of a column (m,): by a hash table, where that sorts all values."""
+    number, found = numbered(pa.array(values))
+    order = np.argsort(found.to_numpy())
+    return found.to_numpy()[order], inverse_of(order)[number]
+
+
 def rows_of(ids: pa.ChunkedArray, corpus_ids: pa.ChunkedArray) -> Rows:
     """Row of each id in ``corpus_ids``. Raises ValueError for an id that is not there."""
     rows = pc.index_in(ids, value_set=corpus_ids)

@@ -30,6 +30,7 @@ from patent_embed.scratch import scratch
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 2
+_BATCH = 1 << 16
 
 
 class Manifest(BaseModel):
@@ -124,10 +125,7 @@ class Artifact:
 
         ``columns``: only these, in their order; none: all. What is not asked for is not read.
         """
-        single, wanted = f"{name}.parquet", list(columns) or None
-        if single in self.manifest.files:
-            return pq.read_table(self.file(single), columns=wanted)
-        return pa.concat_tables([pq.read_table(part, columns=wanted) for part in self.parts(name)])
+        return pa.concat_tables([pq.read_table(part, columns=list(columns) or None) for part in self.parts(name)])
 
     def groups(self, name: str, *columns: str) -> Iterator[pa.Table]:
         """``table``, a row group at a time: so much is held, and no more."""
@@ -135,6 +133,12 @@ class Artifact:
             file = pq.ParquetFile(part)
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, columns=list(columns) or None)
+
+    def batches(self, name: str, *columns: str) -> Iterator[pa.Table]:
+        """``table``, ``_BATCH`` rows at a time, however many a row group has."""
+        for part in self.parts(name):
+            for batch in pq.ParquetFile(part).iter_batches(_BATCH, columns=list(columns) or None):
+                yield pa.Table.from_batches([batch])
 
     def row_groups(self, name: str) -> Iterator[tuple[Path, int, int]]:
         """The row groups of ``parts``: the file, the number there, and the rows."""
@@ -144,7 +148,10 @@ class Artifact:
                 yield part, group, metadata.row_group(group).num_rows
 
     def parts(self, name: str) -> list[Path]:
-        """The files ``name/*.parquet`` of the manifest in name order, on this machine."""
+        """The file ``name.parquet``, or the files ``name/*.parquet`` in name order, on this machine."""
+        single = f"{name}.parquet"
+        if single in self.manifest.files:
+            return [self.file(single)]
         self.file(name)
         inside = (each for each in self.manifest.files if each.startswith(f"{name}/") and each.endswith(".parquet"))
         return [self.path / each for each in sorted(inside) if each.count("/") == name.count("/") + 1]

@@ -118,15 +118,17 @@ def through_actors(
     *,
     few: bool,
     nodes: list[NodeSize] | None = None,
+    on_gpus: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """What an ``Embedder`` makes of ``blocks``, in any order.
+    """What an ``Embedder``, or another that is made of a model, makes of ``blocks``, in any order.
 
     Args:
         make: the class, called with ``arguments`` and those of ``Embedder``; an actor each, or, where there are ``few``
             texts, this process has one.
         nodes: those that may be used; None: all of the cluster.
+        on_gpus: whether actors take the GPUs, where there are any; otherwise they only tokenize.
     """
-    pool, gpu, threads = actor_pool(nodes)
+    pool, gpu, threads = actor_pool(nodes, on_gpus=on_gpus)
     arguments = (*arguments, model, config, gpu, threads)
     if few:
         embedder = make(*arguments)
@@ -151,11 +153,11 @@ def _one_actor_here() -> bool:
     return alone and not nodes[0].gpus and _cpu_actors(nodes)[0] == 1
 
 
-def actor_pool(nodes: list[NodeSize] | None = None) -> tuple[dict[str, Any], bool, int]:
+def actor_pool(nodes: list[NodeSize] | None = None, *, on_gpus: bool = True) -> tuple[dict[str, Any], bool, int]:
     """Arguments of ``map_batches`` for as many actors as the nodes (None: the cluster) have GPUs or groups of cores;
-    whether each has a GPU; and its cores."""
+    whether each has a GPU; and its cores. Without GPUs because there shall be none, they tokenize on their cores."""
     nodes = cluster_nodes() if nodes is None else nodes
-    gpus = sum(node.gpus for node in nodes)
+    gpus = sum(node.gpus for node in nodes) if on_gpus else 0
     actors, threads = (gpus, 1) if gpus else _cpu_actors(nodes)
     calls = 2 if gpus else 1  # see Embedder
     compute = ray.data.ActorPoolStrategy(
@@ -164,6 +166,8 @@ def actor_pool(nodes: list[NodeSize] | None = None) -> tuple[dict[str, Any], boo
     pool: dict[str, Any] = {"compute": compute, "num_cpus": threads}
     if gpus:
         pool |= {"num_gpus": 1, "runtime_env": {"env_vars": GPU_ENV | _TOKENIZER_ENV}}
+    elif not on_gpus:
+        pool["runtime_env"] = {"env_vars": _TOKENIZER_ENV | {"RAYON_NUM_THREADS": str(threads)}}
     return pool, bool(gpus), threads
 
 

@@ -18,7 +18,8 @@ from patent_embed.progress.bus import Progress
 from patent_embed.progress.clock import duration
 from patent_embed.progress.events import Event, StepFinished
 from patent_embed.progress.terminal import finished, note, planned, say
-from pipelines.session import NODE_LOSSES, on_cluster
+from pipelines.session import NODE_LOSSES, give_back_memory, on_cluster
+from pipelines.tasks import Workplace
 
 log = logging.getLogger("patent_embed")
 STEPS = "steps"  # the folder of all artifacts
@@ -188,27 +189,18 @@ def _shared_model(digest: str) -> Step:
 
 
 @dataclass(frozen=True)
-class Context:
+class Context(Workplace):
     """What a step's work is given.
 
     Attributes:
-        folder: to write the result into.
-        place: the same folder as workers on any node reach it.
-        inputs: the artifacts among the step's inputs.
+        spec: the step.
         output: of the run.
         progress: takes the events of the work.
     """
 
     spec: StepSpec
-    folder: Path
-    place: Folder
-    inputs: Mapping[str, Artifact]
     output: Output
     progress: Progress
-
-    def table(self, key: str, name: str = "", *columns: str) -> Any:
-        """The table of an input that is named like it, or ``name`` of it; only some ``columns`` where any are named."""
-        return self.inputs[key].table(name or key, *columns)
 
     def model(self, key: str = _MODEL) -> ModelRef:
         """Where workers find the model that the input ``key`` is, or that it made."""
@@ -308,6 +300,7 @@ class Runner:
             artifact = self._made_from(step, self.results.made)
             artifact = self._make(step, self._store) if artifact is None else self._make_again(step, artifact)
         self.results.add(step, artifact, reused=reused)
+        give_back_memory()
         self._output.read.append(artifact)
         manifest = artifact.manifest
         rows = ", ".join(f"{value:,} {key}" for key, value in step.counts(manifest.rows).items())
@@ -338,7 +331,7 @@ class Runner:
         made_from = {key: each.manifest.content for key, each in inputs.items()}
 
         def work(folder: Path) -> Outcome:
-            return step.work(Context(step, folder, place, inputs, self._output, self._progress))
+            return step.work(Context(folder, place, inputs, step, self._output, self._progress))
 
         for left in reversed(range(_TRIES)):
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import ray
 
 from patent_embed.config.run import NodeKind
@@ -163,6 +165,14 @@ def _no_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def give_back_memory() -> None:
+    """What this process has freed goes back to the system. Arrow and glibc keep it for the next time, which for the
+    driver is another step, as large as the corpus."""
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(AttributeError, OSError):  # of glibc alone
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def quiet_ray_data(debug: bool = False) -> None:

@@ -59,7 +59,7 @@ class Job:
 
 def train_with(job: Job, scaling: ray.train.ScalingConfig, run: ray.train.RunConfig) -> dict[str, Any]:
     """Do ``job`` on Ray Train: ``{"error": text}``, or ``state`` (a TrainState as a dictionary), ``triplets``,
-    ``trained_parameters``, ``precision`` and ``batches`` (packed or padded)."""
+    ``epoch_triplets`` (of one epoch), ``trained_parameters``, ``precision`` and ``batches`` (packed or padded)."""
     ours: Any = run  # Ray's annotations know neither the attribute, nor that a loop returns a value
     if scaling.use_gpu:
         ours.worker_runtime_env = {"env_vars": GPU_ENV}
@@ -192,7 +192,7 @@ def _train(job: Job) -> dict[str, Any]:
     trained = sum(p.numel() for p in trainer.parameters.values())
     reporter.send(
         TrainingStarted(
-            triplets=len(data.triplets),
+            triplets=trainer.epoch_size,
             texts=len(data.tokens),
             tokens=int(data.tokens.lengths.sum()),
             val_queries=len(val.queries),
@@ -210,6 +210,7 @@ def _train(job: Job) -> dict[str, Any]:
     return {
         "state": asdict(state),
         "triplets": len(data.triplets),
+        "epoch_triplets": trainer.epoch_size,
         "trained_parameters": trained,
         "precision": trainer.precision,
         "batches": "packed" if trainer.encoder.packs else "padded",

@@ -3,6 +3,7 @@ driver knows how many there are."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,9 +200,16 @@ class VectorFiles:
 
 
 def _write(path: Path, first: int, vectors: np.ndarray) -> None:
-    try:
+    with writing(path):
         write_rows(path, first, vectors)
-    except OSError as error:  # of a worker it would come as an error of Ray's
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A file is written by a worker, whose errors would come as Ray's. Raises UserError where the disk refuses."""
+    try:
+        yield
+    except OSError as error:
         raise UserError(
             f"{str(path)!r} cannot be written: {error.strerror}; free space, then the same command goes on, or name "
             "another --output_dir"

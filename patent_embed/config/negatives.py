@@ -85,8 +85,10 @@ class NegativesConfig(Section):
     rounds: int = Field(
         1, ge=1, le=5, description="trainings in a row; 2: train, mine again with the tuned encoder, train anew"
     )
-    distributed: Annotated[bool, Role.LOGISTICS] = Field(
-        False, description="mine by Ray Data, not in one process, which is faster up to tens of millions of patents"
+    distributed: Annotated[bool | None, Role.LOGISTICS] = Field(
+        None,
+        description="mine in parts, by tasks on all nodes, and not in one process; the result is the same. None: from "
+        "20 million patents on, where one process would need 11 GiB",
     )
 
     @model_validator(mode="after")

@@ -29,6 +29,12 @@ class _Schedule(Section):
     )
     learning_rate: Annotated[float, Cli("learning_rate")] = Field(2e-5, gt=0, le=1, description="peak learning rate")
     epochs: Annotated[int, Cli("num_epochs")] = Field(5, ge=1, description="passes over the training triplets")
+    max_triplets_per_epoch: int | None = Field(
+        None,
+        ge=1,
+        description="triplets of an epoch at most, other ones each epoch, drawn with run.seed; of several sources of "
+        "relevance in proportion. None: all",
+    )
     warmup_ratio: float = Field(
         0.1, ge=0, lt=1, description="share of all steps in which the learning rate rises to its peak; then it falls"
     )

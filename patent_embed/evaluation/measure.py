@@ -23,7 +23,7 @@ from patent_embed.evaluation.judged import JudgedAnswers
 from patent_embed.evaluation.patent_map import PatentMap
 from patent_embed.evaluation.relevance import IpcRelevance
 from patent_embed.evaluation.systems import System
-from patent_embed.queries.sources import JUDGED, mask_by_source
+from patent_embed.queries.sources import JUDGED, from_sources, mask_by_source
 
 EVALUATED_SPLITS = ("val", "test")
 HEADLINE = "ndcg@10"
@@ -82,7 +82,7 @@ def headline_mask(source: pa.ChunkedArray, wanted: Sequence[str] | None, split: 
     may be without those that people judged, who do not choose where they judge.
     """
     if split == "val" and wanted is not None and JUDGED in wanted:
-        return np.array([name in wanted for name in source.to_pylist()], np.bool_)
+        return from_sources(source, wanted)
     return mask_by_source(
         source, wanted, enough=ENOUGH_QUERIES[split], setting="evaluation.query_sources", use="measure on"
     )

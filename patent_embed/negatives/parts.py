@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from patent_embed.arrays import Int32, Int64, UInt64, changes, numbered, places_in, ranges_of, starts_of
+from patent_embed.arrays import Int32, Int64, UInt64, changes, distinct, numbered, places_in, ranges_of, starts_of
 from patent_embed.config.negatives import NegativesConfig
 from patent_embed.errors import UserError
 from patent_embed.hashing import hash_strings, mix64
@@ -59,6 +59,10 @@ class IdIndex:
 
     def rows(self, ids: pa.Array) -> Int32:
         """The row number of each id, -1 for an unknown one."""
+        if len(ids) > 1:  # a stretch of all ids, as the parts of a corpus are
+            first = int(self.rows(ids[:1])[0])
+            if first >= 0 and self.ids.slice(first, len(ids)).equals(ids):
+                return np.arange(first, first + len(ids), dtype=np.int32)
         at = np.minimum(np.searchsorted(self.id_hash, hash_strings(ids, 0)), max(len(self.id_hash) - 1, 0))
         rows = self.row_of_hash[at]
         known = pc.equal(self.ids.take(pa.array(rows)), ids).to_numpy(zero_copy_only=False)
@@ -170,8 +174,8 @@ def count_members(batch: pa.Table, index: IdIndex) -> pa.Table:
     classes = read_classes(batch["codes"])
     for rung in range(len(RUNGS)):
         local, container_hash, *_ = _memberships(classes, rung)
-        place, members = np.unique(place_of(rung, index.split[rows[local]], container_hash), return_counts=True)
-        tables.append(_counts("container", place, members))
+        place, number = distinct(place_of(rung, index.split[rows[local]], container_hash))
+        tables.append(_counts("container", place, np.bincount(number, minlength=len(place))))
     _, group = classes.keys(1)
     sizes = np.bincount(group, minlength=len(classes.main_groups))
     names = pa.array(classes.main_groups, pa.string())
@@ -243,23 +247,23 @@ def search_part(table: pa.Table, k: int, block_rows: int) -> pa.Table:
 
 
 def _search(table: pa.Table, k: int, block_rows: int) -> pa.Table:
-    places, container = np.unique(table["place"].to_numpy(), return_inverse=True)
-    order = np.lexsort((container, table["row"].to_numpy()))
+    places, container = distinct(table["place"].to_numpy())
+    order = np.argsort((table["row"].to_numpy().astype(np.int64) << 32) | container)
     table, container = table.take(pa.array(order)).combine_chunks(), container[order]
     row, hashes = table["row"].to_numpy(), table["hash"].to_numpy()
-    patents, first, local = np.unique(row, return_index=True, return_inverse=True)
+    begins = changes(row)
+    first, local = np.flatnonzero(begins), np.cumsum(begins) - 1
+    patents = row[first]
     lists = table["keys"].combine_chunks()
     start, length = lists.offsets.to_numpy(), np.diff(lists.offsets.to_numpy())
-    _, key = np.unique(lists.values.to_numpy(), return_inverse=True)
-    # A cell is a (container, key) that occurs; numbers of keys follow their hashes, so cells are in the usual order.
+    _, key = distinct(lists.values.to_numpy())
+    # A cell is a (container, key) that occurs; numbers of keys follow their hashes, so cells are in the usual order,
+    # and so are those of each patent.
     own = table["own"].to_numpy().astype(np.int64)
-    packed = (np.repeat(container, own) << 32) | key[ranges_of(start[:-1], own)]
-    cells, cell = np.unique(packed, return_inverse=True)
-    entry = np.repeat(local, own)
-    by_cell = np.lexsort((cell, entry))
+    cells, cell = distinct((np.repeat(container, own) << 32) | key[ranges_of(start[:-1], own)])
     ring = assemble(
-        entry[by_cell].astype(np.int32),
-        cell[by_cell].astype(np.int32),
+        np.repeat(local, own).astype(np.int32),
+        cell.astype(np.int32),
         (cells >> 32).astype(np.int32),
         _first_of_each(container, table["container"].to_numpy(), len(places)),
         starts_of(length[first]),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from patent_embed.errors import UserError
 
@@ -29,16 +31,22 @@ def mask_by_source(
 
     Raises UserError when ``wanted`` matches none of the queries.
     """
-    found = source.to_pylist()
     if wanted is None:
-        written = np.array([name != RULES for name in found], np.bool_)
-        judged = found.count(JUDGED)
-        return written if written.sum() - judged >= enough else np.ones(len(found), np.bool_)
-    mask = np.array([name in wanted for name in found], np.bool_)
-    if len(found) and not mask.any():
-        counts = ", ".join(f"{name} {found.count(name)}" for name in sorted(set(found)))
+        written = pc.not_equal(source, RULES).to_numpy()
+        judged = pc.sum(pc.equal(source, JUDGED)).as_py() or 0
+        return written if written.sum() - judged >= enough else np.ones(len(source), np.bool_)
+    mask = from_sources(source, wanted)
+    if len(source) and not mask.any():
+        found = {each["values"]: each["counts"] for each in pc.value_counts(source).to_pylist()}
+        counts = ", ".join(f"{name} {found[name]}" for name in sorted(found))
         raise UserError(
             f"{setting} {list(wanted)} matches none of a split's queries ({counts}), so there is nothing to {use}; "
             "name one of these sources, or leave the setting out"
         )
     return mask
+
+
+def from_sources(source: pa.ChunkedArray, wanted: Sequence[str]) -> NDArray[np.bool_]:
+    """Which queries, of the sources ``source`` (q,), are of those that are ``wanted``: (q,)."""
+    found: NDArray[np.bool_] = pc.is_in(source, value_set=pa.array(list(wanted), pa.string())).to_numpy()
+    return found

@@ -25,10 +25,11 @@ def contamination(data: TripletData, splits: pa.Table, family: Rows) -> dict[str
     held_out[family[pc.not_equal(splits["split"], "train").to_numpy()]] = True
     seen = np.zeros((size, len(parts)), np.bool_)
     seen[family, split] = True
-    used = np.unique(data.triplets)
+    used = np.zeros(len(data.family), np.bool_)
+    used[data.triplets] = True
     texts = data.family[used]
     return {
-        "texts": len(used),
+        "texts": len(texts),
         "families": len(np.unique(texts)),
         "families_in_two_splits": int((seen.sum(axis=1) > 1).sum()),
         "held_out_texts": int(held_out[texts].sum()),

@@ -26,19 +26,20 @@ class Mixture:
     passes: np.ndarray
     linked: np.ndarray
 
-    def sizes(self) -> Int64:
-        """(sources,) triplets of an epoch."""
+    def sizes(self, most: int | None = None) -> Int64:
+        """(sources,) triplets of an epoch, ``most`` in all, each source's in proportion."""
         counts = np.bincount(self.source, minlength=len(self.passes))
         sizes: Int64 = np.rint(counts * self.passes).astype(np.int64)
-        return sizes
+        return sizes if most is None or sizes.sum() <= most else sizes * most // sizes.sum()
 
-    def batches(self, queries: np.ndarray, size: int, rng: np.random.Generator) -> list[Int64]:
-        """The triplets of an epoch, ``size`` in a batch and fewer in the last of a source, batches in random order.
+    def batches(self, queries: np.ndarray, sizes: Int64, size: int, rng: np.random.Generator) -> list[Int64]:
+        """The triplets of an epoch, ``sizes`` (sources,) of each source, ``size`` in a batch and fewer in the last of a
+        source, batches in random order.
 
         ``queries`` (m,): the asking text of each triplet; the triplets of one stand together, here and in batches.
         """
         batches = list[Int64]()
-        for number, wanted in enumerate(self.sizes().tolist()):
+        for number, wanted in enumerate(sizes.tolist()):
             rows, order = np.flatnonzero(self.source == number), np.zeros(0, np.int64)
             while len(order) < wanted:
                 order = np.concatenate([order, rows[shuffled_runs(queries[rows], rng)]])

@@ -160,7 +160,7 @@ def linked_set(encoder: Encoder, known: Known, split: str, limit: Limit | None =
     the split and of the main groups asked for, as in ``build_retrieval_set``."""
     asking, answer = linked_rows(known, split)
     always = pc.equal(known.splits["split"], split).to_numpy(zero_copy_only=False)
-    near = shares_main_group(known.corpus["codes"], asking)
+    near = shares_main_group(lambda: [known.corpus["codes"]], asking)
     always[answer] = True
     asked, query = np.unique(asking, return_inverse=True)
     searched = np.flatnonzero(always | near)

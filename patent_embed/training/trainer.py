@@ -103,12 +103,13 @@ class Trainer:
         self.device = next(iter(self.parameters.values())).device
         layers = self.device.type == "cpu" and cpu_fused.supported(encoder.model)
         self.precision = precision_on(self.device, config.precision, layers)
-        self.steps_per_epoch = data.batch_count(config.batch_size)
+        self.steps_per_epoch = data.batch_count(config.batch_size, config.max_triplets_per_epoch)
+        self.epoch_size = data.epoch_size(config.max_triplets_per_epoch)
         self.total_steps = self.steps_per_epoch * config.epochs
         self.objective = Objective(config, encoder.dim)
         self._fused: Fused | CpuFused | None = None
         self._graphs: Graphs | None = None
-        pays = data.epoch_size * config.epochs >= fused.PAYS_FROM_TRIPLETS
+        pays = self.epoch_size * config.epochs >= fused.PAYS_FROM_TRIPLETS
         if self.precision == "bf16" and pays and encoder.packs and fused.supported(encoder.model, self.device):
             self._fused = Fused(encoder.model)
             self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
@@ -191,8 +192,8 @@ class Trainer:
 
     def _train_epoch(self, reporter: Reporter) -> float:
         """One pass over the data; returns the mean loss over its triplets."""
-        state, done = self.state, 0
-        batches, every = self.data.batches(self.seed, state.epoch, self.config.batch_size), self.data.epoch_size
+        state, done, config, every = self.state, 0, self.config, self.epoch_size
+        batches = self.data.batches(self.seed, state.epoch, config.batch_size, config.max_triplets_per_epoch)
         self.encoder.model.train()
         total, started = 0.0, time.perf_counter()
         running: deque[_Begun] = deque()
@@ -208,11 +209,11 @@ class Trainer:
                 )
             total += loss * begun.triplets
             speed = begun.done / (time.perf_counter() - started)
-            left = (self.config.epochs - state.epoch) * every - begun.done
+            left = (config.epochs - state.epoch) * every - begun.done
             reporter.step(
                 TrainingStep(
                     epoch=state.epoch + 1,
-                    epochs=self.config.epochs,
+                    epochs=config.epochs,
                     step=begun.step,
                     steps=self.total_steps,
                     lr=begun.rate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,21 @@ class Limit:
         return np.sort(np.concatenate([certain, others[drawn]]))
 
 
+@dataclass(frozen=True)
+class RetrievalRows:
+    """What a ``RetrievalSet`` is before its texts are read: rows of the table of queries, and of the corpus, both
+    ascending, and their families."""
+
+    queries: Rows
+    passages: Rows
+    query_family: Rows
+    passage_family: Rows
+
+    def with_texts(self, queries: Tokens, passages: Tokens) -> RetrievalSet:
+        """The set, with the texts of its rows."""
+        return RetrievalSet(queries, passages, self.query_family, self.passage_family)
+
+
 def build_retrieval_set(
     encoder: Encoder,
     corpus: pa.Table,
@@ -70,39 +85,62 @@ def build_retrieval_set(
     sources: Sequence[str] | None,
     limit: Limit | None = None,
 ) -> RetrievalSet:
+    """The set of ``retrieval_rows``, its texts from ``corpus`` (``abstract, codes``) and ``queries`` (``query``)."""
+    found = retrieval_rows(lambda: [corpus["codes"]], splits, queries, split, sources, limit)
+    asked = encoder.tokenize(Strings(queries["query"], found.queries), "query")
+    return found.with_texts(asked, encoder.tokenize(Strings(corpus["abstract"], found.passages), "passage"))
+
+
+Codes = Callable[[], Iterable[pa.ChunkedArray]]
+"""The code lists of a corpus, in parts of which one is held at a time; they can be asked for twice."""
+
+
+def retrieval_rows(
+    codes: Codes,
+    splits: pa.Table,
+    queries: pa.Table,
+    split: str,
+    sources: Sequence[str] | None,
+    limit: Limit | None = None,
+) -> RetrievalRows:
     """Queries of ``split``, against the abstracts of that split and, from the others, those of the main groups asked
     for: the whole corpus would cost its encoding every epoch, the split alone is too easy to tell epochs apart. A
     training abstract among the candidates tells nothing about a validation query.
 
-    ``sources``: of the queries; None: all but those of rules where there are any others. Rule queries reward word
-    overlap, so a few others judge an epoch better than many of them. ``limit``: of the candidates.
+    Args:
+        splits: rows as in the corpus.
+        queries: ``publication_number, source``.
+        sources: of the queries; None: all but those of rules where there are any others. Rule queries reward word
+            overlap, so a few others judge an epoch better than many of them.
+        limit: of the candidates.
     """
-    member = pc.equal(splits["split"], split).to_numpy()
-    ids = corpus["publication_number"]
-    of_split = queries.filter(pa.array(member[rows_of(queries["publication_number"], ids)]))
-    chosen = of_split.filter(pa.array(headline_mask(of_split["source"], sources, split)))
-    asked = rows_of(chosen["publication_number"], ids)
-    pool = np.flatnonzero(member | shares_main_group(corpus["codes"], asked))
+    member, ids = pc.equal(splits["split"], split).to_numpy(), splits["publication_number"]
+    patent = rows_of(queries["publication_number"], ids)
+    of_split = np.flatnonzero(member[patent])
+    chosen = of_split[headline_mask(queries["source"].take(pa.array(of_split)), sources, split)]
+    asked = patent[chosen]
+    pool = np.flatnonzero(member | shares_main_group(codes, asked))
     if limit is not None:
         pool = limit.applied(pool, member, ids)
     family = numbered(splits["family"])[0].astype(np.int64)
-    return RetrievalSet(
-        queries=encoder.tokenize(chosen["query"].to_pylist(), "query"),
-        passages=encoder.tokenize(Strings(corpus["abstract"], pool), "passage"),
-        query_family=family[asked],
-        passage_family=family[pool],
-    )
+    return RetrievalRows(chosen, pool, family[asked], family[pool])
 
 
-def shares_main_group(codes: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
-    """(n,) bool: patents with a code of a main group that one of ``rows`` has."""
-    owner, symbols = flattened(codes)
-    group, _ = numbered(main_groups(symbols))
-    asked = np.zeros(len(codes), bool)
-    asked[rows] = True
-    shared = np.zeros(len(codes), bool)
-    shared[owner[np.isin(group, group[asked[owner]])]] = True
-    return shared
+def shares_main_group(codes: Codes, rows: Rows) -> NDArray[np.bool_]:
+    """(n,) patents with a code of a main group that one of ``rows`` has."""
+    asked, first = np.unique(rows), 0
+    groups, shared = [pa.array([], pa.string())], [np.zeros(0, np.bool_)]
+    for part in codes():
+        inside = asked[(asked >= first) & (asked < first + len(part))] - first
+        groups.append(pc.unique(main_groups(flattened(part.take(pa.array(inside)))[1])))
+        first += len(part)
+    wanted = pc.unique(pa.concat_arrays(groups))
+    for part in codes():
+        owner, symbols = flattened(part)
+        mine = np.zeros(len(part), np.bool_)
+        mine[owner[pc.is_in(main_groups(symbols), value_set=wanted).to_numpy(zero_copy_only=False)]] = True
+        shared.append(mine)
+    return np.concatenate(shared)
 
 
 def validation_ndcg(encoder: Encoder, data: RetrievalSet, k: int = 10) -> Floats:

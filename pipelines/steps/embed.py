@@ -18,6 +18,7 @@ from patent_embed.progress.clock import Stopwatch
 from pipelines.engine import Context, Input, StepSpec
 from pipelines.known_vectors import find_known, taken_notes
 from pipelines.steps.tables import Tables
+from pipelines.tasks import Workplace
 from pipelines.vector_files import CorpusPassages, VectorFiles
 
 NAME = "embed"
@@ -55,10 +56,20 @@ def corpus_of(context: Context, config: ModelConfig, *columns: str) -> pa.Table:
     return viewed(context.table("ingest", "corpus", *dict.fromkeys([*columns, *view_columns(config)])), config)
 
 
-def groups_of_corpus(context: Context, config: ModelConfig) -> Iterator[pa.Table]:
+def groups_of_corpus(here: Workplace, config: ModelConfig) -> Iterator[pa.Table]:
     """The same as ``corpus_of``, a row group at a time."""
-    for group in context.inputs["ingest"].groups("corpus", *view_columns(config)):
+    for group in here.inputs["ingest"].groups("corpus", *view_columns(config)):
         yield viewed(group, config)
+
+
+def texts_of_corpus(here: Workplace, config: ModelConfig, rows: Rows) -> list[str]:
+    """What is searched of the patents in some ``rows`` of the corpus, ascending."""
+    found, first = list[str](), 0
+    for group in groups_of_corpus(here, config):
+        begin, end = np.searchsorted(rows, [first, first + len(group)]).tolist()
+        found += group["abstract"].take(pa.array(rows[begin:end] - first)).to_pylist()
+        first += len(group)
+    return found
 
 
 def embed_step(config: Config, name: str, model: Input, tables: Tables[Input]) -> StepSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from typing_extensions import override
 from patent_embed.arrays import Rows, Vectors
 from patent_embed.artifacts import Artifact, Outcome, open_artifact
 from patent_embed.config.evaluation import EvaluationConfig
-from patent_embed.config.model import ABSTRACT
+from patent_embed.config.model import ABSTRACT, ModelConfig
 from patent_embed.config.settings import Config
 from patent_embed.evaluation.bm25 import K1, B
 from patent_embed.evaluation.forgetting import pair_similarities
@@ -31,6 +32,7 @@ from pipelines.session import GPU_ENV
 from pipelines.steps.embed import PASSAGES, groups_of_corpus, patent_vectors, query_vectors
 from pipelines.steps.judged import judgements_of
 from pipelines.steps.tables import Tables
+from pipelines.tasks import Workplace, by_a_worker
 
 NAME, BM25 = "evaluate", "bm25"
 VERSION = 3
@@ -96,14 +98,15 @@ def _search_shard(batch: dict[str, np.ndarray], queries: Any, address: str, k: i
 
 def bm25_step(config: Config, tables: Tables[Input]) -> StepSpec:
     """BM25 over what is searched of each patent, the lexical floor."""
-
-    def work(context: Context) -> Outcome:
-        passages = (text for group in groups_of_corpus(context, config.model) for text in group["abstract"].to_pylist())
-        return _measure(context, BM25, Bm25(passages, context.table("queries", "queries", "query")["query"]), config)
-
     view = config.model.passage_view
     settings = _settings(config) | ({"passage_view": view} if view != ABSTRACT else {})
+    work = by_a_worker(partial(_bm25, model=config.model, evaluation=config.evaluation))
     return StepSpec(f"{NAME}-{BM25}", VERSION, settings, tables.inputs(), work, BM25_CONSTANTS, rate=rate)
+
+
+def _bm25(here: Workplace, model: ModelConfig, evaluation: EvaluationConfig) -> Outcome:
+    passages = (text for group in groups_of_corpus(here, model) for text in group["abstract"].to_pylist())
+    return _measure(here, BM25, Bm25(passages, here.table("queries", "queries", "query")["query"]), evaluation)
 
 
 def evaluate_step(config: Config, name: str, vectors: Input, tables: Tables[Input]) -> StepSpec:
@@ -126,7 +129,7 @@ def evaluate_encoder(context: Context, name: str, config: Config) -> Outcome:
     vectors = context.inputs["vectors"]
     splits, corpus = context.table("splits"), context.table("ingest", "corpus", "codes")
     system = encoder_system(query_vectors(vectors), vectors, config.evaluation.distributed, context.progress.emit)
-    outcome = _measure(context, name, system, config)
+    outcome = _measure(context, name, system, config.evaluation)
     general = pair_similarities(np.load(vectors.file("general.npy")))
     pq.write_table(general, context.folder / "general.parquet", compression="zstd")
     test = np.flatnonzero(np.asarray(splits["split"].to_pylist(), object) == "test")
@@ -147,18 +150,18 @@ def encoder_system(queries: Vectors, vectors: Artifact, distributed: bool | None
     return ShardedSystem(queries, vectors, emit=emit) if distributed else EmbeddingSystem(queries, patents)
 
 
-def _measure(context: Context, name: str, system: System, config: Config) -> Outcome:
+def _measure(here: Workplace, name: str, system: System, config: EvaluationConfig) -> Outcome:
     result = evaluate(
         name,
         system,
-        context.table("queries"),
-        context.table("splits"),
-        context.table("negatives"),
-        config.evaluation.query_sources,
-        context.table("ingest", "corpus", "codes")["codes"],
-        judgements_of(context.inputs["queries"]),
+        here.table("queries"),
+        here.table("splits"),
+        here.table("negatives"),
+        config.query_sources,
+        here.table("ingest", "corpus", "codes")["codes"],
+        judgements_of(here.inputs["queries"]),
     )
-    pq.write_table(result.per_query, context.folder / "per_query.parquet", compression="zstd")
+    pq.write_table(result.per_query, here.folder / "per_query.parquet", compression="zstd")
     return Outcome(rows={"queries": len(result.per_query)}, report={"scale": result.scale})
 
 

@@ -42,11 +42,10 @@ _ROWS_PER_PART = 200_000
 _ROWS_PER_GROUP = 10_000  # of a part: what is in memory at once, with claims and descriptions
 _FILES_PER_BLOCK = 1000
 _BYTES_PER_BLOCK = 64 << 20
-_SORT_HERE_BYTES = 1 << 30
+_SORT_IN_A_TASK_BYTES = 1 << 30
 _NAMED = 3  # files in a message
 _LOOKED_AT = 10_000  # rejects, for fields that were missed
-
-
+_ORDER = ["publication_number", "source"]
 # Column → what the report calls the counts of its values. Languages are of patents, the others of all records.
 _COUNTED = {"language": "languages", "layout": "formats", "encoding": "encodings"}
 
@@ -131,20 +130,30 @@ def _sample_bound(parsed: ray.data.Dataset, max_samples: int | None, seed: int) 
     """The largest id hash that is still in the sample: a seeded choice that does not depend on the order of files."""
     if max_samples is None:
         return None
-    numbers: set[str] = set()
+    hashes = [np.zeros(0, np.uint64)]
     for batch in parsed.select_columns(["publication_number", "reason"]).iter_batches(batch_size=None):
-        numbers.update(batch["publication_number"][batch["reason"] == ""].tolist())
-    hashes = sorted(hash64(number, seed, "sample") for number in numbers)
-    return hashes[max_samples - 1] if len(hashes) > max_samples else None
+        numbers = np.unique(batch["publication_number"][batch["reason"] == ""])
+        hashes.append(np.array([hash64(number, seed, "sample") for number in numbers], np.uint64))
+    found = np.unique(np.concatenate(hashes))
+    return int(found[max_samples - 1]) if len(found) > max_samples else None
 
 
 def _sorted_by_id(parsed: ray.data.Dataset) -> Iterator[pa.Table]:
-    """All records in the order of (publication_number, source), whatever blocks they came in."""
-    keys = ["publication_number", "source"]
-    if parsed.size_bytes() <= _SORT_HERE_BYTES:  # a distributed sort costs seconds however little there is to sort
-        yield pa.concat_tables(ray.get(parsed.to_arrow_refs())).sort_by([(key, "ascending") for key in keys])
-    else:
-        yield from parsed.sort(keys).iter_batches(batch_size=None, batch_format="pyarrow")
+    """All records in the order of ``_ORDER``, whatever blocks they came in; the driver maps them, and sorts none."""
+    if parsed.size_bytes() > _SORT_IN_A_TASK_BYTES:
+        yield from parsed.sort(_ORDER).iter_batches(batch_size=None, batch_format="pyarrow")
+        return
+    # Ray Data's sort costs seconds however little there is to sort.
+    one_task: Any = ray.remote(num_returns="streaming")(_sorted)
+    for table in one_task.remote(*parsed.to_arrow_refs()):
+        yield ray.get(table)
+
+
+def _sorted(*tables: pa.Table) -> Iterator[pa.Table]:
+    """A task: the records of all ``tables`` in order, ``_RECORDS_PER_TABLE`` at a time."""
+    table = pa.concat_tables(tables).sort_by([(key, "ascending") for key in _ORDER])
+    for first in range(0, max(len(table), 1), _RECORDS_PER_TABLE):
+        yield table.slice(first, _RECORDS_PER_TABLE)
 
 
 class _CorpusWriter:

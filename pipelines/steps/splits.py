@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +13,9 @@ from patent_embed.artifacts import Artifact, Outcome
 from patent_embed.config.settings import Config
 from patent_embed.config.splits import SplitsConfig
 from patent_embed.data.splits import LARGEST_FAMILY, SMALLEST_BOUND, SPLITS, split_table
-from pipelines.engine import Context, Input, StepSpec, rate
+from pipelines.engine import Input, StepSpec, rate
 from pipelines.steps.tables import counted
+from pipelines.tasks import Workplace, by_a_worker
 
 NAME = "splits"
 
@@ -21,31 +23,31 @@ NAME = "splits"
 def splits_step(config: Config, ingest: Input) -> StepSpec:
     """Train, val and test of the corpus ``ingest``."""
     settings, seed = config.splits, config.run.seed
-
-    def work(context: Context) -> Outcome:
-        dated = ["publication_date"] if settings.by == "date" else []
-        corpus = context.table("ingest", "corpus", "publication_number", "family_id", *dated)
-        abstracts = (group["abstract"] for group in context.inputs["ingest"].groups("corpus", "abstract"))
-        table, unbelieved, above = split_table(corpus, settings, seed, abstracts)
-        pq.write_table(table, context.folder / "splits.parquet", compression="zstd")
-        counts = {item["values"]: item["counts"] for item in table["split"].value_counts().to_pylist()}
-        families = len(table["family"].unique())
-        return Outcome(
-            rows={split: counts.get(split, 0) for split in SPLITS},
-            report={"families": families, "unbelieved_ids": unbelieved, "above_limit": above}
-            | dates_of(corpus, table, settings),
-        )
-
     return StepSpec(
         name=NAME,
         version=2,
         # By hash, a setting that was not there before must not give the result another name.
         settings=settings.model_dump(exclude={"by"} if settings.by == "hash" else set()) | {"seed": seed},
         inputs={"ingest": ingest},
-        work=work,
+        work=by_a_worker(partial(_work, settings=settings, seed=seed)),
         constants={"LARGEST_FAMILY": LARGEST_FAMILY, "SMALLEST_BOUND": SMALLEST_BOUND},
         notes=_notes,
         rate=patents_per_second,
+    )
+
+
+def _work(here: Workplace, settings: SplitsConfig, seed: int) -> Outcome:
+    dated = ["publication_date"] if settings.by == "date" else []
+    corpus = here.table("ingest", "corpus", "publication_number", "family_id", *dated)
+    abstracts = (group["abstract"] for group in here.inputs["ingest"].groups("corpus", "abstract"))
+    table, unbelieved, above = split_table(corpus, settings, seed, abstracts)
+    pq.write_table(table, here.folder / "splits.parquet", compression="zstd")
+    counts = {item["values"]: item["counts"] for item in table["split"].value_counts().to_pylist()}
+    families = len(table["family"].unique())
+    return Outcome(
+        rows={split: counts.get(split, 0) for split in SPLITS},
+        report={"families": families, "unbelieved_ids": unbelieved, "above_limit": above}
+        | dates_of(corpus, table, settings),
     )
 
 

@@ -28,6 +28,7 @@ MODEL, ADAPTER = "model", "adapter"  # folders of the result
 LATEST = "latest"
 _MAX_WORKER_FAILURES = 2
 _STATE = "state.json"
+_LIMIT = "max_triplets_per_epoch"
 _ATTEMPT = "attempt-"  # the beginning of folders with checkpoints, which vouch for themselves
 
 
@@ -38,6 +39,8 @@ def train_step(config: Config, tokens: StepSpec, base: LocalModel, seed: int, na
 
     unread = names_by_role(TrainingConfig, Role.LOGISTICS, Role.PREPARED) | {"soup_size"}
     settings = config.training.model_dump(mode="json", exclude=unread)
+    if settings[_LIMIT] is None:  # trainings keep the name that they had before there was a limit
+        del settings[_LIMIT]
     return StepSpec(
         name=name,
         version=6,
@@ -126,6 +129,7 @@ def train(context: Context, config: Config, resume_from: Folder | None = None) -
             "best_epoch": state["best_epoch"],
             "doubt": state["doubt"],
             "stopped_early": state["stopped"],
+            "epoch_triplets": outcome["epoch_triplets"],
             "trained_parameters": outcome["trained_parameters"],
             "precision": outcome["precision"],
             "batches": outcome["batches"],
@@ -187,6 +191,9 @@ def _notes(artifact: Artifact) -> list[str]:
 
     report = artifact.report
     notes = [f"epoch {report['kept_epoch']} kept" + (", stopped early" if report["stopped_early"] else "")]
+    if artifact.manifest.settings.get(_LIMIT):
+        shown = f"{report['epoch_triplets']:,} of {artifact.manifest.rows['triplets']:,} triplets"
+        notes.append(f"each epoch {shown}, other ones each time (training.{_LIMIT})")
     if report["doubt"] is not None and report["kept_epoch"] != report["best_epoch"]:
         notes.append(doubt_line(report["best_epoch"], Doubt(**report["doubt"])))
     if report.get("batches") == "padded":
@@ -198,4 +205,5 @@ def _rate(artifact: Artifact) -> str:
     """Triplets a second while it trained."""
     seconds = sum(epoch.get("train_seconds", 0.0) for epoch in artifact.report["history"])
     rows = artifact.manifest.rows
-    return rate(artifact, of={"triplets": rows["triplets"] * rows["epochs"]}, seconds=seconds)
+    seen = artifact.report.get("epoch_triplets", rows["triplets"]) * rows["epochs"]
+    return rate(artifact, of={"triplets": seen}, seconds=seconds)

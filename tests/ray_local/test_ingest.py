@@ -102,11 +102,11 @@ def test_what_cannot_be_looked_at_is_counted(tmp_path: Path) -> None:
     assert list(outcome.report["unread"]) == ["torn.zip"]
 
 
-@pytest.mark.parametrize("bytes_in_driver", [1 << 30, 0], ids=["sorted in the driver", "sorted by Ray Data"])
+@pytest.mark.parametrize("bytes_in_a_task", [1 << 30, 0], ids=["sorted in a task", "sorted by Ray Data"])
 def test_the_bytes_do_not_depend_on_the_blocks(
-    tmp_path: Path, mixed_folder: Path, monkeypatch: pytest.MonkeyPatch, bytes_in_driver: int
+    tmp_path: Path, mixed_folder: Path, monkeypatch: pytest.MonkeyPatch, bytes_in_a_task: int
 ) -> None:
-    monkeypatch.setattr(ingest, "_SORT_HERE_BYTES", bytes_in_driver)
+    monkeypatch.setattr(ingest, "_SORT_IN_A_TASK_BYTES", bytes_in_a_task)
     one, two, eight = (run(tmp_path, mixed_folder, blocks=blocks)[1] for blocks in (1, 2, 8))
     assert one == two == eight
     assert set(one) == {"part-00000.parquet", "rejects.parquet"}

@@ -1,4 +1,4 @@
-"""Negatives through Ray Data: the single process's table, whatever the blocks, the buckets and the parts."""
+"""Negatives in parts, by tasks of Ray: the single process's table, whatever the blocks, the buckets and the parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray.data
+import ray
 
 from patent_embed.config.negatives import NegativesConfig
 from patent_embed.errors import UserError
@@ -56,10 +56,9 @@ def test_same_table_as_in_one_process(tmp_path: Path, strategy: str, blocks: int
     config = NegativesConfig(strategy=strategy, per_positive=5)
     mined = mine_negatives(patents, splits, config, 3, group_cap=cap)
     shuffled = patents.take(pa.array(np.random.default_rng(1).permutation(len(patents))))
-    dataset = ray.data.from_arrow(shuffled).repartition(blocks)
-    report = mine_negatives_ray(
-        dataset, splits, config, 3, folder_at(tmp_path), group_cap=cap, parts=parts, block_rows=250
-    )
+    rows = -(-len(patents) // blocks)
+    cut = [ray.put(shuffled.slice(first, rows)) for first in range(0, len(patents), rows)]
+    report = mine_negatives_ray(cut, splits, config, 3, folder_at(tmp_path), group_cap=cap, parts=parts, block_rows=250)
     assert read(tmp_path).equals(mined.table.combine_chunks())
     for name in ("anchors", "negatives", "rungs", "shortfall", "anchors_without_negatives", "largest_groups"):
         assert report[name] == mined.report[name]
@@ -69,9 +68,9 @@ def test_a_corpus_that_is_not_the_one_of_the_splits(tmp_path: Path) -> None:
     patents, splits = corpus(40)
     config, folder = NegativesConfig(), folder_at(tmp_path)
     with pytest.raises(UserError, match="'CN000039A', which has no split"):
-        mine_negatives_ray(ray.data.from_arrow(patents), splits.slice(0, 39), config, 0, folder)
+        mine_negatives_ray([ray.put(patents)], splits.slice(0, 39), config, 0, folder)
     with pytest.raises(UserError, match="39 patents, the splits have 40"):
-        mine_negatives_ray(ray.data.from_arrow(patents.slice(1)), splits, config, 0, folder)
+        mine_negatives_ray([ray.put(patents.slice(1))], splits, config, 0, folder)
     repeated = pa.concat_tables([patents.slice(1), patents.slice(5, 1)])
     with pytest.raises(UserError, match="or a patent is repeated"):
-        mine_negatives_ray(ray.data.from_arrow(repeated), splits, config, 0, folder)
+        mine_negatives_ray([ray.put(repeated)], splits, config, 0, folder)

@@ -44,7 +44,7 @@ def corpus(folder: Path, abstracts: dict[str, str]) -> Artifact:
 def context(folder: Path, place: Folder, model: Path) -> Context:
     spec = StepSpec("embed-x", 1, {}, {"model": LocalModel(model)}, lambda context: Outcome())
     folder.mkdir(exist_ok=True)
-    return Context(spec, folder, place, {}, Output(place.parent), Progress())
+    return Context(folder, place, {}, spec, Output(place.parent), Progress())
 
 
 def written(folder: Path, place: Folder, model: Path, ingest: Artifact) -> list[np.ndarray]:

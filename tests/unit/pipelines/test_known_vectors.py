@@ -128,7 +128,7 @@ def test_only_vectors_of_the_same_model_and_settings_are_taken(tmp_path: Path) -
 
     def found(step: StepSpec) -> str | None:
         place = output.store.place(step.identity)
-        known = find_known(Context(step, tmp_path, place, {"texts": new}, output, Progress()), "texts")
+        known = find_known(Context(tmp_path, place, {"texts": new}, step, output, Progress()), "texts")
         return known.corpus if known else None
 
     assert found(spec()) is None

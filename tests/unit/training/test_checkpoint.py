@@ -16,7 +16,10 @@ from patent_embed.training.checkpoint import damage, keep_checkpoint
 from tests.unit.training.tiny import Silent, make_trainer, weights
 
 
-@pytest.mark.parametrize("settings", [{}, {"loss": "infonce"}, {"use_lora": False}, {"query_dropout": 0.4}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"loss": "infonce"}, {"use_lora": False}, {"query_dropout": 0.4}, {"max_triplets_per_epoch": 20}],
+)
 def test_a_resumed_training_ends_bit_equal(tiny_model: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     """What it kept of the best epoch included, which is published here: all val queries find the others worse."""
     whole = make_trainer(tiny_model, [0.1, 0.2, 0.5, 0.3, 0.4], **settings)

@@ -58,7 +58,7 @@ def test_what_is_known_of_triplets_goes_with_them() -> None:
     assert part.mixture is not None
     kept = np.isin(whole.triplets[:, 0], part.triplets[:, 0])
     assert part.mixture.grade.tolist() == grade[kept].tolist()
-    assert part.epoch_size == len(part.triplets) == 160
+    assert part.epoch_size() == len(part.triplets) == 160
 
 
 def curve(gain: float, queries: int = 200) -> Curve:

@@ -12,11 +12,13 @@ import torch
 
 from patent_embed.config.model import ModelConfig
 from patent_embed.encoder.encoder import Encoder
+from patent_embed.encoder.packing import Tokens
 from patent_embed.errors import UserError
 from patent_embed.training import data
 from patent_embed.training.data import TripletData, build_triplets, load_training_data, save_training_data
+from patent_embed.training.token_file import join_pieces, write_piece
 from patent_embed.training.validation import RetrievalSet
-from tests.unit.training.tiny import make_trainer
+from tests.unit.training.tiny import Silent, make_trainer
 
 SOURCES = ["rules", "llm", "llm", "rules", "llm"]
 
@@ -69,6 +71,19 @@ def test_epochs_visit_every_triplet_once_in_another_order(tiny_model: Path) -> N
     assert (queries == queries[:, :1]).all()  # the triplets of a query stand together
 
 
+def test_an_epoch_with_a_limit_has_so_many_triplets_and_the_next_one_others(tiny_model: Path) -> None:
+    data = make_trainer(tiny_model).data  # 60 triplets
+    first, second = (np.concatenate(data.batches(5, epoch, 8, 20)) for epoch in (0, 1))
+    assert len(set(first.tolist())) == len(set(second.tolist())) == 20
+    assert set(first.tolist()) != set(second.tolist())
+    assert (data.batch_count(8, 20), data.epoch_size(20)) == (3, 20)
+    assert (data.batch_count(8, 100), data.epoch_size(100)) == (data.batch_count(8), data.epoch_size()) == (8, 60)
+    trainer = make_trainer(tiny_model, max_triplets_per_epoch=20, epochs=2)
+    reporter = Silent()
+    trainer.fit(reporter)
+    assert len(reporter.losses) == trainer.total_steps == 6
+
+
 def test_training_data_is_read_as_it_was_written(tiny_model: Path, tmp_path: Path) -> None:
     data = make_trainer(tiny_model).data
     tokens, family = data.tokens, data.family
@@ -81,3 +96,27 @@ def test_training_data_is_read_as_it_was_written(tiny_model: Path, tmp_path: Pat
     assert np.array_equal(found.family, family)
     assert np.array_equal(val.query_family, family[:5])
     assert np.array_equal(val.passage_family, family)
+
+
+def test_tokens_of_pieces_are_the_store_that_one_process_writes(encoder: Encoder, tmp_path: Path) -> None:
+    """And what is mapped from its place is not written again."""
+    parts = [encoder.tokenize([f"一种装置{i}" for i in range(begin, begin + 3)], "passage") for begin in (0, 3)]
+    whole = Tokens.concat(parts)
+    data = TripletData(whole, np.zeros((1, 3), np.int64), np.arange(6))
+    val = RetrievalSet(whole.take(np.arange(1)), whole, np.arange(1), np.arange(6))
+    save_training_data(tmp_path / "one", data, val)
+    pieces = [tmp_path / str(number) for number in range(2)]
+    for piece, part in zip(pieces, parts, strict=True):
+        write_piece(piece, part.ids)
+    (tmp_path / "several").mkdir()
+    lengths = np.concatenate([part.lengths for part in parts]).astype(np.int32)
+    mapped = join_pieces(pieces, lengths, tmp_path / "several" / "train-tokens")
+    assert not any(piece.exists() for piece in pieces)
+    save_training_data(tmp_path / "several", TripletData(mapped, data.triplets, data.family), val)
+    one, several = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "several")
+    )
+    assert one == several
+    write_piece(pieces[0], parts[0].ids)
+    with pytest.raises(RuntimeError, match=r"1 pieces of .* ids of 6 texts"):
+        join_pieces(pieces[:1], lengths, tmp_path / "several" / "train-tokens")

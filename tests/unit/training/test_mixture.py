@@ -22,8 +22,9 @@ def mixture(*passes: float) -> Mixture:
     return Mixture(SOURCE, np.linspace(0.1, 1, 19, dtype=np.float32), np.array(passes), LINKED)
 
 
-def drawn(*passes: float, size: int = 3, epoch: int = 0) -> list[np.ndarray]:
-    return mixture(*passes).batches(QUERIES, size, np.random.default_rng([1, epoch]))
+def drawn(*passes: float, size: int = 3, epoch: int = 0, most: int | None = None) -> list[np.ndarray]:
+    found = mixture(*passes)
+    return found.batches(QUERIES, found.sizes(most), size, np.random.default_rng([1, epoch]))
 
 
 def test_a_batch_is_of_one_source_and_an_epoch_has_each_triplet_as_often_as_its_weight_says() -> None:
@@ -42,6 +43,14 @@ def test_a_part_of_a_pass_is_another_part_each_time() -> None:
         assert np.bincount(SOURCE[rows]).tolist() == [4, 6, 2]  # half of 5 is 2
         assert len(set(rows.tolist())) == 12
     assert set(first.tolist()) != set(second.tolist())
+
+
+def test_an_epoch_with_a_limit_has_each_source_in_proportion() -> None:
+    first, second = (np.concatenate(drawn(1, 2, 1, epoch=epoch, most=13)) for epoch in (0, 1))
+    for rows in (first, second):  # of 8, 12 and 5
+        assert np.bincount(SOURCE[rows]).tolist() == [4, 6, 2]
+    assert set(first.tolist()) != set(second.tolist())
+    assert mixture(1, 2, 1).sizes(25).tolist() == mixture(1, 2, 1).sizes().tolist() == [8, 12, 5]
 
 
 def test_the_triplets_of_one_query_stand_together() -> None:
@@ -85,4 +94,4 @@ def test_a_mixture_is_read_as_it_was_written(tiny_model: Path, tmp_path: Path) -
     for name, array in vars(data.mixture).items():
         assert np.array_equal(getattr(found.mixture, name), array), name
     assert val.links is not None
-    assert found.epoch_size == 90
+    assert found.epoch_size() == 90
