@@ -25,7 +25,14 @@ def random_model(architecture: str, dropout: float = 0.0, heads: int = 4) -> nn.
     torch.manual_seed(0)
     if architecture == "qwen3":
         return Qwen3Model(
-            Qwen3Config(**SIZES, num_attention_heads=4, num_key_value_heads=2, head_dim=8, attention_dropout=dropout)
+            Qwen3Config(
+                **SIZES,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                head_dim=16,
+                attention_dropout=dropout,
+                initializer_range=0.1,
+            )
         ).eval()
     config, model = {
         "bert": (BertConfig, BertModel),
