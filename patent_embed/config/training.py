@@ -88,8 +88,8 @@ class TrainingConfig(_LossSettings, _Schedule):
         None,
         ge=512,
         description="tokens of one packed forward pass, at most; a step's texts are split for it, and all but the "
-        "first pass are computed twice. None: 65,536 on a GPU; on a CPU what 1.06 GiB hold, with LoRA on a BERT's "
-        "layers, and 8,192 otherwise",
+        "first pass are computed twice. None: 65,536 on a GPU, or what fits it, with LoRA on a decoder's layers; on a "
+        "CPU what 1.06 GiB hold, with LoRA on a BERT's layers, and 8,192 otherwise",
     )
     checkpoint_every_n_epochs: Annotated[
         int, Cli("checkpoint_every_n_epochs", "epochs between checkpoints"), Role.LOGISTICS

@@ -181,7 +181,7 @@ class Encoder:
             )
         if self.pooling == "mean":
             pooled = torch.segment_reduce(pooled.float(), "mean", offsets=bounds, axis=0)
-        elif self._first_tokens is None:
+        elif self._first_tokens is None and len(pooled) != len(batch.inverse):  # not yet one token a text
             pooled = pooled[bounds[:-1] if self.pooling == "cls" else bounds[1:] - 1]
         return normalize(self.head(pooled.float()[batch.inverse]), dim=-1)
 

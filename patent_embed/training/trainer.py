@@ -53,6 +53,8 @@ from patent_embed.training.query_dropout import QueryDropout
 from patent_embed.training.selection import Validation, doubt
 
 _CPU_BYTES = 17 * 2**26  # what a forward pass on a CPU may keep for the backward pass
+_GPU_TOKENS = 65_536  # of a forward pass on a GPU, at most
+_GPU_SHARE = 0.9  # of a GPU's memory; the rest is for what passes
 
 
 class Reporter(Protocol):
@@ -110,13 +112,13 @@ class Trainer:
         self._graphs: Graphs | None = None
         pays = data.epoch_size * config.epochs >= fused.PAYS_FROM_TRIPLETS
         if self.precision == "bf16" and pays and encoder.packs and fused.supported(encoder.model, self.device):
-            self._fused = Fused(encoder.model)
+            self._fused = Fused(encoder.model, last_tokens=encoder.pooling == "lasttoken")
             self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
         if self.device.type == "cpu":
             use_fast_dropout(encoder.model)
             if layers:
                 self._fused = CpuFused(encoder.model, torch.bfloat16 if self.precision == "bf16" else torch.float32)
-        self._most_tokens = config.max_tokens_per_forward or _most_tokens(self.device, self._fused)
+        self._most_tokens = config.max_tokens_per_forward or _most_tokens(encoder.model, self.device, self._fused)
         self._drop_words = QueryDropout(encoder, config.query_dropout) if config.query_dropout else None
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]  # biases and norms
@@ -345,11 +347,25 @@ def precision_on(device: torch.device, asked: str, layers: bool = False) -> str:
     return "bf16" if device.type == "cuda" or (layers and native_bf16(device)) else "fp32"
 
 
-def _most_tokens(device: torch.device, forward: Fused | CpuFused | None) -> int:
+def _most_tokens(model: torch.nn.Module, device: torch.device, forward: Fused | CpuFused | None) -> int:
     """Tokens of one forward pass, unless they are set."""
-    if device.type == "cuda":
-        return 65_536
-    return _CPU_BYTES // forward.bytes_per_token if isinstance(forward, CpuFused) else 8192
+    kept = None if forward is None else forward.bytes_per_token
+    if device.type != "cuda":
+        return 8192 if kept is None else _CPU_BYTES // kept
+    if kept is None:
+        return _GPU_TOKENS
+    # Of the GPU's whole memory, not of what is free now: a run that goes on must cut its batches as before.
+    total = torch.cuda.get_device_properties(device).total_memory
+    weights = sum(parameter.nbytes for parameter in model.parameters()) * 3 // 2  # and their copies in bf16
+    return tokens_that_fit(int(_GPU_SHARE * total) - weights, kept)
+
+
+def tokens_that_fit(memory: int, kept: int) -> int:
+    """Tokens of a forward pass on a GPU that keeps ``kept`` bytes of each, of ``memory`` bytes beside the weights.
+
+    All is there twice while a graph is captured: of the passes before it, and of the graph.
+    """
+    return max(512, min(_GPU_TOKENS, memory // (2 * kept)))
 
 
 @contextlib.contextmanager

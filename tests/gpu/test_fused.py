@@ -48,7 +48,7 @@ def test_fused_model_is_the_model(architecture: str) -> None:
     (expected * weight).sum().backward()
     with torch.autocast("cuda", torch.bfloat16), torch.no_grad():
         autocast = encoder.forward(pack(tokens).to("cuda"))
-    with Fused(encoder.model):
+    with Fused(encoder.model, last_tokens=encoder.pooling == "lasttoken"):
         actual = encoder.forward(pack(tokens).to("cuda"))
         (actual * weight.cuda()).sum().backward()
     assert error(actual.cpu(), expected) < 2 * max(1e-2, error(autocast.cpu(), expected))

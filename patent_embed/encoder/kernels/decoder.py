@@ -32,14 +32,17 @@ class Decoder:
 
     Args:
         dtype: what the layers compute in, with frozen weights that are copied to it; adapters stay fp32.
+        last_tokens: only the texts' last tokens are asked for: three quarters of the last layer's products are spared.
 
     Raises:
         LookupError: ``model`` is not ``supported``.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, model: nn.Module, dtype: torch.dtype, last_tokens: bool = False) -> None:
         _check(model)
+        self._last_tokens = last_tokens
         self._model: Any = model
+        self._dtype = dtype
         self._layers = [_layer(module, dtype) for module in self._model.layers]
         self._norm = _norm(self._model.norm, dtype)
 
@@ -48,18 +51,24 @@ class Decoder:
         """The ids of the parameters that lie here once more, and that ``forward`` does not read."""
         return {id(p) for part in (self._model.layers, self._model.norm) for p in part.parameters()}
 
+    @property
+    def bytes_per_token(self) -> int:
+        """What is kept of a token for the backward pass, but for ranks and sums of norms."""
+        return sum(layer.kept_numbers for layer in self._layers) * self._dtype.itemsize
+
     def forward(
         self, input_ids: Tensor, position_ids: Tensor, cu_seq_lens_q: Tensor, max_length_q: int, **_: Any
     ) -> Any:
-        """What ``model`` returns for a packed row of texts."""
+        """What ``model`` returns for a packed row of texts: states (1, T, hidden), or (1, n, hidden) of last tokens."""
         from transformers.modeling_outputs import BaseModelOutputWithPast
 
         rows = self._model.embed_tokens(input_ids)[0]
         cos, sin = self._model.rotary_emb(rows.new_empty(0, dtype=torch.float32), position_ids)
         asked = attention.Asked(cu_seq_lens_q, max_length_q, 1.0, causal=True)
+        asked_rows = cu_seq_lens_q[1:].long() - 1 if self._last_tokens else None
         parameters = [p for layer in self._layers for linears in layer.linears for p in linears.parameters]
         states: Tensor = _Stack.apply(  # type: ignore[no-untyped-call]
-            rows, self._layers, self._norm, asked, cos[0], sin[0], torch.is_grad_enabled(), *parameters
+            rows, self._layers, self._norm, asked, cos[0], sin[0], asked_rows, torch.is_grad_enabled(), *parameters
         )
         return BaseModelOutputWithPast(last_hidden_state=states[None])
 
@@ -70,11 +79,12 @@ class _Stack(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, rows: Tensor, layers: Sequence[DecoderLayer], norm: Norm, asked: attention.Asked, cos: Tensor,
-        sin: Tensor, keep: bool, *parameters: Tensor,
+        sin: Tensor, asked_rows: Tensor | None, keep: bool, *parameters: Tensor,
     ) -> Tensor:  # fmt: skip
         residual, y, kept = rows.contiguous(), None, []  # type: Tensor, Tensor | None, list[Kept]
         for layer in layers:
-            residual, y, of_layer = layer.forward(residual, y, asked, cos, sin)
+            rows_of_layer = asked_rows if layer is layers[-1] else None
+            residual, y, of_layer = layer.forward(residual, y, asked, cos, sin, rows_of_layer)
             if keep:
                 kept.append(of_layer)
         s, states, rstd = decoder_launches.norm(residual, y, *norm)
@@ -92,7 +102,7 @@ class _Stack(torch.autograd.Function):
             assert ds is not None
             ds, found = layer.backward(ds, kept.pop(), needs_input=number > 0 or ctx.needs_input_grad[0])
             gradients.append(found)
-        return ds, None, None, None, None, None, None, *(each for found in reversed(gradients) for each in found)
+        return ds, *(None,) * 7, *(each for found in reversed(gradients) for each in found)
 
 
 def _check(model: Any) -> None:

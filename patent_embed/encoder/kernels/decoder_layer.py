@@ -107,10 +107,14 @@ class Norm(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Of a layer's forward pass; each is (T, its width), ``rstd`` (T,), ``lse`` (heads, T)."""
+    """Of a layer's forward pass; each is (T, its width), ``rstd`` (T,), ``lse`` (heads, T).
+
+    Where ``rows`` (n,) are all that is asked for, what comes after ``lse`` has n rows, and so has ``h`` but for its first.
+    """
 
     asked: Asked
     rotation: Rotation
+    rows: Tensor | None
     drawn: Sequence[Drawn]
     h: Sequence[Tensor]
     s0: Tensor
@@ -118,6 +122,7 @@ class Kept(NamedTuple):
     qkv: Tensor
     mixed: Tensor
     lse: Tensor
+    asked_mixed: Tensor
     s1: Tensor
     rstd1: Tensor
     gate_up: Tensor
@@ -143,15 +148,22 @@ class DecoderLayer:
         """In the order of ``parameters``."""
         return self.qkv, self.out, self.gate_up, self.down
 
+    @property
+    def kept_numbers(self) -> int:
+        """Numbers that ``Kept`` has of a token, but for adapters' and fp32 ones."""
+        sums = 2 * len(self.before.weight)
+        return sums + len(self.qkv.weight) + self.heads[0] * self.size + len(self.gate_up.weight)
+
     def forward(
-        self, residual: Tensor, y: Tensor | None, asked: Asked, cos: Tensor, sin: Tensor
+        self, residual: Tensor, y: Tensor | None, asked: Asked, cos: Tensor, sin: Tensor, rows: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Kept]:
-        """The two parts of the layer's output, (T, hidden) each, and what ``backward`` needs.
+        """The two parts of the layer's output, (T or n, hidden) each, and what ``backward`` needs.
 
         Args:
             residual, y: the two parts of its input, (T, hidden); y None where there is one.
             asked: of attention, but for its scale and dropout.
             cos, sin: (T, size) fp32 of the tokens' positions.
+            rows: (n,) the tokens whose output is asked for; None: all.
         """
         asked, rotation, drawn = self._asked(asked), self._rotation(cos, sin), [each.draw() for each in self.linears]
         s0, x, rstd0 = decoder_launches.norm(residual, y, *self.before)
@@ -159,8 +171,9 @@ class DecoderLayer:
         q, k = rotation(qkv)
         mixed, lse = attend(q, k, rotation.split(qkv)[2], asked)
         mixed = mixed.flatten(1)
-        y, h_out = self.out(mixed, drawn[1])
-        s1, x, rstd1 = decoder_launches.norm(s0, y, *self.middle)
+        asked_mixed, residual = (each if rows is None else each[rows] for each in (mixed, s0))
+        y, h_out = self.out(asked_mixed, drawn[1])
+        s1, x, rstd1 = decoder_launches.norm(residual, y, *self.middle)
         gate_up, h_gate_up = self.gate_up(x, drawn[2])
         of_down = drawn[3]
         x, h_down = decoder_launches.swiglu_project(
@@ -168,7 +181,8 @@ class DecoderLayer:
         )
         y = self.down.expanded(x, h_down, of_down)
         h = (h_qkv, h_out, h_gate_up, h_down)
-        return s1, y, Kept(asked, rotation, drawn, h, s0, rstd0, qkv, mixed, lse, s1, rstd1, gate_up)
+        kept = Kept(asked, rotation, rows, drawn, h, s0, rstd0, qkv, mixed, lse, asked_mixed, s1, rstd1, gate_up)
+        return s1, y, kept
 
     def backward(self, ds: Tensor, kept: Kept, needs_input: bool = True) -> tuple[Tensor | None, list[Tensor]]:
         """Gradients of the input's sum and of the ``parameters`` from that of the output's sum."""
@@ -195,8 +209,12 @@ class DecoderLayer:
         """Gradients of ``s0`` and of the adapters of queries, keys, values and output."""
         drawn = kept.drawn[1]
         dh, dups = self.out.backward_up(ds1, kept.h[1], drawn)
-        of_out = self.out.gradients(self.out.backward_down(dh, kept.mixed, drawn), dups)
+        of_out = self.out.gradients(self.out.backward_down(dh, kept.asked_mixed, drawn), dups)
         dmixed = self.out.backward_input(ds1, dh, drawn)
+        if kept.rows is not None:
+            dmixed, ds1 = (
+                each.new_zeros(len(kept.qkv), each.shape[1]).index_copy_(0, kept.rows, each) for each in (dmixed, ds1)
+            )
         dqkv = self._backward_heads(dmixed, kept)
         drawn = kept.drawn[0]
         dh, dups = self.qkv.backward_up(dqkv, kept.h[0], drawn)

@@ -60,14 +60,23 @@ class Fused:
 
     Frozen weights are bf16 copies, adapters stay fp32, and LoRA layers, attention and residual LayerNorms run through
     this project's kernels. ``dtype`` in place of bf16 is for tests.
+
+    Args:
+        last_tokens: nothing but the texts' last tokens is read of the model's states; where that is known to spare
+            something, it then gives their states alone.
+
+    Attributes:
+        bytes_per_token: what is kept of a token for the backward pass; None where nobody counts it.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype = torch.bfloat16) -> None:
+    def __init__(self, model: nn.Module, dtype: torch.dtype = torch.bfloat16, last_tokens: bool = False) -> None:
         residuals: _Residuals = {}
         copied: set[int] = set()
         forward: Callable[..., Any] = partial(type(model).forward, model)
+        self.bytes_per_token: int | None = None
         if decoder.supported(model):
-            whole = decoder.Decoder(model, dtype)
+            whole = decoder.Decoder(model, dtype, last_tokens)
+            self.bytes_per_token = whole.bytes_per_token
             copied, forward, self._patches = whole.copied, whole.forward, []
         else:
             self._patches = patches(model, residuals)
