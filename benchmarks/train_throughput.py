@@ -3,6 +3,7 @@
     python benchmarks/train_throughput.py                              # one GPU: BERT-base, random weights
     python benchmarks/train_throughput.py --batch 32 128 --shared 3    # k=3 negatives share query and positive
     python benchmarks/train_throughput.py --shape qwen3-0.6b --batch 32  # Qwen3-Embedding's shape, and others
+    python benchmarks/train_throughput.py --compiled 32 --batch 32     # the stock trainer under torch.compile, too
     python benchmarks/train_throughput.py --gpus 1,2,4,8 --batch 256   # several GPUs of one host
     python benchmarks/train_throughput.py --device cpu --shape e5-small --batch 16 --stock_batch 16 --plain \
         --triplets 16 --windows 3 --warmup 1                           # a CPU, without and with its own layers
@@ -41,7 +42,7 @@ import torch
 
 from patent_embed.config.training import LoraConfig, TrainingConfig
 from patent_embed.encoder.encoder import Encoder
-from patent_embed.encoder.kernels import cpu_fused, fused
+from patent_embed.encoder.kernels import cpu_fused, decoder, fused
 from patent_embed.encoder.kernels.graphs import Graphs
 from patent_embed.encoder.lora_targets import layer_names, linear_layers, target_names
 from patent_embed.encoder.model_folder import write_sentence_transformer_files
@@ -166,8 +167,16 @@ class Clock:
 
 
 def run_stock(
-    folder: Path, rows: list[tuple[str, str, str]], batch: int, clock: Clock, device: str, *, bf16: bool
+    folder: Path,
+    rows: list[tuple[str, str, str]],
+    batch: int,
+    clock: Clock,
+    device: str,
+    *,
+    bf16: bool,
+    compiled: bool = False,
 ) -> None:
+    """``compiled``: the transformer under torch.compile, for batches of any length."""
     import peft
     from datasets import Dataset
     from sentence_transformers import (
@@ -188,6 +197,8 @@ def run_stock(
         exclude_modules=r".*pooler.*",
     )  # fmt: skip
     peft.inject_adapter_in_model(adapters, model[0].auto_model)  # trains the adapters alone
+    if compiled:
+        model[0].auto_model.forward = torch.compile(model[0].auto_model.forward, dynamic=True)
     columns = {name: [row[i] for row in rows] for i, name in enumerate(("anchor", "positive", "negative"))}
     with tempfile.TemporaryDirectory() as scratch:
         arguments = SentenceTransformerTrainingArguments(
@@ -221,9 +232,10 @@ def prepare(
     data = TripletData(tokens, triplets, np.arange(len(places)))
     needed = int(1.1 * batch / ranks * tokens.lengths[triplets].sum(1).mean())
     config = TrainingConfig(batch_size=batch, epochs=1, loss=loss, precision=precision)
-    if device != "cpu" or plain:
-        config = config.model_copy(update={"max_tokens_per_forward": max(65_536, needed)})
     encoder.add_lora(LoraConfig(r=16, alpha=32, dropout=0.1))
+    # A batch in one pass where memory is no question; of a decoder what fits is known.
+    if plain or (device != "cpu" and not decoder.supported(encoder.model)):
+        config = config.model_copy(update={"max_tokens_per_forward": max(65_536, needed)})
     fused.PAYS_FROM_TRIPLETS = 0  # few steps of what a long training does
     Graphs.LARGEST = largest_graph
     with unittest.mock.patch.object(cpu_fused, "supported", return_value=False) if plain else contextlib.nullcontext():
@@ -338,6 +350,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, nargs="+", default=[32, 128, 256], help="triplets a step")
     parser.add_argument("--stock_batch", type=int, nargs="*", default=[32])
+    parser.add_argument("--compiled", type=int, nargs="*", default=[], help="batches of the stock trainer under "
+        "torch.compile")  # fmt: skip
     parser.add_argument("--shared", type=int, default=1, help="triplets that share a query and a positive")
     parser.add_argument("--windows", type=int, default=5)
     parser.add_argument("--share", nargs="+", choices=["all", "each"], default=["all", "each"], help="with --gpus: the "
@@ -367,6 +381,7 @@ def main() -> None:
         rows = [("stock", *chosen) for chosen in product(args.stock_batch, stock_precision)]
         rows += [("plain", batch, "fp32") for batch in args.batch if args.plain]
         rows += [("packed", *chosen) for chosen in product(args.batch, args.precision)]
+        rows += [("compiled", *chosen) for chosen in product(args.compiled, stock_precision)]
         stock: float | None = None
         for kind, batch, precision in rows:
             result = measured(folder, args, kind, batch, precision)
@@ -381,21 +396,20 @@ def main() -> None:
 def measured(folder: Path, args: argparse.Namespace, kind: str, batch: int, precision: str) -> dict[str, Any]:
     """A row."""
     device = args.device
-    # A third of the work for the slow row.
-    steps = (
-        2 if args.toy else max(4 if device == "cuda" else 1, args.triplets // batch // (3 if kind == "stock" else 1))
-    )
+    stock = kind in ("stock", "compiled")
+    # A third of the work for the slow rows.
+    steps = 2 if args.toy else max(4 if device == "cuda" else 1, args.triplets // batch // (3 if stock else 1))
     clock = Clock(2 if args.toy else args.warmup or 8, steps, device)
     rows = make_texts(batch * (clock.warmup + args.windows * steps + 1), args.shared, args.toy, args.tokens)
     prepared = None
-    if kind != "stock":
+    if not stock:
         prepared = prepare(folder, rows, batch, device, precision=precision, plain=kind == "plain")
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     memory = Memory() if device == "cpu" else None
     started = time.perf_counter()
     if prepared is None:
-        run_stock(folder, rows, batch, clock, device, bf16=precision == "bf16")
+        run_stock(folder, rows, batch, clock, device, bf16=precision == "bf16", compiled=kind == "compiled")
     else:
         prepared.fit(clock)
     seconds = time.perf_counter() - started
