@@ -109,7 +109,7 @@ class Norm(NamedTuple):
 class Kept(NamedTuple):
     """Of a layer's forward pass; each is (T, its width), ``rstd`` (T,), ``lse`` (heads, T).
 
-    Where ``rows`` (n,) are all that is asked for, what comes after ``lse`` has n rows, and so has ``h`` but for its first.
+    Where ``rows`` (n,) are all that is asked for, what comes after ``lse`` has n rows, and so has ``h`` but its first.
     """
 
     asked: Asked
