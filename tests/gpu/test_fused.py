@@ -52,7 +52,8 @@ def test_fused_model_is_the_model(architecture: str) -> None:
         actual = encoder.forward(pack(tokens).to("cuda"))
         (actual * weight.cuda()).sum().backward()
     assert error(actual.cpu(), expected) < 2 * max(1e-2, error(autocast.cpu(), expected))
-    assert error(actual, autocast) < 2e-2
+    # Residual sums of a decoder are bf16 here, and fp32 under autocast.
+    assert error(actual, autocast) < (3e-2 if architecture == "qwen3" else 2e-2)
     for (name, p), (_, q) in zip(encoder.trainable_parameters(), reference.trainable_parameters(), strict=True):
         assert p.grad is not None
         assert (p.grad.cpu() - q.grad).norm() < 0.1 * q.grad.norm() + 1e-3, name

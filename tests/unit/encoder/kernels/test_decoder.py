@@ -68,16 +68,18 @@ def gradients(encoder: Encoder) -> dict[str, Tensor]:
 
 
 def bounds(plain: Encoder, batch: PackedBatch, expected: Tensor, weight: Tensor) -> tuple[float, float]:
-    """How far states and gradients may be from those of ``plain``: in bf16 twice what its own copy in bf16 is."""
+    """How far states and gradients may be from those of ``plain``: in bf16 three times what its copy in bf16 is."""
     if not CUDA:
         return 1e-5, 1e-4
     low = copy.deepcopy(plain)
-    low.model.to(DTYPE)
     low.model.zero_grad()
+    for parameter in low.model.parameters():  # not positions' frequencies
+        parameter.data = parameter.data.to(DTYPE)
     states = low.forward(batch)
     (states * weight).sum().backward()
     exact = gradients(plain)
-    return 2 * error(states, expected), 2 * max(error(g, exact[name]) for name, g in gradients(low).items())
+    off = max(error(gradient, exact[name]) for name, gradient in gradients(low).items())
+    return max(3e-2, 3 * error(states, expected)), max(1e-1, 3 * off)
 
 
 @pytest.mark.parametrize("last_tokens", [False, True])
