@@ -236,7 +236,8 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return *attend_backward(grads[0], *ctx.saved_tensors, ctx.asked), None
+        q, k, v, out, lse = ctx.saved_tensors
+        return *attend_backward(grads[0], q, k, v, out, lse, ctx.asked), None
 
 
 def attention(

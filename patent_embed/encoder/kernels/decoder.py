@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from patent_embed.encoder.kernels.decoder_layer import DecoderLayer, Linears, Norm
+from patent_embed.encoder.kernels.decoder_layer import DecoderLayer, Kept, Linears, Norm
 
 if TYPE_CHECKING or importlib.util.find_spec("triton") is not None:
     from patent_embed.encoder.kernels import attention, decoder_launches
@@ -38,13 +38,13 @@ class Decoder:
         LookupError: ``model`` is not ``supported``.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype, last_tokens: bool = False) -> None:
+    def __init__(self, model: Any, dtype: torch.dtype, last_tokens: bool = False) -> None:
         _check(model)
         self._last_tokens = last_tokens
-        self._model: Any = model
+        self._model = model
         self._dtype = dtype
-        self._layers = [_layer(module, dtype) for module in self._model.layers]
-        self._norm = _norm(self._model.norm, dtype)
+        self._layers = [_layer(module, dtype) for module in model.layers]
+        self._norm = _norm(model.norm, dtype)
 
     @property
     def copied(self) -> set[int]:
@@ -81,7 +81,8 @@ class _Stack(torch.autograd.Function):
         ctx: Any, rows: Tensor, layers: Sequence[DecoderLayer], norm: Norm, asked: attention.Asked, cos: Tensor,
         sin: Tensor, asked_rows: Tensor | None, keep: bool, *parameters: Tensor,
     ) -> Tensor:  # fmt: skip
-        residual, y, kept = rows.contiguous(), None, []  # type: Tensor, Tensor | None, list[Kept]
+        residual, y = rows.contiguous(), None  # type: Tensor, Tensor | None
+        kept: list[Kept] = []
         for layer in layers:
             rows_of_layer = asked_rows if layer is layers[-1] else None
             residual, y, of_layer = layer.forward(residual, y, asked, cos, sin, rows_of_layer)

@@ -223,7 +223,8 @@ class Rotation(NamedTuple):
     def split(self, qkv: Tensor) -> Sequence[Tensor]:
         """Queries, keys and values, each (T, heads, size): views of (T, all heads * size)."""
         heads = qkv.view(len(qkv), -1, self.size)
-        return heads.split([self.queries, self.keys, self.keys], 1)
+        parts: Sequence[Tensor] = heads.split([self.queries, self.keys, self.keys], 1)
+        return parts
 
     def __call__(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (T, queries, size) and keys (T, keys, size) as attention reads them."""
