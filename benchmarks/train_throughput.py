@@ -348,7 +348,7 @@ def _train_together(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, nargs="+", default=[32, 128, 256], help="triplets a step")
+    parser.add_argument("--batch", type=int, nargs="*", default=[32, 128, 256], help="triplets a step")
     parser.add_argument("--stock_batch", type=int, nargs="*", default=[32])
     parser.add_argument("--compiled", type=int, nargs="*", default=[], help="batches of the stock trainer under "
         "torch.compile")  # fmt: skip
