@@ -20,7 +20,7 @@ from torch import Tensor
 from patent_embed.encoder.kernels.gpu_dropout import keep, threshold
 from patent_embed.encoder.kernels.launches import padded_rank
 
-SWIGLU_BACKWARD = {"BM": 32, "BK": 128, "num_warps": 4, "num_stages": 2}  # up to 32 ranks
+SWIGLU_BACKWARD = {"BM": 32, "BK": 64, "num_warps": 4, "num_stages": 2}
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -278,7 +278,7 @@ def swiglu_backward(
         (rows, 2 k), and (r, k) fp32, whose rows are summed in a fixed order.
     """
     (rows, width), rank = grad.shape, len(a)
-    tile = SWIGLU_BACKWARD if rank <= 32 else {"BM": 32, "BK": 64, "num_warps": 4, "num_stages": 2}
+    tile = SWIGLU_BACKWARD
     pieces = max(1, min(triton.cdiv(1024 * tile["BK"], width), triton.cdiv(rows, 8 * tile["BM"])))
     chunk = triton.cdiv(triton.cdiv(rows, pieces), tile["BM"]) * tile["BM"]
     dx, parts = torch.empty_like(x), torch.empty((pieces, rank, width), dtype=torch.float32, device=x.device)

@@ -26,7 +26,7 @@ from patent_embed.encoder.kernels import decoder
 from patent_embed.encoder.kernels.fused import Fused
 from patent_embed.encoder.packing import PackedBatch, pack
 from tests.unit.encoder.kernels.tensors import CUDA, DEVICE, error
-from tests.unit.encoder.models import SIZES, make_encoder, make_tokens
+from tests.unit.encoder.models import SIZES, errors_in_bf16, gradients, make_encoder, make_tokens
 
 pytestmark = pytest.mark.gpu if CUDA else []
 # The interpreter computes in fp32, too, and then nothing but the order of sums differs. In bf16 a gradient through a
@@ -62,24 +62,12 @@ def make_pair(model: nn.Module, lora: LoraConfig) -> tuple[Encoder, Encoder]:
     return plain, copy.deepcopy(plain)
 
 
-def gradients(encoder: Encoder) -> dict[str, Tensor]:
-    found = {name: parameter.grad for name, parameter in encoder.trainable_parameters()}
-    return {name: gradient for name, gradient in found.items() if gradient is not None}
-
-
 def bounds(plain: Encoder, batch: PackedBatch, expected: Tensor, weight: Tensor) -> tuple[float, float]:
     """How far states and gradients may be from those of ``plain``: in bf16 three times what its copy in bf16 is."""
     if not CUDA:
         return 1e-5, 1e-4
-    low = copy.deepcopy(plain)
-    low.model.zero_grad()
-    for parameter in low.model.parameters():  # not positions' frequencies
-        parameter.data = parameter.data.to(DTYPE)
-    states = low.forward(batch)
-    (states * weight).sum().backward()
-    exact = gradients(plain)
-    off = max(error(gradient, exact[name]) for name, gradient in gradients(low).items())
-    return max(3e-2, 3 * error(states, expected)), max(1e-1, 3 * off)
+    states, worst = errors_in_bf16(plain, batch, expected, weight)
+    return max(3e-2, 3 * states), max(1e-1, 3 * worst)
 
 
 @pytest.mark.parametrize("last_tokens", [False, True])
