@@ -86,56 +86,14 @@ def _dots(out, grad, dots, tokens, kept, HEADS: tl.constexpr, D: tl.constexpr, B
     tl.store(dots + head * tokens + m, kept * tl.sum(os * gs, 1), mask=m < tokens)
 
 
-@triton.jit(do_not_specialize=["tokens"])
-def _backward(q, k, v, grad, lse, dots, dq, dk, dv, bounds, seed, scale, scale_log2, tokens, q_t, q_h, k_t, k_h, v_t,
-              v_h, d_t, HEADS: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr, CAUSAL: tl.constexpr,
-              DROP: tl.constexpr, KEPT: tl.constexpr, FIRST: tl.constexpr, BLOCK: tl.constexpr,
-              STEP: tl.constexpr):  # fmt: skip
-    """Gradients of a block of keys and values, then of the same block of the queries that read them.
-
-    Where a query reads what is before it, the later blocks have fewer queries to read and more keys: all take as long.
-    """
-    shared = HEADS // GROUP  # heads of keys and values
-    text, shared_head = (tl.num_programs(0) - 1 - tl.program_id(0)) // shared, tl.program_id(0) % shared
-    begin = tl.load(bounds + text)
-    length = tl.load(bounds + text + 1) - begin
-    first = tl.program_id(1) * BLOCK
-    if first >= length:
-        return
-    asked = tl.minimum(length, 1) if FIRST else length
+@triton.jit
+def _gradients_of_queries(q, k, v, grad, lse, dots, dq, start, begin, first, asked, length, shared_head, scale,
+                          scale_log2, tokens, q_t, q_h, k_t, k_h, v_t, v_h, d_t, HEADS: tl.constexpr,
+                          GROUP: tl.constexpr, D: tl.constexpr, CAUSAL: tl.constexpr, DROP: tl.constexpr,
+                          KEPT: tl.constexpr, BLOCK: tl.constexpr, STEP: tl.constexpr):  # fmt: skip
+    """Of the block of a text at ``first``, in all heads that share ``shared_head``'s keys and values."""
     b, d = first + tl.arange(0, BLOCK), tl.arange(0, D)
     inside_b, asked_b = b[:, None] < length, b[:, None] < asked
-    lse += begin
-    dots += begin
-    kb = tl.load(_rows(k, begin, b, d, k_t, k_h, shared_head), mask=inside_b, other=0.0)
-    vb = tl.load(_rows(v, begin, b, d, v_t, v_h, shared_head), mask=inside_b, other=0.0)
-    dk_acc, dv_acc = tl.zeros((BLOCK, D), tl.float32), tl.zeros((BLOCK, D), tl.float32)
-    if DROP:
-        start = tl.load(seed).to(tl.uint32)
-    for head in range(shared_head * GROUP, (shared_head + 1) * GROUP):
-        if DROP:
-            hash_b = column_hash(start, begin + b, head)
-        for m0 in range(first if CAUSAL else 0, asked, STEP):  # (keys, queries)
-            m = m0 + tl.arange(0, STEP)
-            qs = tl.load(_rows(q, begin, m, d, q_t, q_h, head), mask=m[:, None] < asked, other=0.0)
-            gs = tl.load(_rows(grad, begin, m, d, HEADS * D, D, head), mask=m[:, None] < asked, other=0.0)
-            ls = tl.load(lse + head * tokens + m, mask=m < asked, other=float("inf"))
-            ds = tl.load(dots + head * tokens + m, mask=m < asked, other=0.0)
-            p = tl.exp2(tl.dot(kb, tl.trans(qs)) * scale_log2 - ls[None, :])
-            if CAUSAL:
-                p = tl.where(b[:, None] <= m[None, :], p, 0.0)
-            dp = tl.dot(vb, tl.trans(gs))
-            kept = p
-            if DROP:
-                keep = survives(hash_b[:, None] ^ row_hash(start, begin + m)[None, :], DROP)
-                kept, dp = tl.where(keep, p, 0.0), tl.where(keep, dp, 0.0)
-            dv_acc = tl.dot(kept.to(q.dtype.element_ty), gs, dv_acc)
-            dk_acc = tl.dot((p * (dp - ds[None, :])).to(q.dtype.element_ty), qs, dk_acc)
-    of_keys = _rows(dk, begin, b, d, d_t, D, shared_head)
-    tl.store(of_keys, (dk_acc * (scale / KEPT)).to(q.dtype.element_ty), mask=inside_b)
-    of_values = _rows(dv, begin, b, d, d_t, D, shared_head)
-    tl.store(of_values, (dv_acc * (1 / KEPT)).to(q.dtype.element_ty), mask=inside_b)
-
     until = tl.where(first < asked, length, 0)  # a block without queries gets zeros
     if CAUSAL:
         until = tl.minimum(until, first + BLOCK)
@@ -160,6 +118,60 @@ def _backward(q, k, v, grad, lse, dots, dq, dk, dv, bounds, seed, scale, scale_l
             dq_acc = tl.dot((p * (dp - db[:, None])).to(q.dtype.element_ty), ks, dq_acc)
         of_queries = _rows(dq, begin, b, d, d_t, D, head)
         tl.store(of_queries, (dq_acc * (scale / KEPT)).to(q.dtype.element_ty), mask=inside_b)
+
+
+@triton.jit(do_not_specialize=["tokens"])
+def _backward(q, k, v, grad, lse, dots, dq, dk, dv, bounds, seed, scale, scale_log2, tokens, q_t, q_h, k_t, k_h, v_t,
+              v_h, d_t, HEADS: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr, CAUSAL: tl.constexpr,
+              DROP: tl.constexpr, KEPT: tl.constexpr, FIRST: tl.constexpr, BLOCK: tl.constexpr,
+              STEP: tl.constexpr):  # fmt: skip
+    """Gradients of a block of keys and values, then of the same block of the queries that read them.
+
+    Where a query reads what is before it, the later blocks have fewer queries to read and more keys: all take as long.
+    """
+    shared = HEADS // GROUP  # heads of keys and values
+    text, shared_head = (tl.num_programs(0) - 1 - tl.program_id(0)) // shared, tl.program_id(0) % shared
+    begin = tl.load(bounds + text)
+    length = tl.load(bounds + text + 1) - begin
+    first = tl.program_id(1) * BLOCK
+    if first >= length:
+        return
+    asked = tl.minimum(length, 1) if FIRST else length
+    b, d = first + tl.arange(0, BLOCK), tl.arange(0, D)
+    inside_b = b[:, None] < length
+    lse += begin
+    dots += begin
+    kb = tl.load(_rows(k, begin, b, d, k_t, k_h, shared_head), mask=inside_b, other=0.0)
+    vb = tl.load(_rows(v, begin, b, d, v_t, v_h, shared_head), mask=inside_b, other=0.0)
+    dk_acc, dv_acc = tl.zeros((BLOCK, D), tl.float32), tl.zeros((BLOCK, D), tl.float32)
+    start = tl.load(seed).to(tl.uint32) if DROP else 0
+    for head in range(shared_head * GROUP, (shared_head + 1) * GROUP):
+        if DROP:
+            hash_b = column_hash(start, begin + b, head)
+        for m0 in range(first if CAUSAL else 0, asked, STEP):  # (keys, queries)
+            m = m0 + tl.arange(0, STEP)
+            qs = tl.load(_rows(q, begin, m, d, q_t, q_h, head), mask=m[:, None] < asked, other=0.0)
+            gs = tl.load(_rows(grad, begin, m, d, HEADS * D, D, head), mask=m[:, None] < asked, other=0.0)
+            ls = tl.load(lse + head * tokens + m, mask=m < asked, other=float("inf"))
+            ds = tl.load(dots + head * tokens + m, mask=m < asked, other=0.0)
+            p = tl.exp2(tl.dot(kb, tl.trans(qs)) * scale_log2 - ls[None, :])
+            if CAUSAL:
+                p = tl.where(b[:, None] <= m[None, :], p, 0.0)
+            dp = tl.dot(vb, tl.trans(gs))
+            kept = p
+            if DROP:
+                keep = survives(hash_b[:, None] ^ row_hash(start, begin + m)[None, :], DROP)
+                kept, dp = tl.where(keep, p, 0.0), tl.where(keep, dp, 0.0)
+            dv_acc = tl.dot(kept.to(q.dtype.element_ty), gs, dv_acc)
+            dk_acc = tl.dot((p * (dp - ds[None, :])).to(q.dtype.element_ty), qs, dk_acc)
+    of_keys = _rows(dk, begin, b, d, d_t, D, shared_head)
+    tl.store(of_keys, (dk_acc * (scale / KEPT)).to(q.dtype.element_ty), mask=inside_b)
+    of_values = _rows(dv, begin, b, d, d_t, D, shared_head)
+    tl.store(of_values, (dv_acc * (1 / KEPT)).to(q.dtype.element_ty), mask=inside_b)
+    _gradients_of_queries(
+        q, k, v, grad, lse, dots, dq, start, begin, first, asked, length, shared_head, scale, scale_log2, tokens, q_t,
+        q_h, k_t, k_h, v_t, v_h, d_t, HEADS, GROUP, D, CAUSAL, DROP, KEPT, BLOCK, STEP,
+    )  # fmt: skip
 
 
 class Asked(NamedTuple):
