@@ -15,7 +15,8 @@ from patent_embed.config.training import TrainingConfig
 from patent_embed.encoder.encoder import Encoder, native_bf16
 from patent_embed.errors import UserError
 from patent_embed.training.data import TripletData
-from patent_embed.training.trainer import Trainer, precision_on, tokens_that_fit
+from patent_embed.training.passes import tokens_that_fit
+from patent_embed.training.trainer import Trainer, precision_on
 from tests.unit.training.tiny import Silent, make_trainer, weights
 
 
