@@ -2,15 +2,18 @@
 
     python benchmarks/train_throughput.py                              # one GPU: BERT-base, random weights
     python benchmarks/train_throughput.py --batch 32 128 --shared 3    # k=3 negatives share query and positive
+    python benchmarks/train_throughput.py --shape qwen3-0.6b --batch 32  # Qwen3-Embedding's shape, and others
+    python benchmarks/train_throughput.py --compiled 32 --batch 32     # the stock trainer under torch.compile, too
     python benchmarks/train_throughput.py --gpus 1,2,4,8 --batch 256   # several GPUs of one host
     python benchmarks/train_throughput.py --device cpu --shape e5-small --batch 16 --stock_batch 16 --plain \
         --triplets 16 --windows 3 --warmup 1                           # a CPU, without and with its own layers
     python benchmarks/train_throughput.py --toy                        # CPU, seconds: that it runs
 
-LoRA r=16 on query, key, value and dense, all dropout 0.1, optimizer step included. Queries have 18..42 tokens, passages
-130..332 (means 30 and 231), all different. One JSON line a row: medians over windows of steps, CUDA-synchronised;
-``seconds`` runs from the first step to the last, warm-up included. A useful FLOP is one that a frozen weight needs for
-a token: 2 in the forward pass, 2 for the gradient of the activations; padding, attention and adapters do not count.
+LoRA r=16 on all projections, all dropout 0.1 (in Qwen3 and ModernBERT: the adapters' alone), optimizer step included.
+Queries have 18..42 tokens, passages 130..332 (means 30 and 231), all different. One JSON line a row: medians over
+windows of steps, CUDA-synchronised; ``seconds`` runs from the first step to the last, warm-up included. A useful FLOP
+is one that a frozen weight of a layer needs for a token: 2 in the forward pass, 2 for the gradient of the activations;
+padding, attention and adapters do not count.
 On a CPU ``peak_gib`` is the process's resident memory at most, and ``kb_a_token`` what it grew by, in a row.
 
 With ``--gpus`` each number trains twice: with the same batch in all, and with the same batch on each GPU. There
@@ -39,8 +42,9 @@ import torch
 
 from patent_embed.config.training import LoraConfig, TrainingConfig
 from patent_embed.encoder.encoder import Encoder
-from patent_embed.encoder.kernels import cpu_fused, fused
+from patent_embed.encoder.kernels import cpu_fused, decoder, fused
 from patent_embed.encoder.kernels.graphs import Graphs
+from patent_embed.encoder.lora_targets import layer_names, linear_layers, target_names
 from patent_embed.encoder.model_folder import write_sentence_transformer_files
 from patent_embed.encoder.packing import Tokens
 from patent_embed.progress.events import EpochEnded, TrainingStep
@@ -49,33 +53,68 @@ from patent_embed.training.trainer import Trainer
 
 HAN = [bytes([row + 0xA0, cell + 0xA0]).decode("gb2312") for row in range(16, 56) for cell in range(1, 90)]
 _CHARACTERS = np.array(HAN, "<U1")
-TARGETS = ["query", "key", "value", "dense"]
-# Hidden size, layers, heads, feed-forward size: bge-base-zh, and the bundled multilingual-e5-small.
-SHAPES = {"bert-base": (768, 12, 12, 3072), "e5-small": (384, 12, 12, 1536), "toy": (32, 2, 2, 64)}
+VOCABULARY = 21128
+# Kind; hidden size, layers, heads, feed-forward size: of bge-base-zh, the bundled multilingual-e5-small, bge-m3,
+# Qwen3-Embedding and gte-modernbert-base.
+SHAPES = {
+    "bert-base": ("bert", (768, 12, 12, 3072)),
+    "e5-small": ("bert", (384, 12, 12, 1536)),
+    "bge-m3": ("xlm-roberta", (1024, 24, 16, 4096)),
+    "qwen3-0.6b": ("qwen3", (1024, 28, 16, 3072)),
+    "qwen3-4b": ("qwen3", (2560, 36, 32, 9728)),
+    "modernbert-base": ("modernbert", (768, 22, 12, 1152)),
+    "toy": ("bert", (32, 2, 2, 64)),
+}
 
 
-def make_model(folder: Path, shape: str) -> Path:
-    """A BERT with random weights and a tokenizer of one token a character."""
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+def config_of(shape: str) -> Any:
+    """The model's sizes. All have the vocabulary of bge-base-zh, of which one token is one character."""
+    from transformers import BertConfig, ModernBertConfig, Qwen3Config, XLMRobertaConfig
+
+    kind, (hidden, layers, heads, wide) = SHAPES[shape]
+    sizes = {
+        "vocab_size": VOCABULARY, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
+        "intermediate_size": wide, "pad_token_id": 0,
+    }  # fmt: skip
+    if kind == "qwen3":
+        return Qwen3Config(**sizes, num_key_value_heads=8, head_dim=128, max_position_embeddings=32768)
+    if kind == "modernbert":
+        return ModernBertConfig(**sizes, global_attn_every_n_layers=3, local_attention=128)
+    if kind == "xlm-roberta":
+        return XLMRobertaConfig(**sizes, max_position_embeddings=514)
+    return BertConfig(**sizes)
+
+
+def make_model(folder: Path, shape: str, device: str = "cpu") -> Path:
+    """A model with random weights, drawn on ``device``, and a tokenizer of one token a character."""
+    from transformers import AutoModel, BertTokenizerFast
 
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = specials + HAN + [f"[unused{i}]" for i in range(21128 - len(HAN) - len(specials))]
+    vocabulary = specials + HAN + [f"[unused{i}]" for i in range(VOCABULARY - len(HAN) - len(specials))]
     (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    hidden, layers, heads, wide = SHAPES[shape]
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        intermediate_size=wide,
-    )
-    BertModel(config).save_pretrained(folder)
+    config = config_of(shape)
+    with torch.device(device):
+        model = AutoModel.from_config(config, dtype=torch.float32)
+    model.save_pretrained(folder)
     BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
-    write_sentence_transformer_files(
-        folder, hidden, "mean" if shape == "e5-small" else "cls", {"query": "", "passage": ""}, 512
-    )
+    pooling = {"e5-small": "mean", "qwen3-0.6b": "lasttoken", "qwen3-4b": "lasttoken"}.get(shape, "cls")
+    write_sentence_transformer_files(folder, config.hidden_size, pooling, {"query": "", "passage": ""}, 512)
     return folder
+
+
+def frozen_weights(shape: str) -> int:
+    """Numbers that the layers' products multiply a token with, counted from the model itself."""
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        model = AutoModel.from_config(config_of(shape))
+    layers = layer_names(model)
+    return sum(
+        linear.weight.numel()
+        for name, linear in linear_layers(model).items()
+        if any(name.startswith(f"{layer}.") for layer in layers)
+    )
 
 
 def make_texts(triplets: int, shared: int, toy: bool, tokens: int | None = None) -> list[tuple[str, str, str]]:
@@ -128,8 +167,16 @@ class Clock:
 
 
 def run_stock(
-    folder: Path, rows: list[tuple[str, str, str]], batch: int, clock: Clock, device: str, *, bf16: bool
+    folder: Path,
+    rows: list[tuple[str, str, str]],
+    batch: int,
+    clock: Clock,
+    device: str,
+    *,
+    bf16: bool,
+    compiled: bool = False,
 ) -> None:
+    """``compiled``: the transformer under torch.compile, for batches of any length."""
     import peft
     from datasets import Dataset
     from sentence_transformers import (
@@ -146,9 +193,12 @@ def run_stock(
 
     model = SentenceTransformer(str(folder), device=device)
     adapters = peft.LoraConfig(
-        r=16, lora_alpha=32, lora_dropout=0.1, target_modules=TARGETS, exclude_modules=r".*pooler.*"
-    )
+        r=16, lora_alpha=32, lora_dropout=0.1, target_modules=target_names(model[0].auto_model),
+        exclude_modules=r".*pooler.*",
+    )  # fmt: skip
     peft.inject_adapter_in_model(adapters, model[0].auto_model)  # trains the adapters alone
+    if compiled:
+        model[0].auto_model.forward = torch.compile(model[0].auto_model.forward, dynamic=True)
     columns = {name: [row[i] for row in rows] for i, name in enumerate(("anchor", "positive", "negative"))}
     with tempfile.TemporaryDirectory() as scratch:
         arguments = SentenceTransformerTrainingArguments(
@@ -182,9 +232,10 @@ def prepare(
     data = TripletData(tokens, triplets, np.arange(len(places)))
     needed = int(1.1 * batch / ranks * tokens.lengths[triplets].sum(1).mean())
     config = TrainingConfig(batch_size=batch, epochs=1, loss=loss, precision=precision)
-    if device != "cpu" or plain:
-        config = config.model_copy(update={"max_tokens_per_forward": max(65_536, needed)})
     encoder.add_lora(LoraConfig(r=16, alpha=32, dropout=0.1))
+    # A batch in one pass where memory is no question; of a decoder what fits is known.
+    if plain or (device != "cpu" and not decoder.supported(encoder.model)):
+        config = config.model_copy(update={"max_tokens_per_forward": max(65_536, needed)})
     fused.PAYS_FROM_TRIPLETS = 0  # few steps of what a long training does
     Graphs.LARGEST = largest_graph
     with unittest.mock.patch.object(cpu_fused, "supported", return_value=False) if plain else contextlib.nullcontext():
@@ -297,8 +348,10 @@ def _train_together(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, nargs="+", default=[32, 128, 256], help="triplets a step")
+    parser.add_argument("--batch", type=int, nargs="*", default=[32, 128, 256], help="triplets a step")
     parser.add_argument("--stock_batch", type=int, nargs="*", default=[32])
+    parser.add_argument("--compiled", type=int, nargs="*", default=[], help="batches of the stock trainer under "
+        "torch.compile")  # fmt: skip
     parser.add_argument("--shared", type=int, default=1, help="triplets that share a query and a positive")
     parser.add_argument("--windows", type=int, default=5)
     parser.add_argument("--share", nargs="+", choices=["all", "each"], default=["all", "each"], help="with --gpus: the "
@@ -319,7 +372,7 @@ def main() -> None:
     if args.toy:
         args.device, args.shape = "cpu", "toy"
     with tempfile.TemporaryDirectory() as scratch:
-        folder = make_model(Path(scratch), args.shape)
+        folder = make_model(Path(scratch), args.shape, args.device)
         if args.gpus:
             run_several(folder, args)
             return
@@ -328,6 +381,7 @@ def main() -> None:
         rows = [("stock", *chosen) for chosen in product(args.stock_batch, stock_precision)]
         rows += [("plain", batch, "fp32") for batch in args.batch if args.plain]
         rows += [("packed", *chosen) for chosen in product(args.batch, args.precision)]
+        rows += [("compiled", *chosen) for chosen in product(args.compiled, stock_precision)]
         stock: float | None = None
         for kind, batch, precision in rows:
             result = measured(folder, args, kind, batch, precision)
@@ -342,21 +396,20 @@ def main() -> None:
 def measured(folder: Path, args: argparse.Namespace, kind: str, batch: int, precision: str) -> dict[str, Any]:
     """A row."""
     device = args.device
-    # A third of the work for the slow row.
-    steps = (
-        2 if args.toy else max(4 if device == "cuda" else 1, args.triplets // batch // (3 if kind == "stock" else 1))
-    )
+    stock = kind in ("stock", "compiled")
+    # A third of the work for the slow rows.
+    steps = 2 if args.toy else max(4 if device == "cuda" else 1, args.triplets // batch // (3 if stock else 1))
     clock = Clock(2 if args.toy else args.warmup or 8, steps, device)
     rows = make_texts(batch * (clock.warmup + args.windows * steps + 1), args.shared, args.toy, args.tokens)
     prepared = None
-    if kind != "stock":
+    if not stock:
         prepared = prepare(folder, rows, batch, device, precision=precision, plain=kind == "plain")
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     memory = Memory() if device == "cpu" else None
     started = time.perf_counter()
     if prepared is None:
-        run_stock(folder, rows, batch, clock, device, bf16=precision == "bf16")
+        run_stock(folder, rows, batch, clock, device, bf16=precision == "bf16", compiled=kind == "compiled")
     else:
         prepared.fit(clock)
     seconds = time.perf_counter() - started
@@ -364,8 +417,6 @@ def measured(folder: Path, args: argparse.Namespace, kind: str, batch: int, prec
     tokens = sum(len(text) + 2 for text in distinct) / len(rows)
     speeds = [batch * clock.steps / s for s in clock.seconds]
     speed = statistics.median(speeds)
-    hidden, layers, _, wide = SHAPES[args.shape]
-    weights = layers * hidden * (4 * hidden + 2 * wide)
     peak = memory.peak if memory is not None else torch.cuda.max_memory_allocated()
     return {
         "benchmark": "train_throughput",
@@ -378,7 +429,7 @@ def measured(folder: Path, args: argparse.Namespace, kind: str, batch: int, prec
         "slowest_fastest": [round(min(speeds), 2), round(max(speeds), 2)],
         "tokens_per_triplet": round(tokens, 1),
         "tokens_per_s": round(speed * tokens),
-        "useful_tflop_per_s": round(speed * tokens * 4 * weights / 1e12, 4),
+        "useful_tflop_per_s": round(speed * tokens * 4 * frozen_weights(args.shape) / 1e12, 4),
         "peak_gib": round(peak / 2**30, 2),
         "kb_a_token": round(memory.grown / 1e3 / (tokens * batch)) if memory is not None else None,
         "seconds": round(seconds, 2),

@@ -206,7 +206,7 @@ def _train(job: Job) -> dict[str, Any]:
     state = trainer.fit(reporter)
     if rank == 0 and job.out is not None:
         trainer.load_kept()
-        _export(trainer.encoder, config, job.out)
+        _export(_whole(trainer.encoder, model, config), config, job.out)
     return {
         "state": asdict(state),
         "triplets": len(data.triplets),
@@ -240,6 +240,19 @@ def _restore(trainer: Trainer, job: Job) -> None:
         place = folder_at(job.resume_from)
         with tempfile.TemporaryDirectory() as scratch:
             trainer.load(place.fetch_all(place.copies(Path(scratch))))
+
+
+def _whole(encoder: Encoder, model: Path, config: Config) -> Encoder:
+    """A trained ``encoder`` with all its weights, on the CPU where they are split over workers."""
+    import torch
+
+    from patent_embed.training.start import first_encoder
+
+    if not encoder.sharded:
+        return encoder
+    whole = first_encoder(model, config, torch.device("cpu"))
+    whole.load_adapter_state(encoder.adapter_state())
+    return whole
 
 
 def _export(encoder: Encoder, config: Config, out: str) -> None:

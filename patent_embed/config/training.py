@@ -94,8 +94,8 @@ class TrainingConfig(_LossSettings, _Schedule):
         None,
         ge=512,
         description="tokens of one packed forward pass, at most; a step's texts are split for it, and all but the "
-        "first pass are computed twice. None: 65,536 on a GPU; on a CPU what 1.06 GiB hold, with LoRA on a BERT's "
-        "layers, and 8,192 otherwise",
+        "first pass are computed twice. None: 65,536 on a GPU, or what fits it, with LoRA on a decoder's layers; on a "
+        "CPU what 1.06 GiB hold, with LoRA on a BERT's layers, and 8,192 otherwise; 4,096 with shard",
     )
     checkpoint_every_n_epochs: Annotated[
         int, Cli("checkpoint_every_n_epochs", "epochs between checkpoints"), Role.LOGISTICS
@@ -135,6 +135,11 @@ class TrainingConfig(_LossSettings, _Schedule):
     num_workers: Annotated[int, Cli("num_workers", "data-parallel training workers"), Role.LOGISTICS] = Field(
         1, ge=1, description="data-parallel Ray Train workers"
     )
+    shard: Annotated[bool, Role.LOGISTICS] = Field(
+        False,
+        description="split the model's frozen weights over the workers (FSDP2), for models that outgrow a GPU; needs "
+        "LoRA and num_workers of 2 at least. Without this project's kernels: slower where a model fits one GPU",
+    )
     use_gpu: Annotated[bool | None, Role.LOGISTICS] = Field(
         None, description="train on GPUs; None: where the cluster has any"
     )
@@ -149,6 +154,16 @@ class TrainingConfig(_LossSettings, _Schedule):
     def _loss_can_be_trained(self) -> TrainingConfig:
         if any(dim < 1 for dim in self.matryoshka_dims or ()):
             raise ValueError(f"matryoshka_dims {self.matryoshka_dims} are counts of numbers; set each to 1 at least")
+        if self.shard and not self.use_lora:
+            raise ValueError(
+                "shard splits weights that are not trained, and with use_lora=false all of them are; set "
+                "training.use_lora=true, or shard=false"
+            )
+        if self.shard and self.num_workers == 1:
+            raise ValueError(
+                "shard splits the model over workers, and num_workers is 1: nothing would be saved; set num_workers to "
+                "2 at least, or shard=false"
+            )
         loss = LOSSES[self.loss]
         loss.check(loss.settings_of(self))
         if not self.mined_negatives and not loss.in_batch:

@@ -72,6 +72,7 @@ class Encoder:
         width, dim: numbers of a token's state, and of an embedding.
         packs: texts stand in one row without padding; False for what cannot read such a row (``padding``).
         named_prompts: those of the folder, also for other tasks.
+        sharded: the model's frozen weights are split over processes, all of which take part in each forward pass.
         source: the folder it was loaded from.
     """
 
@@ -91,6 +92,7 @@ class Encoder:
         self.model, self.tokenizer, self.source = model, tokenizer, source
         self.pooling, self.prompts, self.max_seq_length = pooling, dict(prompts), max_seq_length
         self.head, self.packs, self.named_prompts = head or Head(), packs, named_prompts
+        self.sharded = False
         self.width = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.dim = self.head.dim or self.width
         self._first_position = packing.first_position(model)
@@ -181,7 +183,7 @@ class Encoder:
             )
         if self.pooling == "mean":
             pooled = torch.segment_reduce(pooled.float(), "mean", offsets=bounds, axis=0)
-        elif self._first_tokens is None:
+        elif self._first_tokens is None and len(pooled) != len(batch.inverse):  # not yet one token a text
             pooled = pooled[bounds[:-1] if self.pooling == "cls" else bounds[1:] - 1]
         return normalize(self.head(pooled.float()[batch.inverse]), dim=-1)
 
@@ -206,7 +208,7 @@ class Encoder:
         tokens = texts if isinstance(texts, Tokens) else self.tokenize(texts, kind)
         device, training = self.device, self.model.training
         bf16 = precision == "bf16" or (precision == "auto" and native_bf16(device))
-        most = max_tokens or TOKENS_PER_FORWARD.get(device.type, 16_384)
+        most = max_tokens or self._tokens_per_forward()
         result = np.empty((len(tokens), self.dim), np.float32)
         running: deque[tuple[np.ndarray, Tensor]] = deque()
 
@@ -218,7 +220,7 @@ class Encoder:
 
         self.model.eval()
         try:
-            with torch.inference_mode(), _in_bf16(self.model, device) if bf16 else contextlib.nullcontext():
+            with self._without_gradient(), self._in_bf16() if bf16 else contextlib.nullcontext():
                 for rows in batches_by_length(tokens.lengths, most):
                     running.append((rows, self.forward(pack(tokens, rows).to(device))))
                     if len(running) > 1:  # a GPU works on the newest while the one before is copied
@@ -228,6 +230,24 @@ class Encoder:
         finally:
             self.model.train(training)
         return result
+
+    def forward_passes(self, lengths: np.ndarray) -> int:
+        """How many ``encode`` makes for texts of these lengths."""
+        return sum(1 for _ in batches_by_length(lengths, self._tokens_per_forward()))
+
+    def _tokens_per_forward(self) -> int:
+        return TOKENS_PER_FORWARD.get(self.device.type, 16_384)
+
+    def _without_gradient(self) -> contextlib.AbstractContextManager[None]:
+        # Tensors that a split model gathers are used again in training, which those of inference mode cannot be.
+        return torch.no_grad() if self.sharded else torch.inference_mode()
+
+    def _in_bf16(self) -> contextlib.AbstractContextManager[None]:
+        """Forward passes compute in bf16: under autocast on a CPU, with bf16 copies of the weights on a GPU."""
+        device = self.device
+        if device.type == "cpu" or self.sharded:
+            return torch.autocast(device.type, torch.bfloat16)
+        return _bf16_copies(self.model)
 
     # Weights
 
@@ -323,15 +343,8 @@ def native_bf16(device: torch.device) -> bool:
 
 
 @contextlib.contextmanager
-def _in_bf16(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Forward passes compute in bf16: under autocast on a CPU, with bf16 copies of the weights on a GPU.
-
-    There autocast's casts of weights and of every layer's input cost a quarter of the time.
-    """
-    if device.type == "cpu":
-        with torch.autocast("cpu", torch.bfloat16):
-            yield
-        return
+def _bf16_copies(model: nn.Module) -> Iterator[None]:
+    """Weights in bf16. Autocast's casts of them and of every layer's input cost a quarter of the time."""
     exact = [(p, p.data) for p in model.parameters() if p.is_floating_point()]
     try:
         for parameter, data in exact:

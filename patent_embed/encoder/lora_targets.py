@@ -63,7 +63,9 @@ def layer_names(model: nn.Module) -> set[str]:
 
 
 def _is_attention(module: nn.Module) -> bool:
-    own = [name for name, child in module.named_children() if isinstance(child, nn.Linear)]
+    # PEFT's layers hold the linear layer that they adapt.
+    children = ((name, getattr(child, "base_layer", child)) for name, child in module.named_children())
+    own = [name for name, child in children if isinstance(child, nn.Linear)]
     kinds = {match[1][0].lower() for name in own if (match := _APART.fullmatch(name))}
     return kinds == {"q", "k", "v"} or any(_AT_ONCE.fullmatch(name) for name in own)
 

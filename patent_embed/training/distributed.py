@@ -21,6 +21,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def missing(counts: Sequence[int]) -> int:
+    """How many this rank has less than the one with most; ``counts``: of every rank."""
+    return max(counts) - counts[rank()]
+
+
 def sum_over_ranks(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its sum over all ranks, in place, with one message."""
     if world_size() == 1 or not tensors:

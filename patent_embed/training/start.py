@@ -10,8 +10,18 @@ from patent_embed.config.settings import Config
 from patent_embed.encoder.encoder import Encoder
 from patent_embed.training.data import TripletData
 from patent_embed.training.selection import Validation
+from patent_embed.training.sharding import shard
 from patent_embed.training.trainer import Trainer
 from patent_embed.training.validation import RetrievalSet, validation_ndcg
+
+
+def first_encoder(model: Path, config: Config, device: torch.device) -> Encoder:
+    """What ``start_training`` trains."""
+    torch.manual_seed(config.run.seed)  # the adapters' first weights
+    encoder = Encoder.load(model, config.model, device=device)
+    if config.training.use_lora:
+        encoder.add_lora(config.training.lora)
+    return encoder
 
 
 def start_training(
@@ -24,10 +34,9 @@ def start_training(
         val: judged after every epoch; without queries, there is no early stopping.
         fingerprint: names model, data and settings; a checkpoint with another one is refused.
     """
-    torch.manual_seed(config.run.seed)  # the adapters' first weights
-    encoder = Encoder.load(model, config.model, device=device)
-    if config.training.use_lora:
-        encoder.add_lora(config.training.lora)
+    encoder = first_encoder(model, config, torch.device("cpu") if config.training.shard else device)
+    if config.training.shard:
+        shard(encoder, device)
     return Trainer(
         encoder,
         data,

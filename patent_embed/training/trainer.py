@@ -48,11 +48,10 @@ from patent_embed.training.checkpoint import (
 )
 from patent_embed.training.data import TripletData
 from patent_embed.training.objective import Objective
+from patent_embed.training.passes import most_tokens
 from patent_embed.training.published import toward_base
 from patent_embed.training.query_dropout import QueryDropout
 from patent_embed.training.selection import Validation, doubt
-
-_CPU_BYTES = 17 * 2**26  # what a forward pass on a CPU may keep for the backward pass
 
 
 class Reporter(Protocol):
@@ -101,7 +100,7 @@ class Trainer:
         self.state = TrainState(fingerprint)
         self.parameters: dict[str, torch.nn.Parameter] = dict(encoder.trainable_parameters())
         self.device = next(iter(self.parameters.values())).device
-        layers = self.device.type == "cpu" and cpu_fused.supported(encoder.model)
+        layers = self.device.type == "cpu" and not encoder.sharded and cpu_fused.supported(encoder.model)
         self.precision = precision_on(self.device, config.precision, layers)
         self.steps_per_epoch = data.batch_count(config.batch_size, config.max_triplets_per_epoch)
         self.epoch_size = data.epoch_size(config.max_triplets_per_epoch)
@@ -110,14 +109,15 @@ class Trainer:
         self._fused: Fused | CpuFused | None = None
         self._graphs: Graphs | None = None
         pays = self.epoch_size * config.epochs >= fused.PAYS_FROM_TRIPLETS
-        if self.precision == "bf16" and pays and encoder.packs and fused.supported(encoder.model, self.device):
-            self._fused = Fused(encoder.model)
+        whole = encoder.packs and not encoder.sharded
+        if self.precision == "bf16" and pays and whole and fused.supported(encoder.model, self.device):
+            self._fused = Fused(encoder.model, last_tokens=encoder.pooling == "lasttoken")
             self._graphs = Graphs(encoder, int(data.tokens.lengths.max()))
         if self.device.type == "cpu":
             use_fast_dropout(encoder.model)
             if layers:
                 self._fused = CpuFused(encoder.model, torch.bfloat16 if self.precision == "bf16" else torch.float32)
-        self._most_tokens = config.max_tokens_per_forward or _most_tokens(self.device, self._fused)
+        self._most_tokens = config.max_tokens_per_forward or most_tokens(encoder, self.device, self._fused)
         self._drop_words = QueryDropout(encoder, config.query_dropout) if config.query_dropout else None
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]  # biases and norms
@@ -256,19 +256,21 @@ class Trainer:
         shares = distributed.split_by_weight(lengths, distributed.world_size())
         sizes = [(s.stop - s.start, int(lengths[s].sum())) for s in shares]
         mine = shares[distributed.rank()]
-        chunks = list(self._chunks(tokens, places[mine]))
+        idle = self._idle_passes(lengths, shares)
+        chunks = [*self._chunks(tokens, places[mine]), *[places[:1]] * idle]
         outputs = [
             # The first one, and no other is longer, keeps what its backward pass needs.
             self._embed(tokens, chunk, number, grad=number == 0, sizes=sizes if len(chunks) == 1 else None)
             for number, chunk in enumerate(chunks)
         ]
         local = torch.cat(outputs) if outputs else torch.zeros((0, self.encoder.dim), device=self.device)
+        local = local[: mine.stop - mine.start]
         everything = distributed.gather_rows(local, [s.stop - s.start for s in shares]).requires_grad_()
         family, mixture = self.data.family[texts], self.data.mixture
         relations = None if mixture is None else mixture.relations(rows, family)
         loss = self.objective(everything, inverse, family, relations)
         (gradient,) = torch.autograd.grad(loss, everything)
-        gradient = gradient[mine]
+        gradient = torch.nn.functional.pad(gradient[mine], (0, 0, 0, idle))
         parts = torch.split(gradient, [len(chunk) for chunk in chunks])
         for number, (chunk, part) in enumerate(zip(chunks, parts, strict=True)):
             output = self._embed(tokens, chunk, number, grad=True) if number else outputs[number]
@@ -313,6 +315,12 @@ class Trainer:
         pieces = pieces_within(tokens.lengths_of(texts), self._most_tokens)
         return (texts[piece] for piece in pieces)
 
+    def _idle_passes(self, lengths: np.ndarray, shares: Sequence[slice]) -> int:
+        """Passes of this rank for nothing: every rank takes part in each pass of a model that is split over them."""
+        if not self.encoder.sharded:
+            return 0
+        return distributed.missing([sum(1 for _ in pieces_within(lengths[s], self._most_tokens)) for s in shares])
+
     def save(self, folder: Path) -> None:
         """Write weights, those of the best epoch, optimizer and position."""
         moments = moments_of(self.optimizer, self.parameters)
@@ -344,13 +352,6 @@ def precision_on(device: torch.device, asked: str, layers: bool = False) -> str:
     if asked != "auto":
         return asked
     return "bf16" if device.type == "cuda" or (layers and native_bf16(device)) else "fp32"
-
-
-def _most_tokens(device: torch.device, forward: Fused | CpuFused | None) -> int:
-    """Tokens of one forward pass, unless they are set."""
-    if device.type == "cuda":
-        return 65_536
-    return _CPU_BYTES // forward.bytes_per_token if isinstance(forward, CpuFused) else 8192
 
 
 @contextlib.contextmanager

@@ -151,6 +151,10 @@ def validation_ndcg(encoder: Encoder, data: RetrievalSet, k: int = 10) -> Floats
     mine = shares[distributed.rank()]
     rows = np.arange(mine.start, mine.stop)
     share = torch.from_numpy(encoder.encode(tokens.take(rows)) if len(rows) else np.empty((0, encoder.dim), np.float32))
+    if encoder.sharded:
+        passes = [encoder.forward_passes(tokens.lengths[part]) for part in shares]
+        for _ in range(distributed.missing(passes)):  # every rank takes part in each
+            encoder.encode(tokens.take(np.zeros(1, np.int64)))
     sizes = [part.stop - part.start for part in shares]
     # NCCL moves device tensors only.
     embeddings = distributed.gather_rows(share.to(next(encoder.model.parameters()).device), sizes).cpu().numpy()

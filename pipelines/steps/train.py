@@ -43,7 +43,7 @@ def train_step(config: Config, tokens: StepSpec, base: LocalModel, seed: int, na
         del settings[_LIMIT]
     return StepSpec(
         name=name,
-        version=6,
+        version=7,
         settings=settings | model_settings(config) | {"seed": seed},
         inputs={"tokens": tokens, "model": base},
         work=lambda context: _work(context, config, seed),

@@ -16,7 +16,15 @@ from patent_embed.encoder.encoder import Encoder
 from patent_embed.encoder.packing import pack
 from patent_embed.training.trainer import Trainer
 from tests.unit.encoder.kernels.tensors import error
-from tests.unit.encoder.models import LENGTHS, POOLING, make_encoder, make_tokens, random_model
+from tests.unit.encoder.models import (
+    LENGTHS,
+    POOLING,
+    errors_in_bf16,
+    gradients,
+    make_encoder,
+    make_tokens,
+    random_model,
+)
 from tests.unit.training.tiny import Silent, make_data
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -29,10 +37,10 @@ def fused_in_short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("architecture", POOLING)
 def test_fused_model_is_the_model(architecture: str) -> None:
-    """Embeddings and adapters' gradients within bf16 of fp32; afterwards nothing of it is left."""
+    """Embeddings and adapters' gradients are as near to fp32 as plain bf16, within 3 times; nothing of it is left."""
     from patent_embed.encoder.kernels.fused import Fused
 
-    tokens = make_tokens(LENGTHS)
+    batch = pack(make_tokens(LENGTHS))
     encoder = make_encoder(random_model(architecture), POOLING[architecture], "cuda")
     encoder.add_lora(LoraConfig(r=4, dropout=0.0))
     encoder.model.cuda()
@@ -43,19 +51,18 @@ def test_fused_model_is_the_model(architecture: str) -> None:
     reference.model.cpu()
     before = {name: p.clone() for name, p in encoder.model.state_dict().items()}
     encoder.model.train()
-    expected = reference.forward(pack(tokens))
+    expected = reference.forward(batch)
     weight = torch.randn(expected.shape)
     (expected * weight).sum().backward()
-    with torch.autocast("cuda", torch.bfloat16), torch.no_grad():
-        autocast = encoder.forward(pack(tokens).to("cuda"))
-    with Fused(encoder.model):
-        actual = encoder.forward(pack(tokens).to("cuda"))
+    states, worst = errors_in_bf16(reference, batch.to("cuda"), expected, weight)
+    with Fused(encoder.model, last_tokens=encoder.pooling == "lasttoken"):
+        actual = encoder.forward(batch.to("cuda"))
         (actual * weight.cuda()).sum().backward()
-    assert error(actual.cpu(), expected) < 2 * max(1e-2, error(autocast.cpu(), expected))
-    assert error(actual, autocast) < 2e-2
-    for (name, p), (_, q) in zip(encoder.trainable_parameters(), reference.trainable_parameters(), strict=True):
-        assert p.grad is not None
-        assert (p.grad.cpu() - q.grad).norm() < 0.1 * q.grad.norm() + 1e-3, name
+    assert error(actual.cpu(), expected) < 3 * states
+    of_reference = gradients(reference)
+    assert set(gradients(encoder)) == set(of_reference) == {name for name, _ in encoder.trainable_parameters()}
+    for name, gradient in gradients(encoder).items():
+        assert error(gradient.cpu(), of_reference[name]) < 3 * worst, name
     for name, value in encoder.model.state_dict().items():
         assert value.dtype == before[name].dtype
         assert torch.equal(value, before[name])

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from patent_embed.encoder.packing import TRAINS_BY
 
 if TYPE_CHECKING or importlib.util.find_spec("triton") is not None:
-    from patent_embed.encoder.kernels import attention, gpu_dropout
+    from patent_embed.encoder.kernels import attention, decoder, gpu_dropout
 from patent_embed.encoder.kernels.lora import lora_linears, residual_norm
 
 # Triplets, over all epochs, from which ``Fused`` is used, which rounds otherwise than autocast does. Compiling and
@@ -60,14 +60,33 @@ class Fused:
 
     Frozen weights are bf16 copies, adapters stay fp32, and LoRA layers, attention and residual LayerNorms run through
     this project's kernels. ``dtype`` in place of bf16 is for tests.
+
+    Args:
+        last_tokens: nothing but the texts' last tokens is read of the model's states; where that is known to spare
+            something, it then gives their states alone.
+
+    Attributes:
+        bytes_per_token: what is kept of a token for the backward pass; None where nobody counts it.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype = torch.bfloat16) -> None:
-        self._frozen = [
-            (p, p.data, p.data.to(dtype)) for p in model.parameters() if not p.requires_grad and p.is_floating_point()
-        ]
+    def __init__(self, model: nn.Module, dtype: torch.dtype = torch.bfloat16, last_tokens: bool = False) -> None:
         residuals: _Residuals = {}
-        self._patches = [(model, "forward", partial(_forward, model, residuals)), *patches(model, residuals)]
+        copied: set[int] = set()
+        forward: Callable[..., Any] = partial(type(model).forward, model)
+        self.bytes_per_token: int | None = None
+        if decoder.supported(model):
+            whole = decoder.Decoder(model, dtype, last_tokens)
+            self.bytes_per_token = whole.bytes_per_token
+            copied, forward, self._patches = whole.copied, whole.forward, []
+        else:
+            self._patches = patches(model, residuals)
+        self._frozen = [
+            (p, p.data, p.data.to(dtype))
+            for p in model.parameters()
+            if not p.requires_grad and p.is_floating_point() and id(p) not in copied
+        ]
+        device = next(model.parameters()).device
+        self._patches.append((model, "forward", partial(_forward, forward, device, residuals)))
 
     def __enter__(self) -> None:
         for parameter, _, low in self._frozen:
@@ -87,11 +106,12 @@ class Fused:
 _Residuals = dict[int, tuple[Tensor, Tensor]]
 
 
-def _forward(model: Any, residuals: _Residuals, *args: Any, **kwargs: Any) -> Any:
-    device = next(model.parameters()).device
+def _forward(
+    forward: Callable[..., Any], device: torch.device, residuals: _Residuals, *args: Any, **kwargs: Any
+) -> Any:
     try:
         with gpu_dropout.seeds_drawn_at_once(device):
-            return type(model).forward(model, *args, **kwargs)
+            return forward(*args, **kwargs)
     finally:
         residuals.clear()
 

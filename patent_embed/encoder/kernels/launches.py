@@ -82,9 +82,11 @@ def _expand(y, h, a, bias, beside, before, rows, seed, a_r, a_k, rank, K: tl.con
 
 
 @triton.jit(do_not_specialize=["rows", "chunk"])
-def _outer(h, x, out, rows, seed, chunk, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
-           BM: tl.constexpr, BK: tl.constexpr):  # fmt: skip
+def _outer(h, x, out, rstd, weight, rows, seed, chunk, rank, K: tl.constexpr, R: tl.constexpr, DROP: tl.constexpr,
+           NORM: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr):  # fmt: skip
     r, k = tl.arange(0, R), tl.program_id(0) * BK + tl.arange(0, BK)
+    if NORM:
+        scale = tl.load(weight + k, mask=k < K, other=0.0).to(tl.float32)[None, :]
     acc = tl.zeros((R, BK), tl.float32)
     begin = tl.program_id(1) * chunk
     for m0 in range(begin, begin + chunk, BM):
@@ -92,6 +94,8 @@ def _outer(h, x, out, rows, seed, chunk, rank, K: tl.constexpr, R: tl.constexpr,
         hs = tl.load(h + m[None, :] * rank + r[:, None], mask=(m[None, :] < rows) & (r[:, None] < rank), other=0.0)
         index = m[:, None].to(tl.int64) * K + k[None, :]
         tile = tl.load(x + index, mask=(m[:, None] < rows) & (k[None, :] < K), other=0.0)
+        if NORM:
+            tile = (tile * tl.load(rstd + m, mask=m < rows, other=0.0)[:, None] * scale).to(tile.dtype)
         if DROP:
             tile = tl.where(keep(seed, m, k, DROP), tile, 0.0)
         acc = tl.dot(hs, tile, acc)
@@ -193,8 +197,9 @@ def _norm_backward(grad, z_in, mean_in, rstd_in, weight, dy, dresidual, rows, se
         tl.store(dy + index, dz.to(grad.dtype.element_ty), mask=inside)
 
 
-def _padded_rank(rank: int) -> int:
-    return max(16, 1 << (rank - 1).bit_length())  # the least that the tensor cores multiply
+def padded_rank(rank: int) -> int:
+    """A power of two, and the least that the tensor cores multiply."""
+    return max(16, 1 << (rank - 1).bit_length())
 
 
 def project(
@@ -208,7 +213,7 @@ def project(
     out = x.new_empty((rows, rank))
     tile = {"BM": 32, "BK": 128, "num_stages": 3} if rank <= 32 else {"BM": 64, "BK": 64, "num_stages": 4}
     _project[(triton.cdiv(rows, tile["BM"]),)](
-        x, a, out, activated, rows, seed, scale, rank, K=width, R=_padded_rank(rank), GELU=activated is not None,
+        x, a, out, activated, rows, seed, scale, rank, K=width, R=padded_rank(rank), GELU=activated is not None,
         DROP=threshold(dropout), **tile, num_warps=4,
     )  # fmt: skip
     return out
@@ -237,23 +242,26 @@ def _launch_expand(
     height = _BM if before is None else 16  # the slope needs many registers
     _expand[(triton.cdiv(rows, height), triton.cdiv(width, _BK))](
         y, h, a, bias, beside, before, rows, seed, a.stride(0), a.stride(1), a.shape[0], K=width,
-        R=_padded_rank(a.shape[0]), DROP=threshold(dropout), BIAS=bias is not None, BESIDE=beside is not None,
+        R=padded_rank(a.shape[0]), DROP=threshold(dropout), BIAS=bias is not None, BESIDE=beside is not None,
         GELU=before is not None, BM=height, BK=_BK,
     )  # fmt: skip
 
 
-def outer(h: Tensor, x: Tensor, dropout: float, seed: Tensor | None) -> Tensor:
+def outer(
+    h: Tensor, x: Tensor, dropout: float, seed: Tensor | None, norm: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """``h' keep(x)``: h (rows, r), x (rows, k) → (r, k) fp32.
 
-    Rows are cut into pieces whose sums are added in a fixed order.
+    ``norm``: factors of x's rows and columns, which an RMSNorm multiplies with. Rows are cut into pieces whose sums are
+    added in a fixed order.
     """
     (rows, width), rank = x.shape, h.shape[1]
     pieces = max(1, min(triton.cdiv(512 * _BK, width), triton.cdiv(rows, 4 * _BM)))
     chunk = triton.cdiv(triton.cdiv(rows, pieces), _BM) * _BM
     parts = torch.empty((pieces, rank, width), dtype=torch.float32, device=x.device)
     _outer[(triton.cdiv(width, _BK), pieces)](
-        h, x, parts, rows, seed, chunk, rank, K=width, R=_padded_rank(rank), DROP=threshold(dropout),
-        BM=_BM, BK=_BK,
+        h, x, parts, *(norm or (None, None)), rows, seed, chunk, rank, K=width, R=padded_rank(rank),
+        DROP=threshold(dropout), NORM=norm is not None, BM=_BM, BK=_BK,
     )  # fmt: skip
     return parts.sum(0)
 
@@ -284,7 +292,7 @@ def up_backward(
 def _launch_up_backward(
     dy: Tensor, up: Tensor, h: Tensor, dh: Tensor, scale: float, width: int, rank: int, layers: int
 ) -> Tensor:
-    rows, padded = len(dy), _padded_rank(rank)
+    rows, padded = len(dy), padded_rank(rank)
     tile = min(256 if rows >= 32_768 else 128, max(32, 8192 // padded))  # few rows: smaller pieces for all of the GPU
     pieces = triton.cdiv(rows, tile)
     parts = torch.empty((layers, pieces, width, rank), dtype=torch.float32, device=dy.device)
@@ -303,7 +311,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, h: Tensor, up: Tensor
     y = x.new_empty((rows, n))
     tile = {"BM": 128, "BN": 256, "BK": 64}
     _linear[(triton.cdiv(rows, tile["BM"]) * triton.cdiv(n, tile["BN"]),)](
-        x, weight, y, h, up, bias, rows, up.shape[1], N=n, K=width, R=_padded_rank(up.shape[1]),
+        x, weight, y, h, up, bias, rows, up.shape[1], N=n, K=width, R=padded_rank(up.shape[1]),
         BIAS=bias is not None, GROUP=8, **tile, num_warps=8, num_stages=3,
     )  # fmt: skip
     return y

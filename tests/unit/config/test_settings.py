@@ -61,6 +61,7 @@ LOGISTICS = {
     "model": {"name"},
     "training": {
         *("log_every", "trackers", "keep_checkpoints", "checkpoint_every_n_epochs", "num_workers", "use_gpu"),
+        "shard",
     },
     "evaluation": {"distributed"},
     "tune": {"max_concurrent", "refit"},

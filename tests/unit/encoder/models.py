@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import BertConfig, BertModel, Qwen3Config, Qwen3Model, XLMRobertaConfig, XLMRobertaModel
 
 from patent_embed.config.training import LoraConfig
 from patent_embed.data import sample
 from patent_embed.encoder import packing
 from patent_embed.encoder.encoder import Encoder
-from patent_embed.encoder.packing import Tokens
+from patent_embed.encoder.packing import PackedBatch, Tokens
+from tests.unit.encoder.kernels.tensors import error
 
 PAD = 1
 POOLING = {"bert": "mean", "xlm-roberta": "cls", "qwen3": "lasttoken"}
@@ -25,7 +26,14 @@ def random_model(architecture: str, dropout: float = 0.0, heads: int = 4) -> nn.
     torch.manual_seed(0)
     if architecture == "qwen3":
         return Qwen3Model(
-            Qwen3Config(**SIZES, num_attention_heads=4, num_key_value_heads=2, head_dim=8, attention_dropout=dropout)
+            Qwen3Config(
+                **SIZES,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                head_dim=16,
+                attention_dropout=dropout,
+                initializer_range=0.1,
+            )
         ).eval()
     config, model = {
         "bert": (BertConfig, BertModel),
@@ -58,6 +66,28 @@ def make_tokens(lengths: list[int]) -> Tokens:
 
 LENGTHS = [7, 3, 19, 7, 1, 30, 7]
 TEXTS = [sample.record(5, i)["abstract"] for i in range(8)] + ["短"]
+
+
+def gradients(encoder: Encoder) -> dict[str, Tensor]:
+    found = {name: parameter.grad for name, parameter in encoder.trainable_parameters()}
+    return {name: gradient for name, gradient in found.items() if gradient is not None}
+
+
+def errors_in_bf16(exact: Encoder, batch: PackedBatch, expected: Tensor, weight: Tensor) -> tuple[float, float]:
+    """What bf16 costs without kernels of ours, where ``batch`` lies: errors of states, and of the worst gradient.
+
+    Args:
+        exact: fp32, with the gradients of ``(expected * weight).sum()``.
+    """
+    low, device = copy.deepcopy(exact), expected.device
+    low.model.to(batch.input_ids.device).zero_grad()
+    for parameter in low.model.parameters():  # not positions' frequencies
+        parameter.data = parameter.data.to(torch.bfloat16)
+    states = low.forward(batch)
+    (states * weight.to(states.device)).sum().backward()
+    of_exact = gradients(exact)
+    off = max(error(gradient.to(device), of_exact[name]) for name, gradient in gradients(low).items())
+    return error(states.to(device), expected), off
 
 
 def trained(folder: Path, *, lora: bool, seed: int = 0) -> Encoder:

@@ -15,6 +15,7 @@ from patent_embed.config.training import TrainingConfig
 from patent_embed.encoder.encoder import Encoder, native_bf16
 from patent_embed.errors import UserError
 from patent_embed.training.data import TripletData
+from patent_embed.training.passes import tokens_that_fit
 from patent_embed.training.trainer import Trainer, precision_on
 from tests.unit.training.tiny import Silent, make_trainer, weights
 
@@ -146,6 +147,13 @@ def test_on_a_cpu_a_forward_pass_is_bounded_by_what_it_keeps(tiny_model: Path) -
     assert half._most_tokens == 17 * 2**26 // (kept // 2)
     assert plain._most_tokens == 8192
     assert make_trainer(tiny_model, max_tokens_per_forward=700)._most_tokens == 700
+
+
+def test_on_a_gpu_a_forward_pass_is_bounded_by_memory() -> None:
+    """A token of Qwen3-Embedding keeps 0.8 MB in the 0.6B model and 2.5 MB in the 4B one, whose weights take 22 GB."""
+    assert tokens_that_fit(132_000_000_000, 802_816) == 65_536
+    assert tokens_that_fit(113_000_000_000, 2_506_752) == 22_539
+    assert tokens_that_fit(1_000_000, 802_816) == 512
 
 
 def test_training_is_that_of_sentence_transformers(tiny_model: Path) -> None:

@@ -16,6 +16,7 @@ from patent_embed.encoder.packing import Tokens
 from patent_embed.progress.events import EpochEnded, TrainingStep
 from patent_embed.training.data import TripletData
 from patent_embed.training.selection import Validation
+from patent_embed.training.sharding import shard
 from patent_embed.training.trainer import Trainer
 
 WORDS = ["转轴", "壳体", "滤网", "电机", "阀门", "弹簧", "传感器", "支架", "水泵", "齿轮", "线圈", "活塞"]
@@ -66,6 +67,8 @@ def make_trainer(
     config = TrainingConfig(**settings)
     if config.use_lora:
         encoder.add_lora(LoraConfig(dropout=dropout))
+    if config.shard:
+        shard(encoder, torch.device("cpu"))
     values = iter(val or ())
     validate = Validation(lambda: np.full(queries, next(values)), np.arange(queries)) if val is not None else None
     return Trainer(encoder, make_data(encoder), config, seed=5, fingerprint="f" * 64, validate=validate)
