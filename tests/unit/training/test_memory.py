@@ -15,7 +15,8 @@ import torch
 from transformers import BertConfig, BertModel
 
 from patent_embed.config.training import LoraConfig, TrainingConfig
-from patent_embed.training import trainer
+from patent_embed.encoder.kernels.cpu_fused import CpuFused
+from patent_embed.training import passes
 from patent_embed.training.data import TripletData
 from patent_embed.training.trainer import Trainer
 from tests.unit.encoder.models import make_encoder, make_tokens
@@ -27,7 +28,7 @@ def peak():
     return int(line.split()[1]) * 1024
 
 
-trainer._CPU_BYTES = 2**25
+passes._CPU_BYTES = 2**25
 sizes = dict(hidden_size=128, num_hidden_layers=4, intermediate_size=512, num_attention_heads=4)
 for triplets in (16, 128):
     encoder = make_encoder(BertModel(BertConfig(vocab_size=100, **sizes)), "mean")
@@ -36,7 +37,7 @@ for triplets in (16, 128):
     data = TripletData(tokens, np.arange(3 * triplets).reshape(-1, 3), np.arange(3 * triplets))
     config = TrainingConfig(batch_size=triplets, epochs=1, loss="triplet", precision="fp32")
     Trainer(encoder, data, config, seed=0, fingerprint="0" * 64, validate=None).fit(Silent())
-    print(peak(), 300 * triplets * trainer.CpuFused(encoder.model).bytes_per_token)
+    print(peak(), 300 * triplets * CpuFused(encoder.model).bytes_per_token)
 """
 
 
