@@ -18,7 +18,7 @@ _Waiting = tuple[Item, "Future[Result]"]
 
 def changed(first: Future[Result], change: Callable[[Result], Next]) -> Future[Next]:
     """``change`` of the result of ``first``, made by the thread that ends it. What either raises is raised."""
-    return then(first, lambda result: _done(change(result)))
+    return then(first, lambda result: resolved(change(result)))
 
 
 def then(first: Future[Result], begin: Callable[[Result], Future[Next]]) -> Future[Next]:
@@ -36,7 +36,8 @@ def then(first: Future[Result], begin: Callable[[Result], Future[Next]]) -> Futu
     return last
 
 
-def _done(result: Result) -> Future[Result]:
+def resolved(result: Result) -> Future[Result]:
+    """A future whose result is there already."""
     future: Future[Result] = Future()
     future.set_result(result)
     return future

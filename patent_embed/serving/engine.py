@@ -15,7 +15,7 @@ from patent_embed.errors import UserError
 from patent_embed.evaluation.bm25 import Bm25Index
 from patent_embed.evaluation.fusion import fuse
 from patent_embed.evaluation.search import top_k
-from patent_embed.serving.batching import then
+from patent_embed.serving.batching import resolved, then
 from patent_embed.serving.corpus import Corpus, Facet, Filters, Mask
 from patent_embed.serving.encoding import QueryVector, TextEncoder
 from patent_embed.serving.highlight import query_words
@@ -204,9 +204,7 @@ class Engine:
     def _vector(self, name: str, text: str, row: int | None) -> Future[QueryVector]:
         if row is None:
             return self.models[name].encoder.query(text)
-        known: Future[QueryVector] = Future()
-        known.set_result(QueryVector(np.asarray(self.models[name].vectors[row], np.float32)))
-        return known
+        return resolved(QueryVector(np.asarray(self.models[name].vectors[row], np.float32)))
 
     def _nearest(self, name: str, vector: Future[QueryVector], filters: Filters) -> Future[Found]:
         """A search that begins as soon as the vector is there. It does not wait for its request's thread to run: so the

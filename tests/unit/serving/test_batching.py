@@ -9,44 +9,42 @@ import pytest
 from patent_embed.serving.batching import Batcher, changed, then
 
 
-def test_what_waits_together_is_done_together() -> None:
-    batches: list[list[int]] = []
-    begun, go = threading.Event(), threading.Event()
+class Held:
+    """Squares, of which none is given before ``go``."""
 
-    def work(items: list[int]) -> list[int]:
-        begun.set()
-        go.wait()
-        batches.append(items)
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, items: list[int]) -> list[int]:
+        self.begun.set()
+        self.go.wait()
+        self.batches.append(items)
         return [item * item for item in items]
 
+
+def test_what_waits_together_is_done_together() -> None:
+    work = Held()
     batcher = Batcher(work, 3, "test")
     futures = [batcher.submit(0)]
-    begun.wait()
+    work.begun.wait()
     futures += [batcher.submit(number) for number in range(1, 6)]
-    go.set()
+    work.go.set()
     assert [future.result() for future in futures] == [0, 1, 4, 9, 16, 25]
-    assert batches == [[0], [1, 2, 3], [4, 5]]
+    assert work.batches == [[0], [1, 2, 3], [4, 5]]
 
 
 def test_a_batch_waits_for_as_many_as_the_one_before_had() -> None:
-    batches: list[list[int]] = []
-    begun, go = threading.Event(), threading.Event()
-
-    def work(items: list[int]) -> list[int]:
-        begun.set()
-        go.wait()
-        batches.append(items)
-        return items
-
+    work = Held()
     batcher = Batcher(work, 3, "test", patience=60)
     futures = [batcher.submit(0)]  # nothing to wait for
-    begun.wait()
+    work.begun.wait()
     futures += [batcher.submit(number) for number in (1, 2)]
-    go.set()
-    assert [future.result() for future in futures] == [0, 1, 2]
+    work.go.set()
+    assert [future.result() for future in futures] == [0, 1, 4]
     first, second = batcher.submit(3), batcher.submit(4)
-    assert (first.result(), second.result()) == (3, 4)
-    assert batches == [[0], [1, 2], [3, 4]]
+    assert (first.result(), second.result()) == (9, 16)
+    assert work.batches == [[0], [1, 2], [3, 4]]
 
 
 def test_an_item_does_not_wait_longer_than_its_patience() -> None:
