@@ -42,7 +42,10 @@ def test_a_batch_waits_for_as_many_as_the_one_before_had() -> None:
     futures += [batcher.submit(number) for number in (1, 2)]
     work.go.set()
     assert [future.result() for future in futures] == [0, 1, 4]
-    first, second = batcher.submit(3), batcher.submit(4)
+    work.begun.clear()
+    first = batcher.submit(3)
+    assert not work.begun.wait(0.2)  # it waits for another one
+    second = batcher.submit(4)
     assert (first.result(), second.result()) == (9, 16)
     assert work.batches == [[0], [1, 2], [3, 4]]
 
